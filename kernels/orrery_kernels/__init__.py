@@ -1,0 +1,1 @@
+"""The sealed lab: pure computing over columns. No I/O, no clock, no dice."""

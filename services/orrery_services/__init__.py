@@ -1,0 +1,1 @@
+"""The weather outside: everything that touches Kafka, Postgres, files and time."""

@@ -1,0 +1,88 @@
+"""One message of the topic `ticks`: an Arrow batch and the place it claims in the log.
+
+The value is one encapsulated Arrow IPC record batch when the header `schema` names the tick schema by its
+digest (what the packer writes: no schema is repeated), else an IPC stream that carries its own schema (what
+a user may produce). Headers: base, next (vectors; absent on a user's own batch), schema (hex digest).
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import pyarrow as pa
+from blake3 import blake3
+from orrery_kernels.columns import TICK_SCHEMA
+
+from . import vectors
+
+SCHEMA_DIGEST = blake3(TICK_SCHEMA.serialize().to_pybytes()).hexdigest()[:16]
+ROWS_PER_BATCH_MAX = 65_536
+
+
+class TickMessage(NamedTuple):
+    """What a message claims. `rows` is still bytes: a message that does not count is never decoded."""
+
+    base: vectors.Vector | None  # None: a user's own batch, taken where it lies
+    next: vectors.Vector | None
+    schema: str | None
+    value: bytes
+
+
+class BadTicks(ValueError):
+    """The bytes are not a batch of ticks."""
+
+
+def parse(value: bytes | None, headers: Iterable[tuple[str, bytes]] | None) -> TickMessage:
+    """Return the message behind Kafka's value and headers. Raises BadTicks when it makes no sense."""
+    found = {key: bytes(data) for key, data in headers or ()}
+    if value is None:
+        raise BadTicks("a message of ticks must have a value, was a tombstone")
+    if ("base" in found) != ("next" in found):
+        raise BadTicks("a message has both base and next or neither")
+    try:
+        base = vectors.decode(found["base"]) if "base" in found else None
+        following = vectors.decode(found["next"]) if "next" in found else None
+    except ValueError as cause:
+        raise BadTicks(str(cause)) from cause
+    schema = found["schema"].decode("ascii", "replace") if "schema" in found else None
+    return TickMessage(base, following, schema, bytes(value))
+
+
+def headers(base: vectors.Vector, following: vectors.Vector) -> list[tuple[str, bytes]]:
+    """Return the headers of a labelled batch."""
+    return [
+        ("base", vectors.encode(base)),
+        ("next", vectors.encode(following)),
+        ("schema", SCHEMA_DIGEST.encode()),
+    ]
+
+
+def encode(batch: pa.RecordBatch) -> bytes:
+    """Return the value of a labelled batch."""
+    return batch.serialize().to_pybytes()
+
+
+def decode(message: TickMessage) -> pa.RecordBatch:
+    """Return the rows, in the tick schema. Raises BadTicks on truncated bytes or another schema."""
+    try:
+        if message.schema == SCHEMA_DIGEST:
+            batch = pa.ipc.read_record_batch(pa.py_buffer(message.value), TICK_SCHEMA)
+        else:
+            batch = _decode_stream(message.value)
+        batch.validate(full=True)
+    except BadTicks:
+        raise
+    except (pa.ArrowException, ValueError, OSError) as cause:
+        raise BadTicks(f"the value must be an Arrow batch of ticks: {cause}") from cause
+    if batch.num_rows > ROWS_PER_BATCH_MAX:
+        raise BadTicks(f"a batch holds at most {ROWS_PER_BATCH_MAX} rows, was {batch.num_rows}")
+    return batch
+
+
+def _decode_stream(value: bytes) -> pa.RecordBatch:
+    with pa.ipc.open_stream(pa.py_buffer(value)) as reader:
+        if not reader.schema.equals(TICK_SCHEMA):
+            raise BadTicks(f"the schema must be that of ticks, was {reader.schema.names}")
+        batches = list(reader)
+    if len(batches) != 1:
+        raise BadTicks(f"a message holds one record batch, was {len(batches)}")
+    return batches[0]
