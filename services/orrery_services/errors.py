@@ -1,0 +1,41 @@
+"""What can go wrong outside the lab, as a tree.
+
+ServiceError
+├── ConfigError         a setting is unknown, of the wrong type or out of its range
+├── StackError          a real server cannot be installed, started or stopped
+│   ├── PortTaken       a port that a part needs is held by another program
+│   └── PartFailed      a part started and did not become healthy
+├── OutsideError        broker, Postgres, Connect or the time-series store refuses or is away
+└── DivergenceError     one natural key has two contents: an alarm, never merged
+
+A message says what must hold, what was, where, and what to do about it. The commands of `orrery`
+print a ServiceError as one line; anything else is a defect and shows its traceback.
+"""
+
+
+class ServiceError(Exception):
+    """Anything that the services refuse or cannot do."""
+
+
+class ConfigError(ServiceError, ValueError):
+    pass
+
+
+class StackError(ServiceError):
+    pass
+
+
+class PortTaken(StackError):
+    pass
+
+
+class PartFailed(StackError):
+    pass
+
+
+class OutsideError(ServiceError):
+    pass
+
+
+class DivergenceError(ServiceError):
+    pass

@@ -1,0 +1,68 @@
+"""What every service's __main__ does: settings, logs, health, signals, and an exit code.
+
+    # packer/__main__.py
+    from orrery_services.process import run
+    from . import app
+    raise SystemExit(run("packer", app.main))
+
+where `main(settings, health, stop)` works until `stop` is set, beats `health`, and returns.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from . import log, metrics
+from .config import Settings, load_settings
+from .errors import ServiceError
+
+Main = Callable[[Settings, metrics.Health, threading.Event], int | None]
+FAILED, USAGE = 1, 2
+
+
+def run(service: str, main: Main, stalled_after_seconds: float = 30.0) -> int:
+    """Run one service to its end and return its exit code. SIGTERM or SIGINT sets `stop`."""
+    try:
+        settings = load_settings()
+    except ServiceError as cause:
+        print(f"{service}: {cause}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        return USAGE
+    log.set_up(service, settings.node, os.environ.get("ORRERY_LOG_LEVEL", "INFO"))
+    logger = structlog.get_logger()
+    stop = stop_on_signals(settings.limits.shutdown_seconds_max)
+    health = metrics.Health(stalled_after_seconds)
+    try:
+        server = metrics.serve(settings.bind_host, settings.metrics_port, health)
+        logger.info("started", pid=os.getpid(), metrics_port=server.port)
+        code = main(settings, health, stop) or 0
+    except ServiceError as cause:
+        logger.error("stopped", reason=str(cause), error=type(cause).__name__)
+        return FAILED
+    except Exception:
+        logger.exception("stopped by a defect")
+        return FAILED
+    logger.info("left", code=code)
+    return code
+
+
+def stop_on_signals(seconds_max: float) -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set; who stays `seconds_max` longer is ended hard.
+
+    Only the main thread may call this. Ended hard means exit code 1, so that it can be seen.
+    """
+    stop = threading.Event()
+
+    def on_signal(_: int, __: object) -> None:
+        if not stop.is_set():
+            last_resort = threading.Timer(seconds_max, os._exit, (FAILED,))
+            last_resort.daemon = True
+            last_resort.start()
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    return stop
