@@ -6,7 +6,10 @@ OrreryError
 ├── OrderError          time runs backwards where it must not
 ├── StateError          bytes of a state do not fit the kernel that should continue from them
 ├── StepError           the body of a kernel uses what the lab does not allow
-└── CurveError          quotes from which no curve can be built
+├── CurveError          quotes from which no curve can be built
+├── SnapshotError       names, values or pieces of a snapshot that do not hold together
+└── DominoError         a task, or a chain of tasks, that breaks its rule
+    └── SealError       ... by touching what may change under it
 
 A message says what must hold, what was, where, and what to do about it.
 """
@@ -38,4 +41,16 @@ class StepError(OrreryError, TypeError):
 
 
 class CurveError(OrreryError, ValueError):
+    pass
+
+
+class SnapshotError(OrreryError, ValueError):
+    pass
+
+
+class DominoError(OrreryError, ValueError):
+    pass
+
+
+class SealError(DominoError):
     pass
