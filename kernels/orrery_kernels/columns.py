@@ -38,3 +38,31 @@ TICK_SCHEMA = pa.schema(
         pa.field("source_offset", pa.int64()),
     ]
 )
+
+# Names people use for the same thing; the lab's own name is on the right.
+ALIASES = {
+    "volume": "size",
+    "qty": "size",
+    "quantity": "size",
+    "timestamp": "ts_event_ns",
+    "timestamp_ns": "ts_event_ns",
+    "ts_ns": "ts_event_ns",
+    "bid_price": "bid",
+    "ask_price": "ask",
+    "bid_volume": "bid_size",
+    "ask_volume": "ask_size",
+}
+
+# On which kind of row a column of a tick is filled; a kernel of `any` rows follows its column.
+ROWS_OF_COLUMN = {
+    "price": "trade",
+    "size": "trade",
+    "side": "trade",
+    "trade_id": "trade",
+    "bid": "quote",
+    "ask": "quote",
+    "bid_size": "quote",
+    "ask_size": "quote",
+    "value": "market_quote",
+}
+SOURCE_KINDS = {"kind", "symbol", "ts_event_ns", "ts_recv_ns", *ROWS_OF_COLUMN, *SOURCE_COLUMNS}

@@ -1,0 +1,145 @@
+"""From named steps to a plan: kernels with parameters, each reading columns or earlier outputs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from orrery_kernels.columns import ALIASES, ROWS_OF_COLUMN, SOURCE_KINDS
+from orrery_kernels.engine.codegen import Layout, layout_of, record_bytes
+from orrery_kernels.engine.spec import Kernel
+from orrery_kernels.errors import ColumnError, ParameterError
+
+NUMERICS = "orrery-numerics-1"  # changes when the same steps may give other bits
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One kernel with its parameters and the columns it reads and writes."""
+
+    kernel: Kernel
+    p: SimpleNamespace
+    columns: tuple[str, ...]  # read, in the order of kernel.inputs
+    outputs: tuple[str, ...]
+    rows: str
+
+    @cached_property
+    def layout(self) -> Layout:
+        return layout_of(self.kernel)
+
+    @cached_property
+    def size(self) -> tuple[int, int, list[int]]:
+        return record_bytes(self.kernel, self.p)
+
+    @cached_property
+    def tables(self) -> list[np.ndarray]:
+        kinds = self.layout.constants
+        return [np.array(getattr(self.p, n), np.float64) for n, (_, k) in kinds.items() if k == "table"]
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal keys compute equal columns."""
+        return (self.kernel.name, self.columns, self.rows, repr(sorted(vars(self.p).items())))
+
+    def described(self) -> str:
+        values = ",".join(f"{k}={v!r}" for k, v in vars(self.p).items())
+        return f"{self.kernel.name}({values};{','.join(self.columns)};{self.rows})->{','.join(self.outputs)}"
+
+
+def resolve(kernel: Kernel, step: Mapping[str, Any], made: Mapping[str, str], place: str) -> Instance:
+    """Return the instance that `step` asks for; `made` holds columns written so far and their rows."""
+    given = {k: v for k, v in step.items() if k != "kernel"}
+    output = given.pop("output", None)
+    columns = _columns(kernel, given, place)
+    p = kernel.bind(given, place)
+    rows = kernel.rows
+    if rows == "any":
+        kinds = {made.get(c) or ROWS_OF_COLUMN.get(canonical(c), "any") for c in columns}
+        rows = kinds.pop() if len(kinds) == 1 else "any"
+    return Instance(kernel, p, columns, _outputs(kernel, p, columns, output, place), rows)
+
+
+def _columns(kernel: Kernel, given: dict[str, Any], place: str) -> tuple[str, ...]:
+    chosen = {x.name: x.column for x in kernel.inputs}
+    if "column" in given:
+        chosen[kernel.inputs[0].name] = given.pop("column")
+    for name in list(chosen):
+        if name in given:
+            chosen[name] = given.pop(name)
+    for name, column in chosen.items():
+        if not isinstance(column, str):
+            raise ParameterError(f"{name} must name a column, was {column!r} ({place})")
+    return tuple(chosen.values())
+
+
+def _outputs(
+    kernel: Kernel, p: SimpleNamespace, columns: tuple[str, ...], output: Any, place: str
+) -> tuple[str, ...]:
+    names = [o.name.format(column=columns[0] if columns else "", **vars(p)) for o in kernel.outputs]
+    if output is None:
+        return tuple(names)
+    if isinstance(output, str):
+        return (output,) if len(names) == 1 else tuple(f"{output}_{n}" for n in names)
+    if len(output) != len(names):
+        raise ParameterError(f"output must name {len(names)} columns ({', '.join(names)}), was {output!r} ({place})")
+    return tuple(output)
+
+
+def canonical(column: str) -> str:
+    """Return the name that the lab itself uses for `column`."""
+    return ALIASES.get(column, column)
+
+
+def find_column(names: Sequence[str], wanted: str, place: str) -> str:
+    """Return `wanted` or the alias of it that is among `names`; ColumnError when there is none."""
+    if wanted in names:
+        return wanted
+    same = [n for n in names if canonical(n) == canonical(wanted)]
+    if len(same) == 1:
+        return same[0]
+    if same:
+        raise ColumnError(f"{wanted!r} could be any of {', '.join(same)}; name the column ({place})")
+    raise ColumnError(f"column {wanted!r} must be there, was not among {', '.join(names)} ({place})")
+
+
+def plan_steps(kernels: Mapping[str, Kernel], steps: Sequence[Mapping[str, Any]], place: str) -> list[Instance]:
+    """Return the instances of `steps`, in order; errors name the step."""
+    instances: list[Instance] = []
+    made: dict[str, str] = {}
+    for k, step in enumerate(steps):
+        where = f"{place}, step {k + 1}" if place else f"step {k + 1}"
+        name = step.get("kernel")
+        if name not in kernels:
+            raise ParameterError(f"kernel must be a known name, was {name!r} ({where}){_nearest(name, kernels)}")
+        instance = resolve(kernels[name], step, made, f"{where}, {name}")
+        for column in instance.outputs:
+            if column in made or canonical(column) in SOURCE_KINDS:
+                raise ColumnError(
+                    f"output {column!r} must be new, was there already ({where}, {name}); use output='...'"
+                )
+            made[column] = instance.rows
+        instances.append(instance)
+    return instances
+
+
+def _nearest(name: Any, kernels: Mapping[str, Kernel]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(str(name), kernels, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def chain_digest(instances: Sequence[Instance], sources: Mapping[str, bytes]) -> bytes:
+    """Return the name of a chain by content: generated steps, parameters, columns, numeric version."""
+    digest = hashlib.blake2b(digest_size=32, person=b"orrery-chain")
+    for part in (NUMERICS, *(i.described() for i in instances)):
+        digest.update(len(part).to_bytes(8, "little") + part.encode())
+    for instance in instances:
+        digest.update(sources[instance.kernel.name])
+    return digest.digest()

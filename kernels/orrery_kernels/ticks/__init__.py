@@ -1,0 +1,1 @@
+"""The catalog: kernels over ticks, one module per family."""
