@@ -1,9 +1,10 @@
 """The one way anybody reads `ticks`: in order, and the log decides which messages count.
 
-A message with a base is accepted iff its base equals the current vector; then its next becomes current.
-A message without a base (a user's own batch) is accepted where it lies, iff it decodes and every row passes
-the packer's validation and belongs to this partition. Any other is ignored and counted. So two packers, a
-zombie, a repeated or reordered send lead every reader to the same messages.
+A message with a base is accepted iff its base equals the current vector; then its next becomes
+current. A message without a base (a user's own batch) is accepted where it lies, iff it decodes and
+every row passes the packer's validation and belongs to this partition. Any other is ignored and
+counted. So two packers, a zombie, a repeated or reordered send lead every reader to the same
+messages.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ class Position(NamedTuple):
 
     offset: int = 0  # of the next message to read
     ordinal: int = 0  # of the next message to be accepted
-    vector: vectors.Vector = {}
+    vector: vectors.Vector = {}  # noqa: RUF012 - nothing changes a vector in place
 
 
 class Accepted(NamedTuple):
@@ -45,8 +46,9 @@ def take(
 ) -> tuple[Position, Accepted | Ignored]:
     """Return where the reader stands after the message at `offset`, and what the message was.
 
-    A labelled message that continues the log but does not decode is not ignored but fatal: every reader
-    would have to skip it, and its rows are lost only if the packer moved on. BadTicks propagates then.
+    A labelled message that continues the log but does not decode is not ignored but fatal: every
+    reader would have to skip it, and its rows are lost only if the packer moved on. BadTicks
+    propagates then.
     """
     if offset < at.offset:
         raise ValueError(f"the log is read forward: at {at.offset}, was given {offset}")

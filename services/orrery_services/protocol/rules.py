@@ -1,11 +1,10 @@
 """The rules that a test may switch off, one sentence each.
 
-A rule nobody misses is a rule without a test. So each of these can be disabled, by its name, for a simulation
-or for a real service (`ORRERY_RULES_OFF=compare_moved_origins`); the suite that then still passes is the one
-to mend. Every field is on by default and nothing but a test turns one off.
+A rule nobody misses is a rule without a test. So each of these can be disabled, by its name, for a
+simulation or for a real service (`ORRERY_RULES_OFF=compare_moved_origins`); the suite that then
+still passes is the one to mend. Every field is on by default and nothing but a test turns one off.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
@@ -59,7 +58,7 @@ class Rules:
 ALL_RULES = Rules()
 
 
-def rules_from(environment: Mapping[str, str] = os.environ) -> Rules:
-    """Return the rules in force in this process: all, but those a test names in ORRERY_RULES_OFF."""
+def rules_from(environment: Mapping[str, str]) -> Rules:
+    """Return the rules in force: all, but those a test names in ORRERY_RULES_OFF."""
     names = environment.get(RULES_OFF, "").replace(",", " ").split()
     return ALL_RULES.without(*names)

@@ -1,8 +1,9 @@
 """One message of the topic `ticks`: an Arrow batch and the place it claims in the log.
 
-The value is one encapsulated Arrow IPC record batch when the header `schema` names the tick schema by its
-digest (what the packer writes: no schema is repeated), else an IPC stream that carries its own schema (what
-a user may produce). Headers: base, next (vectors; absent on a user's own batch), schema (hex digest).
+The value is one encapsulated Arrow IPC record batch when the header `schema` names the tick schema
+by its digest (what the packer writes: no schema is repeated), else an IPC stream that carries its
+own schema (what a user may produce). Headers: base, next (vectors; absent on a user's own batch),
+schema (hex digest).
 """
 
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ ROWS_PER_BATCH_MAX = 65_536
 
 
 class TickMessage(NamedTuple):
-    """What a message claims. `rows` is still bytes: a message that does not count is never decoded."""
+    """What a message claims. `value` is still bytes: who does not count is never decoded."""
 
     base: vectors.Vector | None  # None: a user's own batch, taken where it lies
     next: vectors.Vector | None
@@ -32,7 +33,7 @@ class BadTicks(ValueError):
 
 
 def parse(value: bytes | None, headers: Iterable[tuple[str, bytes]] | None) -> TickMessage:
-    """Return the message behind Kafka's value and headers. Raises BadTicks when it makes no sense."""
+    """Return the message behind Kafka's value and headers. Raises BadTicks if it is none."""
     found = {key: bytes(data) for key, data in headers or ()}
     if value is None:
         raise BadTicks("a message of ticks must have a value, was a tombstone")

@@ -2,12 +2,13 @@
 
 A vector maps a source to a position. Three kinds of source, told apart by their key:
 
-    row:<topic>:<log id>              the next offset to read in a row topic (partition = the vector's own)
+    row:<topic>:<log id>              the next offset to read in a row topic (same partition)
     cap:<incarnation>:<table>         the greatest row id seen of a captured table
-    moved:<topic>:<log id>:<part>     the greatest offset seen among rows moved here from another partition
+    moved:<topic>:<log id>:<part>     the greatest offset among rows moved here from there
     cut                               the number of the last cut
 
-A source that is absent has not been read at all. Vectors are compared whole, so their bytes are canonical.
+A source that is absent has not been read at all. Vectors are compared whole: their bytes are
+canonical.
 """
 
 import json

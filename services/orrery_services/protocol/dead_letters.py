@@ -1,0 +1,102 @@
+"""A row that was refused: its place, the reason, and its bytes, as one message of `dead-letters`.
+
+The id is the place, so a dead letter that was written twice is one when it is read.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+from blake3 import blake3
+
+from .labels import Headers, Place
+
+TOPIC = "dead-letters"
+BYTES_MAX = 65_536  # of the original that are kept
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """What is stored. `value` is None for a tombstone; cut to BYTES_MAX when `size` is larger."""
+
+    id: str  # topic/partition/offset
+    topic: str
+    log_id: str
+    partition: int
+    offset: int
+    timestamp_ms: int  # Kafka's time of the refused message
+    reason: str
+    digest: str  # BLAKE3-256 of the whole value
+    size: int  # bytes of the whole value
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]] = []  # noqa: RUF012 - msgspec copies it
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """That somebody sent the bytes of a dead letter again: `as_id` is the place of the new message."""
+
+    id: str
+    as_id: str
+
+
+class Sealed(NamedTuple):
+    """One message ready to be sent."""
+
+    key: bytes
+    value: bytes
+
+
+def letter(
+    place: Place,
+    reason: str,
+    value: bytes | None,
+    key: bytes | None = None,
+    headers: Headers = (),
+    timestamp_ms: int = 0,
+) -> DeadLetter:
+    """Return the dead letter of one refused message."""
+    whole = value or b""
+    return DeadLetter(
+        id=f"{place.topic}/{place.partition}/{place.offset}",
+        topic=place.topic,
+        log_id=place.log_id,
+        partition=place.partition,
+        offset=place.offset,
+        timestamp_ms=timestamp_ms,
+        reason=reason,
+        digest=blake3(whole).hexdigest(),
+        size=len(whole),
+        key=key[:BYTES_MAX] if key is not None else None,
+        value=value[:BYTES_MAX] if value is not None else None,
+        headers=[(name, data) for name, data in headers][:64],
+    )
+
+
+def seal(record: DeadLetter | Replayed) -> Sealed:
+    """Return key and value for the topic `dead-letters`."""
+    kind = "replayed" if isinstance(record, Replayed) else "refused"
+    return Sealed(record.id.encode(), msgspec.json.encode({kind: record}))
+
+
+class _Envelope(msgspec.Struct):
+    refused: DeadLetter | None = None
+    replayed: Replayed | None = None
+
+
+def read(values: Iterable[bytes | None]) -> tuple[dict[str, DeadLetter], dict[str, str]]:
+    """Return the dead letters by id, each once, and id -> place of those that were sent again.
+
+    What is no dead letter was written by somebody else into this topic, and is left out.
+    """
+    letters: dict[str, DeadLetter] = {}
+    replayed: dict[str, str] = {}
+    for value in values:
+        try:
+            found = msgspec.json.decode(value or b"", type=_Envelope)
+        except (msgspec.DecodeError, ValueError):
+            continue
+        if found.refused:
+            letters.setdefault(f"{found.refused.log_id}:{found.refused.id}", found.refused)
+        elif found.replayed:
+            replayed[found.replayed.id] = found.replayed.as_id
+    return letters, replayed
