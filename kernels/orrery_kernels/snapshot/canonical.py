@@ -1,8 +1,9 @@
 """One value, one string of bytes: type-tagged, length-prefixed, and readable back.
 
-    N  none            F f  false, true      I  integer, two's complement     D  float64, by its bits
-    S  text, UTF-8     Y  bytes              L  list      T  tuple            M  mapping, by key bytes
-    A  numpy array     C  arrow array        B  arrow record batch            W  arrow table
+    N  none              F, f  false, true     I  integer, two's complement
+    D  float64 by bits   S  text in UTF-8      Y  bytes
+    L  list              T  tuple              M  mapping, by the bytes of its keys
+    A  numpy array       C  arrow array        B  arrow record batch     W  arrow table
     O  an object of a declared class: its name, then to_bytes() or its fields
 
 Each tag is followed by the length of what it covers (uint32, little-endian), so no two values can
@@ -44,7 +45,12 @@ def decode(data: bytes, classes: Sequence[type] = ()) -> Any:
 
     Raises SnapshotError on bytes that `encode` would not have written in this place.
     """
-    value, end = _decode(bytes(data), 0, classes, 0)
+    try:
+        value, end = _decode(bytes(data), 0, classes, 0)
+    except SnapshotError:
+        raise
+    except (ValueError, TypeError, OverflowError, struct.error, pa.ArrowException) as error:
+        raise SnapshotError(f"bytes must be those of a value: {error}") from error
     if end != len(data):
         raise SnapshotError(f"a value must end with its bytes, {len(data) - end} were left over")
     return value

@@ -191,7 +191,9 @@ def _build(name: str, parts: list[bytes]) -> pa.Array:
         length = len(lengths)
         offsets = np.concatenate(([0], lengths.cumsum(dtype="i8"))).astype(_TEXTS[name][1])
         if offsets[-1] != len(text):
-            raise SnapshotError(f"the lengths of a text column sum to {offsets[-1]}, not {len(text)}")
+            raise SnapshotError(
+                f"the lengths of a text column sum to {offsets[-1]}, not {len(text)}"
+            )
         buffers = [pa.py_buffer(offsets), pa.py_buffer(text)]
     else:
         length = len(np.frombuffer(values, _numpy_type(name)))

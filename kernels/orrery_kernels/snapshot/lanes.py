@@ -1,7 +1,7 @@
 """BLAKE3's compression function on eight independent blocks at once (O'Connor et al., 2020).
 
-Each of the sixteen state words is one vector of eight lanes, so a block costs an eighth of what it
-costs alone. The vectors are written as LLVM instructions: integers only, the same bits on every CPU.
+Each of the sixteen state words is one vector of eight lanes, so eight blocks cost little more than
+one. The vectors are written as LLVM instructions: integers only, the same bits on every CPU.
 """
 
 from collections.abc import Callable
