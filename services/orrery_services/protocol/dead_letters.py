@@ -13,6 +13,8 @@ from .labels import Headers, Place
 
 TOPIC = "dead-letters"
 BYTES_MAX = 65_536  # of the original that are kept
+SIDE_BYTES_MAX = 1024  # of its key, and of each of its headers
+HEADERS_MAX = 32
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -29,11 +31,11 @@ class DeadLetter(msgspec.Struct, frozen=True):
     size: int  # bytes of the whole value
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes | None]] = []  # noqa: RUF012 - msgspec copies it
+    headers: list[tuple[str, bytes | None]] = []
 
 
 class Replayed(msgspec.Struct, frozen=True):
-    """That somebody sent the bytes of a dead letter again: `as_id` is the place of the new message."""
+    """That somebody sent the bytes of a dead letter again, and where they are now (`as_id`)."""
 
     id: str
     as_id: str
@@ -66,10 +68,14 @@ def letter(
         reason=reason,
         digest=blake3(whole).hexdigest(),
         size=len(whole),
-        key=key[:BYTES_MAX] if key is not None else None,
-        value=value[:BYTES_MAX] if value is not None else None,
-        headers=[(name, data) for name, data in headers][:64],
+        key=_cut(key, SIDE_BYTES_MAX),
+        value=_cut(value, BYTES_MAX),
+        headers=[(n[:64], _cut(data, SIDE_BYTES_MAX)) for n, data in headers[:HEADERS_MAX]],
     )
+
+
+def _cut(data: bytes | None, bytes_max: int) -> bytes | None:
+    return None if data is None else bytes(data[:bytes_max])
 
 
 def seal(record: DeadLetter | Replayed) -> Sealed:

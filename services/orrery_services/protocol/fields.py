@@ -6,6 +6,7 @@ them is a setting.
 """
 
 import re
+from functools import lru_cache
 
 import msgspec
 from orrery_kernels.columns import BUY, SELL, SIDE_UNKNOWN
@@ -38,6 +39,7 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}… ({len(text)} characters)"
 
 
+@lru_cache(maxsize=1 << 16)
 def symbol_problem(symbol: str) -> str | None:
     """Return why a symbol is refused, or None.
 

@@ -1,9 +1,9 @@
 """What Kafka's headers say about a message of a row topic: where it came from.
 
-    captured   the table from which Debezium took the row; its flat value then has `incarnation` and `id`
+    captured   the table from which Debezium took the row; its flat value has `incarnation` and `id`
     moved      topic/log id/partition/offset from which a packer sent a misplaced row home
 
-Only who writes to the topic can put them there; a header that makes no sense is a reason for refusal.
+Only who writes to the topic can put them there; one that makes no sense is a reason for refusal.
 """
 
 import re
@@ -87,7 +87,7 @@ def captured(headers: Headers, value: bytes | None) -> Captured | None:
     table = data.decode("ascii", "replace").strip('"')  # some header converters add quotes
     if table not in ROW_TOPICS:
         raise fields.Refused(
-            f"the header {CAPTURED} must be one of {', '.join(ROW_TOPICS)}, was {fields.shown(data)}"
+            f"the header {CAPTURED} must name a row topic, was {fields.shown(data)}"
         )
     try:
         found = _IDENTITY.decode(value if value is not None else b"")

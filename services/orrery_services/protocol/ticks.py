@@ -17,6 +17,11 @@ from . import vectors
 
 SCHEMA_DIGEST = blake3(TICK_SCHEMA.serialize().to_pybytes()).hexdigest()[:16]
 ROWS_PER_BATCH_MAX = 65_536
+COMPRESS_ROWS_MIN = 64  # below, the frames of sixteen columns cost more than they save
+
+_LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
+_SCHEMA_BYTES = TICK_SCHEMA.serialize().size  # a stream is schema, batches, end
+_END_BYTES = 8
 
 
 class TickMessage(NamedTuple):
@@ -58,8 +63,13 @@ def headers(base: vectors.Vector, following: vectors.Vector) -> list[tuple[str, 
 
 
 def encode(batch: pa.RecordBatch) -> bytes:
-    """Return the value of a labelled batch."""
-    return batch.serialize().to_pybytes()
+    """Return the value of a labelled batch: columns that are all null compress to nothing."""
+    if batch.num_rows < COMPRESS_ROWS_MIN:
+        return batch.serialize().to_pybytes()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, TICK_SCHEMA, options=_LZ4) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()[_SCHEMA_BYTES:-_END_BYTES]
 
 
 def decode(message: TickMessage) -> pa.RecordBatch:
