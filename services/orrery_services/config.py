@@ -28,7 +28,14 @@ from .errors import ConfigError
 
 ENV = "ORRERY_"
 NOT_SETTINGS = {"NODE", "UNIVERSE", "NODES_DIR", "ROOT", "HOME", "LOG_LEVEL", "STACK", "RULES_OFF"}
-ROLES = ("orrery_owner", "orrery_writer", "orrery_reader", "orrery_cdc", "orrery_gc")
+ROLES = (
+    "orrery_admin",  # superuser: set-up only, no service has it
+    "orrery_owner",
+    "orrery_writer",
+    "orrery_reader",
+    "orrery_cdc",
+    "orrery_gc",
+)
 Flat = dict[str, Any]  # dotted key -> value
 
 

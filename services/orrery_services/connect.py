@@ -1,0 +1,148 @@
+"""Kafka Connect's REST interface, as much of it as the nodes need. Every call is bounded in time.
+
+connectors/<name>.json is the connector <name> of every node, registered as <node>-<name>. Values
+hold {placeholders}; passwords are not among them: Connect reads those itself from the secrets.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from .config import Settings
+from .errors import ConfigError, OutsideError
+
+SECONDS_MAX = 15.0
+PAUSE_SECONDS = 0.1
+NAMES = ("trades-source", "facts-source")
+SLOT_LOST = ("slot", "no longer available", "re-snapshot", "resnapshot")
+
+
+def connector_config(settings: Settings, name: str, secrets: str = "") -> dict[str, str]:
+    """Return the configuration of a connector; `secrets` is the folder as Connect sees it."""
+    path = settings.root / "connectors" / f"{name}.json"
+    values = settings.values
+    places = {
+        "node": settings.node,
+        "host": values["postgres.cdc_host"] or values["postgres.host"],
+        "port": values["postgres.cdc_port"] or values["postgres.port"],
+        "database": values["postgres.database"],
+        "secrets": secrets or settings.secret_file("cdc").parent,
+        "poll_interval_ms": settings.cdc.poll_interval_ms,
+        "heartbeat_ms": settings.cdc.heartbeat_seconds * 1000,
+    }
+    return fill(path, places)
+
+
+def fill(path: Path, places: Mapping[str, object]) -> dict[str, str]:
+    """Return a template with every {place} filled in; ${...} is Connect's own and stays."""
+    try:
+        template = json.loads(path.read_text())
+    except (OSError, ValueError) as cause:
+        raise ConfigError(f"{path} must be readable JSON: {cause}") from cause
+    filled = {}
+    for key, value in template.items():
+        for place, found in places.items():
+            value = value.replace("{" + place + "}", str(found))
+        filled[key] = value
+    return filled
+
+
+def registered(settings: Settings, name: str) -> str:
+    return f"{settings.node}-{name}"
+
+
+def put(settings: Settings, name: str, config: Mapping[str, str]) -> None:
+    """Register a connector or change its configuration. The same again is a no-op."""
+    _call(settings, "PUT", f"/{registered(settings, name)}/config", dict(config))
+
+
+def status(settings: Settings, name: str) -> dict[str, Any] | None:
+    """Return Connect's word on a connector, None where it knows none of this name (yet)."""
+    return _call(settings, "GET", f"/{registered(settings, name)}/status", missing_ok=True)
+
+
+def state(settings: Settings, name: str) -> tuple[str, str]:
+    """Return (state, why): RUNNING only when connector and task run, else the worse of them."""
+    told = status(settings, name)
+    if told is None:
+        return "MISSING", "not registered"
+    parts = [told["connector"], *told.get("tasks", [])]
+    if len(parts) == 1:
+        return ("STARTING" if parts[0]["state"] == "RUNNING" else parts[0]["state"]), "no task"
+    worst = next((part for part in parts if part["state"] != "RUNNING"), parts[0])
+    trace = worst.get("trace", "")
+    causes = [line for line in trace.splitlines() if line.startswith(("Caused by:", "org."))]
+    return worst["state"], (causes[-1] if causes else trace)[:300]
+
+
+def restart(settings: Settings, name: str) -> None:
+    """Start a connector and its task again, failed ones only."""
+    query = "restart?includeTasks=true&onlyFailed=true"
+    _call(settings, "POST", f"/{registered(settings, name)}/{query}")
+
+
+def stop(settings: Settings, name: str) -> None:
+    """Stop a connector and its task; offsets can be reset then."""
+    _call(settings, "PUT", f"/{registered(settings, name)}/stop", missing_ok=True)
+
+
+def resume(settings: Settings, name: str) -> None:
+    _call(settings, "PUT", f"/{registered(settings, name)}/resume")
+
+
+def reset_offsets(settings: Settings, name: str) -> None:
+    """Forget how far a stopped connector has read: it begins with a snapshot then."""
+    _call(settings, "DELETE", f"/{registered(settings, name)}/offsets")
+
+
+def delete(settings: Settings, name: str) -> None:
+    """Remove a connector. Its offsets stay behind in Connect."""
+    _call(settings, "DELETE", f"/{registered(settings, name)}", missing_ok=True)
+
+
+def _call(
+    settings: Settings, verb: str, path: str, body: object = None, missing_ok: bool = False
+) -> Any:
+    url = f"{settings.connect}/connectors{path}"
+    try:
+        answer = httpx.request(verb, url, json=body, timeout=SECONDS_MAX)
+    except httpx.HTTPError as cause:
+        raise OutsideError(f"Kafka Connect must answer at {url}, but: {cause}") from cause
+    if answer.status_code == 404 and missing_ok:
+        return None
+    if answer.status_code >= 400:
+        raise OutsideError(f"Kafka Connect refused {verb} {url}: {answer.text[:600]}")
+    return answer.json() if answer.content else None
+
+
+def keep(settings: Settings, name: str) -> str | None:
+    """Bring a connector back that is missing or has failed; return what was done, None if nothing.
+
+    One that failed because its slot is gone begins anew: its offsets are forgotten, and the
+    snapshot that follows sends every row of this node once more, in order, which readers absorb.
+    """
+    now, why = state(settings, name)
+    if now == "MISSING":
+        put(settings, name, connector_config(settings, name))
+        return "registered again"
+    if now != "FAILED":
+        return None
+    if any(word in why.lower() for word in SLOT_LOST):
+        begin_anew(settings, name)
+        return f"begun anew: {why}"
+    restart(settings, name)
+    return f"started again: {why}"
+
+
+def begin_anew(settings: Settings, name: str) -> None:
+    """Let a connector forget its offsets: it starts with a snapshot and a new slot."""
+    stop(settings, name)
+    deadline = time.monotonic() + SECONDS_MAX
+    while (state(settings, name)[0] != "STOPPED") and time.monotonic() < deadline:
+        time.sleep(PAUSE_SECONDS)
+    reset_offsets(settings, name)
+    resume(settings, name)

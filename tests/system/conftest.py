@@ -1,0 +1,62 @@
+"""The real stack, started once per run by the same code that `make up` uses, on free ports of its own.
+
+`stack` is shared: a test leaves it as healthy as it found it (`faults` restarts what it kills; wait for it).
+`new_stack` gives a stack of one's own, for tests that ask for other nodes, services or settings.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from orrery_services.stack import Stack, free_port_base, make_plan
+
+NODES = ("n1", "n2")
+LOG_LINES_SHOWN = 25
+NewStack = Callable[..., Stack]
+
+
+def start(home: Path, nodes: tuple[str, ...], **wanted: object) -> Stack:
+    base = free_port_base(nodes)
+    made = Stack(make_plan(home, nodes, port_base=base, **{"demo": False, **wanted}))
+    made.up()
+    return made
+
+
+def remove(made: Stack) -> None:
+    made.down()
+    made.clean()
+
+
+@pytest.fixture(scope="session")
+def short_tmp() -> Iterator[Path]:
+    """A folder that other users may enter: Postgres does not run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="orrery-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def stack(short_tmp: Path) -> Iterator[Stack]:
+    """One sky and two nodes with every service of this build, without the demo feed."""
+    made = start(short_tmp / "stack", NODES)
+    yield made
+    remove(made)
+
+
+@pytest.fixture
+def new_stack(short_tmp: Path) -> Iterator[NewStack]:
+    """Start stacks of one's own: new_stack(nodes=("n1",), services=(), env={...})."""
+    made: list[Stack] = []
+
+    def make(nodes: tuple[str, ...] = ("n1",), **wanted: object) -> Stack:
+        home = Path(tempfile.mkdtemp(dir=short_tmp))
+        home.chmod(0o755)
+        made.append(start(home, nodes, **wanted))
+        return made[-1]
+
+    yield make
+    for one in made:
+        remove(one)
