@@ -11,9 +11,17 @@ def __getattr__(name: str) -> Any:
     """Return the kernel of that name; the families are imported when the first is asked for."""
     if name.startswith("_"):
         raise AttributeError(name)
-    from orrery_kernels.engine.surface import catalog
+    from orrery_kernels.engine import catalog
 
     try:
-        return catalog()[name]
-    except KeyError:
-        raise AttributeError(f"orrery_kernels has no {name!r}") from None
+        if name.startswith("create_") and name.endswith("_operator"):
+            return catalog.lookup(name[7:-9]).operator
+        return catalog.lookup(name)
+    except KeyError as error:
+        raise AttributeError(f"orrery_kernels has no {error.args[0]}") from None
+
+
+def __dir__() -> list[str]:
+    from orrery_kernels.engine import catalog
+
+    return sorted([*__all__, *catalog.kernels(), *catalog.functions()])

@@ -4,7 +4,8 @@ Reading order: spec, step, lint, lower, codegen, jit, state, plan, chain, surfac
 A family module of kernels imports what it needs from here.
 """
 
-from orrery_kernels.engine.spec import choice, f64, i64, param, ring, struct
+from orrery_kernels.engine.catalog import function
+from orrery_kernels.engine.spec import choice, f64, i64, optional, param, ring, struct
 from orrery_kernels.engine.step import (
     inf,
     inline,
@@ -17,6 +18,20 @@ from orrery_kernels.engine.step import (
 )
 
 __all__ = [
-    "choice", "f64", "i64", "inf", "inline", "is_finite", "kernel", "nan", "param", "pure", "ring",
-    "select", "sqrt", "struct",
+    "choice",
+    "f64",
+    "function",
+    "i64",
+    "inf",
+    "inline",
+    "is_finite",
+    "kernel",
+    "nan",
+    "optional",
+    "param",
+    "pure",
+    "ring",
+    "select",
+    "sqrt",
+    "struct",
 ]  # fmt: skip

@@ -35,12 +35,12 @@ class Chain:
     {'ewma': [1.0, 1.5]}
     """
 
-    def __init__(self, steps: Sequence[Mapping[str, Any]], symbol_column: str = "symbol", place: str = ""):
-        from orrery_kernels.engine.surface import definitions
-
+    def __init__(
+        self, steps: Sequence[Mapping[str, Any]], symbol_column: str = "symbol", place: str = ""
+    ):
         self.symbol_column = symbol_column
         self.steps = [dict(step) for step in steps]
-        self.instances = plan_steps(definitions(), self.steps, place)
+        self.instances = plan_steps(self.steps, place)
         self._unique: list[Instance] = []
         self._place_of: dict[tuple[Any, ...], int] = {}
         self._wire()
@@ -92,7 +92,11 @@ class Chain:
         keys = batch.column(self.symbol_column) if self.symbol_column in names else None
         kinds = batch.column("kind") if "kind" in names else None
         ids = ingress.symbol_ids(state, keys, rows)
-        kind = ingress.Column(kinds.buffers()[1].address + kinds.offset, kinds) if kinds is not None and rows else None
+        kind = (
+            ingress.Column(kinds.buffers()[1].address + kinds.offset, kinds)
+            if kinds is not None and rows
+            else None
+        )
         results: list[np.ndarray] = []
         nulls: list[list[int]] = []
         for k in range(len(self._unique)):
@@ -117,7 +121,9 @@ class Chain:
             for item, read in zip(instance.kernel.inputs, reads, strict=True):
                 if isinstance(read, str) and (read, item.kind) not in found:
                     column = find_column(names, read, instance.kernel.name)
-                    found[read, item.kind] = ingress.numbers(batch.column(column), item.kind, column)
+                    found[read, item.kind] = ingress.numbers(
+                        batch.column(column), item.kind, column
+                    )
         return found
 
     def _arguments(
@@ -163,6 +169,15 @@ class Chain:
         for (word, _), offset in zip(layout.rings.values(), instance.size[2], strict=True):
             args[word] = offset
 
+    def tick(self, state: ChainState, symbol: str | None, values: Sequence[float | None]) -> Any:
+        """Fold one row given as numbers, in the order of `inputs`; return the output(s), None for null."""
+        columns = [pa.array([v], pa.float64()) for v in values]
+        row = pa.RecordBatch.from_arrays(
+            [pa.array([symbol], pa.string()), *columns], [self.symbol_column, *self.inputs]
+        )
+        out = tuple(column[0].as_py() for column in self.run(state, row).columns)
+        return out[0] if len(out) == 1 else out
+
     def oracle(self) -> ChainOracle:
         """Return the same chain in plain Python, with its own empty state."""
         return ChainOracle(self)
@@ -184,7 +199,9 @@ class ChainOracle:
         symbol = row.get(chain.symbol_column, "")
         for oracle, instance, reads in zip(self.kernels, chain._unique, chain._reads, strict=True):
             kind = row.get("kind")
-            other = kind is not None and instance.rows != "any" and KIND_NAMES[kind] != instance.rows
+            other = (
+                kind is not None and instance.rows != "any" and KIND_NAMES[kind] != instance.rows
+            )
             if other or symbol is None:
                 made.append([None] * len(instance.outputs))
                 continue

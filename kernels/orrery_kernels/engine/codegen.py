@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 from orrery_kernels.engine.lint import refuse
 from orrery_kernels.engine.lower import Lowering
-from orrery_kernels.engine.spec import Kernel, f64, i64
+from orrery_kernels.engine.spec import Input, Kernel, f64, i64
 
 VERSION = 1  # of the generated code; part of every digest
 
@@ -99,11 +99,17 @@ def generate(kernel: Kernel) -> Source:
 def _emit_outputs(kernel: Kernel):  # noqa: ANN202
     def emit(value: ast.expr | None) -> list[ast.stmt]:
         values = value.elts if isinstance(value, ast.Tuple) else [value]
-        if len(values) == 1 < len(kernel.outputs) and isinstance(value, ast.Name) and value.id == "NAN":
+        if (
+            len(values) == 1 < len(kernel.outputs)
+            and isinstance(value, ast.Name)
+            and value.id == "NAN"
+        ):
             values = [value] * len(kernel.outputs)  # `return nan`: every output is null
         if len(values) != len(kernel.outputs) or value is None:
             names = ", ".join(o.name for o in kernel.outputs)
-            refuse(kernel.function, value or ast.Pass(), f"must return {len(kernel.outputs)}: {names}")
+            refuse(
+                kernel.function, value or ast.Pass(), f"must return {len(kernel.outputs)}: {names}"
+            )
         return [
             ast.Assign([ast.Name(f"out{k}", ast.Store())], _call("as_f64", v))
             for k, v in enumerate(values)
@@ -193,7 +199,9 @@ class _States(Choices):
         if path and path[0] == "p" and self.layout.constants.get(path[1], (0, ""))[1] == "table":
             return [ast.Name(f"p_{path[1]}", ast.Load()), index], f64
         if not path or path[0] != "s" or path[1:] not in self.layout.rings:
-            refuse(self.kernel.function, node, f"{ast.unparse(node.value)} is not a ring or a table")
+            refuse(
+                self.kernel.function, node, f"{ast.unparse(node.value)} is not a ring or a table"
+            )
             raise AssertionError
         offset = ast.Name("r_" + "_".join(path[1:]), ast.Load())
         kind = self.layout.rings[path[1:]][1]
@@ -207,7 +215,9 @@ class _States(Choices):
         if isinstance(target, ast.Attribute):
             path = _path(target) or ()
             if path[0] != "s" or path[1:] not in self.layout.scalars:
-                refuse(self.kernel.function, node, f"{ast.unparse(target)} is not a field of the state")
+                refuse(
+                    self.kernel.function, node, f"{ast.unparse(target)} is not a field of the state"
+                )
             self.written[path[1:]] = None
             kind = self.layout.scalars[path[1:]][1]
             name = "s_" + "_".join(path[1:])
@@ -232,9 +242,13 @@ def _loop(kernel: Kernel, layout: Layout, states: _States, body: list[ast.stmt])
         "    skipped = 0",
         "    nulls = 0",
         "    for i in range(lo, hi):",
-        *(["        prefetch(state + ldi32(ids, (i + %d) * 4) * stride)" % AHEAD_ROWS] if keyed else []),
+        *(
+            ["        prefetch(state + ldi32(ids, (i + %d) * 4) * stride)" % AHEAD_ROWS]
+            if keyed
+            else []
+        ),
         "        wanted = ldi8(kinds, i * kinds_step) == kind",
-        *(f"        {x.name} = {_LOAD[x.kind]}(in_{x.name}, i * 8)" for x in kernel.inputs),
+        *(f"        {x.name} = {_load(x)}" for x in kernel.inputs),
         *(["        symbol = ldi32(ids, i * 4)"] if keyed else []),
         f"        if wanted and {_present(kernel, keyed)}:",
         *(["            rec = state + symbol * stride"] if keyed else []),
@@ -246,7 +260,9 @@ def _loop(kernel: Kernel, layout: Layout, states: _States, body: list[ast.stmt])
     row += ["            " + line for line in text.splitlines()]
     for path in states.written:
         offset, kind = layout.scalars[path]
-        row.append(f"            {'sti' if kind == i64 else 'stf'}(rec, {offset}, s_{'_'.join(path)})")
+        row.append(
+            f"            {'sti' if kind == i64 else 'stf'}(rec, {offset}, s_{'_'.join(path)})"
+        )
     row += ["        else:", "            if wanted:", "                skipped += 1"]
     row += [f"            out{k} = NAN" for k in range(len(layout.outputs))]
     for k in range(len(layout.outputs)):
@@ -268,9 +284,19 @@ NULL_I64 = -(2**63)  # what a null integer is loaded as
 def _present(kernel: Kernel, keyed: bool) -> str:
     tests = ["symbol >= 0"] if keyed else []
     for item in kernel.inputs:
-        test = f"is_finite({item.name})" if item.kind == f64 else f"{item.name} != {NULL_I64}"
-        tests.append(test)
+        if not item.optional:
+            whole = item.kind == i64
+            tests.append(f"{item.name} != {NULL_I64}" if whole else f"is_finite({item.name})")
+    some = " | ".join(f"(is_finite({x.name}))" for x in kernel.inputs if x.optional)
+    if some:
+        tests.append(some)
     return " & ".join(f"({t})" for t in tests) or "True"
+
+
+def _load(item: Input) -> str:
+    if item.optional:
+        return f"finite_or_nan(ldf(in_{item.name}, i * 8))"
+    return f"{_LOAD[item.kind]}(in_{item.name}, i * 8)"
 
 
 def pure_texts(lowering: Lowering) -> dict[str, str]:

@@ -15,7 +15,16 @@ from orrery_kernels.engine.state import ChainState
 from orrery_kernels.errors import ColumnError
 
 AHEAD = 64  # spare ids behind a batch, so that fetching ahead reads something
-_SIDES = {"buy": 1.0, "b": 1.0, "bid": 1.0, "sell": -1.0, "s": -1.0, "ask": -1.0, "unknown": 0.0, "": 0.0}
+_SIDES = {
+    "buy": 1.0,
+    "b": 1.0,
+    "bid": 1.0,
+    "sell": -1.0,
+    "s": -1.0,
+    "ask": -1.0,
+    "unknown": 0.0,
+    "": 0.0,
+}
 
 
 @dataclass
@@ -64,7 +73,9 @@ def _sides(array: pa.Array, name: str) -> pa.Array:
     known = []
     for word in words.dictionary.to_pylist():
         if word not in _SIDES:
-            raise ColumnError(f"column {name!r} must hold numbers, or buy and sell, was {word!r}; cast it before")
+            raise ColumnError(
+                f"column {name!r} must hold numbers, or buy and sell, was {word!r}; cast it before"
+            )
         known.append(_SIDES[word])
     return pa.array(known, pa.float64()).take(words.indices)
 
@@ -95,7 +106,9 @@ def _whole(array: pa.Array, name: str) -> Column:
         except pa.ArrowInvalid as error:
             raise ColumnError(f"column {name!r} must hold whole numbers: {error}") from None
     else:
-        raise ColumnError(f"column {name!r} must hold whole numbers or times, was {kind}; cast it before")
+        raise ColumnError(
+            f"column {name!r} must hold whole numbers or times, was {kind}; cast it before"
+        )
     if array.null_count:
         array = pc.fill_null(array, NULL_I64)
     buffer = array.buffers()[1]

@@ -38,7 +38,9 @@ def lint(function: FunctionType, pure: bool = False) -> ast.FunctionDef:
     for statement in body:
         for part in ast.walk(statement):
             if not isinstance(part, allowed):
-                advice = _INSTEAD.get(type(part), "only + - * /, comparisons, if, bounded loops and helpers")
+                advice = _INSTEAD.get(
+                    type(part), "only + - * /, comparisons, if, bounded loops and helpers"
+                )
                 refuse(function, part, f"{type(part).__name__} is not allowed in a step: {advice}")
             if isinstance(part, ast.Call):
                 _lint_call(function, part)
@@ -70,13 +72,19 @@ def _lint_call(function: FunctionType, call: ast.Call) -> None:
     target = function.__globals__.get(call.func.id)
     if not isinstance(target, Helper | Primitive) and call.func.id not in BUILTINS:
         known = ", ".join(BUILTINS)
-        refuse(function, call, f"{call.func.id} is neither a helper (@inline, @pure) nor one of {known}")
+        refuse(
+            function,
+            call,
+            f"{call.func.id} is neither a helper (@inline, @pure) nor one of {known}",
+        )
     if call.func.id in ("min", "max") and len(call.args) != 2:
         refuse(function, call, f"{call.func.id} takes two numbers here")
 
 
 def _lint_for(function: FunctionType, loop: ast.For) -> None:
     over = loop.iter
-    bounded = isinstance(over, ast.Call) and isinstance(over.func, ast.Name) and over.func.id == "range"
+    bounded = (
+        isinstance(over, ast.Call) and isinstance(over.func, ast.Name) and over.func.id == "range"
+    )
     if not bounded or loop.orelse or not isinstance(loop.target, ast.Name):
         refuse(function, loop, "a loop must be `for i in range(...)`")

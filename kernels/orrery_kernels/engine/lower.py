@@ -91,7 +91,9 @@ class _Names(ast.NodeTransformer):
             return self._assign(node)
         if isinstance(node, ast.Expr):
             value = self.visit(node.value)
-            return [] if isinstance(value, ast.Name | ast.Tuple | ast.Constant) else [ast.Expr(value)]
+            return (
+                [] if isinstance(value, ast.Name | ast.Tuple | ast.Constant) else [ast.Expr(value)]
+            )
         return [self.visit(node)]
 
     def _assign(self, node: ast.Assign) -> list[ast.stmt]:
@@ -102,8 +104,14 @@ class _Names(ast.NodeTransformer):
         if not isinstance(value, ast.Tuple) or len(value.elts) != len(target.elts):
             refuse(self.function, node, "both sides of `a, b = ...` must have as many parts")
         temps = [self.lowering.fresh("t") for _ in value.elts]
-        first = [ast.Assign([ast.Name(t, ast.Store())], v) for t, v in zip(temps, value.elts, strict=True)]
-        then = [ast.Assign([a], ast.Name(t, ast.Load())) for a, t in zip(target.elts, temps, strict=True)]
+        first = [
+            ast.Assign([ast.Name(t, ast.Store())], v)
+            for t, v in zip(temps, value.elts, strict=True)
+        ]
+        then = [
+            ast.Assign([a], ast.Name(t, ast.Load()))
+            for a, t in zip(target.elts, temps, strict=True)
+        ]
         return first + then
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
@@ -124,7 +132,11 @@ class _Names(ast.NodeTransformer):
         name = node.id
         if name in self.bound:
             if isinstance(node.ctx, ast.Store):
-                refuse(self.function, node, f"{name} is an argument and cannot be set here; use a new name")
+                refuse(
+                    self.function,
+                    node,
+                    f"{name} is an argument and cannot be set here; use a new name",
+                )
             return copy.deepcopy(self.bound[name])
         if isinstance(node.ctx, ast.Store) or name in self.locals:
             if self.nested and name not in self.locals:
@@ -138,7 +150,9 @@ class _Names(ast.NodeTransformer):
         if isinstance(value, int | float):
             return ast.Constant(value)
         if self.nested and name not in BUILTINS:
-            refuse(self.function, node, f"{name} is not known here: not an argument, local or constant")
+            refuse(
+                self.function, node, f"{name} is not known here: not an argument, local or constant"
+            )
         return node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
@@ -152,7 +166,11 @@ class _Names(ast.NodeTransformer):
         if target.pure:
             return ast.Call(ast.Name(self.lowering.pure_name(target), ast.Load()), arguments, [])
         if self.conditional and _writes(target):
-            refuse(self.function, node, f"{name} sets state: not inside `... if ...`, `and`, `or`; use an if")
+            refuse(
+                self.function,
+                node,
+                f"{name} sets state: not inside `... if ...`, `and`, `or`; use an if",
+            )
         return self._copied(target, arguments, node)
 
     def _copied(self, helper: Helper, arguments: list[ast.expr], at: ast.Call) -> ast.AST:
@@ -160,7 +178,9 @@ class _Names(ast.NodeTransformer):
         body = lint(helper.function)
         names = [a.arg for a in body.args.args]
         if len(names) != len(arguments):
-            refuse(self.function, at, f"{helper.name} takes {len(names)} arguments: {', '.join(names)}")
+            refuse(
+                self.function, at, f"{helper.name} takes {len(names)} arguments: {', '.join(names)}"
+            )
         bound: dict[str, ast.expr] = {}
         for parameter, given in zip(names, arguments, strict=True):
             if isinstance(given, ast.Attribute | ast.Constant):
@@ -178,11 +198,14 @@ class _Names(ast.NodeTransformer):
 
     def _into(self, helper: Helper, results: list[str]) -> Emit:
         def emit(value: ast.expr | None) -> list[ast.stmt]:
-            values = value.elts if isinstance(value, ast.Tuple) else [] if value is None else [value]
+            values = (
+                value.elts if isinstance(value, ast.Tuple) else [] if value is None else [value]
+            )
             if not results:
                 results.extend(self.lowering.fresh(helper.name) for _ in values)
             return [
-                ast.Assign([ast.Name(r, ast.Store())], v) for r, v in zip(results, values, strict=True)
+                ast.Assign([ast.Name(r, ast.Store())], v)
+                for r, v in zip(results, values, strict=True)
             ]
 
         return emit
@@ -221,7 +244,9 @@ def straighten(statements: list[ast.stmt], emit: Emit, function: FunctionType) -
             done.append(statement)
             continue
         if not isinstance(statement, ast.If):
-            refuse(function, statement, "return inside a loop is not allowed: set a variable and break")
+            refuse(
+                function, statement, "return inside a loop is not allowed: set a variable and break"
+            )
             continue
         rest = statements[k + 1 :]
         body = statement.body + (copy.deepcopy(rest) if falls_through(statement.body) else [])

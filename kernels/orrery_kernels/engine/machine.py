@@ -146,6 +146,16 @@ def is_finite(context, value):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def finite_or_nan(context, value):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        zero = builder.fsub(arguments[0], arguments[0])
+        finite = builder.fcmp_ordered("==", zero, ir.Constant(_F64, 0.0))
+        return builder.select(finite, arguments[0], ir.Constant(_F64, math.nan))
+
+    return types.float64(types.float64), generate
+
+
+@intrinsic
 def bits_of(context, value):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.bitcast(_number(context, builder, arguments[0], value, types.float64), _I64)
@@ -204,6 +214,6 @@ WORDS = {
     "NAN": NAN, "INF": INF, "ldf": ldf, "ldi": ldi, "ldi32": ldi32, "ldi8": ldi8, "stf": stf,
     "sti": sti, "as_f64": as_f64, "as_i64": as_i64, "select": select, "min2": min2, "max2": max2,
     "sqrt": sqrt,
-    "is_finite": is_finite, "bits_of": bits_of, "float_of": float_of, "to_int": to_int,
+    "is_finite": is_finite, "finite_or_nan": finite_or_nan, "bits_of": bits_of, "float_of": float_of, "to_int": to_int,
     "prefetch": prefetch, "call_step": call_step,
 }  # fmt: skip

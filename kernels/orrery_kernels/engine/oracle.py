@@ -94,8 +94,13 @@ class OracleKernel:
     def tick(self, symbol: str | None, values: list[float | int | None]) -> list[float | None]:
         """Return the outputs for one row; None is null."""
         nothing: list[float | None] = [None] * len(self.kernel.outputs)
-        if any(v is None or v - v != 0 for v in values):
+        there = [v is not None and v - v == 0 for v in values]
+        optional = [x.optional for x in self.kernel.inputs]
+        if not all(t or o for t, o in zip(there, optional, strict=True)):
             return nothing
+        if any(optional) and not any(t and o for t, o in zip(there, optional, strict=True)):
+            return nothing
+        values = [v if t else math.nan for v, t in zip(values, there, strict=True)]
         if symbol not in self.states:
             self.states[symbol] = OracleState(self.kernel.state, self.p)
         special = {"s": self.states[symbol], "p": self.p}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from orrery_kernels.columns import ALIASES, ROWS_OF_COLUMN, SOURCE_KINDS
+from orrery_kernels.engine import catalog
 from orrery_kernels.engine.codegen import Layout, layout_of, record_bytes
 from orrery_kernels.engine.spec import Kernel
 from orrery_kernels.errors import ColumnError, ParameterError
@@ -40,7 +41,9 @@ class Instance:
     @cached_property
     def tables(self) -> list[np.ndarray]:
         kinds = self.layout.constants
-        return [np.array(getattr(self.p, n), np.float64) for n, (_, k) in kinds.items() if k == "table"]
+        return [
+            np.array(getattr(self.p, n), np.float64) for n, (_, k) in kinds.items() if k == "table"
+        ]
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -52,7 +55,9 @@ class Instance:
         return f"{self.kernel.name}({values};{','.join(self.columns)};{self.rows})->{','.join(self.outputs)}"
 
 
-def resolve(kernel: Kernel, step: Mapping[str, Any], made: Mapping[str, str], place: str) -> Instance:
+def resolve(
+    kernel: Kernel, step: Mapping[str, Any], made: Mapping[str, str], place: str
+) -> Instance:
     """Return the instance that `step` asks for; `made` holds columns written so far and their rows."""
     given = {k: v for k, v in step.items() if k != "kernel"}
     output = given.pop("output", None)
@@ -87,7 +92,9 @@ def _outputs(
     if isinstance(output, str):
         return (output,) if len(names) == 1 else tuple(f"{output}_{n}" for n in names)
     if len(output) != len(names):
-        raise ParameterError(f"output must name {len(names)} columns ({', '.join(names)}), was {output!r} ({place})")
+        raise ParameterError(
+            f"output must name {len(names)} columns ({', '.join(names)}), was {output!r} ({place})"
+        )
     return tuple(output)
 
 
@@ -104,20 +111,27 @@ def find_column(names: Sequence[str], wanted: str, place: str) -> str:
     if len(same) == 1:
         return same[0]
     if same:
-        raise ColumnError(f"{wanted!r} could be any of {', '.join(same)}; name the column ({place})")
-    raise ColumnError(f"column {wanted!r} must be there, was not among {', '.join(names)} ({place})")
+        raise ColumnError(
+            f"{wanted!r} could be any of {', '.join(same)}; name the column ({place})"
+        )
+    raise ColumnError(
+        f"column {wanted!r} must be there, was not among {', '.join(names)} ({place})"
+    )
 
 
-def plan_steps(kernels: Mapping[str, Kernel], steps: Sequence[Mapping[str, Any]], place: str) -> list[Instance]:
+def plan_steps(steps: Sequence[Mapping[str, Any]], place: str) -> list[Instance]:
     """Return the instances of `steps`, in order; errors name the step."""
     instances: list[Instance] = []
     made: dict[str, str] = {}
     for k, step in enumerate(steps):
         where = f"{place}, step {k + 1}" if place else f"step {k + 1}"
         name = step.get("kernel")
-        if name not in kernels:
-            raise ParameterError(f"kernel must be a known name, was {name!r} ({where}){_nearest(name, kernels)}")
-        instance = resolve(kernels[name], step, made, f"{where}, {name}")
+        definition = catalog.definition(str(name))
+        if definition is None:
+            raise ParameterError(
+                f"kernel must be a known name, was {name!r} ({where}){_nearest(name)}"
+            )
+        instance = resolve(definition, step, made, f"{where}, {name}")
         for column in instance.outputs:
             if column in made or canonical(column) in SOURCE_KINDS:
                 raise ColumnError(
@@ -128,11 +142,12 @@ def plan_steps(kernels: Mapping[str, Kernel], steps: Sequence[Mapping[str, Any]]
     return instances
 
 
-def _nearest(name: Any, kernels: Mapping[str, Kernel]) -> str:
+def _nearest(name: Any) -> str:
     import difflib
 
-    near = difflib.get_close_matches(str(name), kernels, 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = difflib.get_close_matches(str(name), catalog.kernels(), 1)
+    broken = "".join(f"; family {m} is broken: {e}" for m, e in catalog.broken().items())
+    return (f"; did you mean {near[0]!r}?" if near else "") + broken
 
 
 def chain_digest(instances: Sequence[Instance], sources: Mapping[str, bytes]) -> bytes:

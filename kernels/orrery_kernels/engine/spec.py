@@ -12,6 +12,7 @@ from orrery_kernels.errors import ParameterError, StepError
 
 i64 = "i64"  # exact integers: counters, positions, nanoseconds
 f64 = "f64"
+optional = "optional"  # a number that may be missing: the step sees nan
 SCALARS = (i64, f64)
 OUTPUT_TYPES = (f64, "i8", "i32", i64)  # integers are exact up to 2**53
 ROWS = ("trade", "quote", "market_quote", "any")
@@ -66,7 +67,9 @@ def struct(**fields: Any) -> Struct:
     """Return a layout of named fields, each i64, f64, a ring or a struct."""
     for name, spec in fields.items():
         if not (isinstance(spec, Ring | Struct) or spec in SCALARS):
-            raise StepError(f"state field {name!r} must be i64, f64, ring(...) or struct(...), was {spec!r}")
+            raise StepError(
+                f"state field {name!r} must be i64, f64, ring(...) or struct(...), was {spec!r}"
+            )
     return Struct(tuple(fields.items()))
 
 
@@ -135,6 +138,7 @@ class Input:
     name: str
     column: str
     kind: str = f64
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,9 @@ class Kernel:
     params: Mapping[str, Param]
     let: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
     rules: tuple[tuple[str, Callable[[Any], bool]], ...] = ()
-    memory: Size | None = None  # after so many ticks the past no longer matters; None: it always does
+    memory: Size | None = (
+        None  # after so many ticks the past no longer matters; None: it always does
+    )
     scale: tuple[Mapping[str, float], float] | None = None
     shift: tuple[Mapping[str, float], float] | None = None
 
@@ -168,7 +174,9 @@ class Kernel:
         for name in given:
             if name not in self.params:
                 known = ", ".join(self.params) or "none"
-                raise ParameterError(f"{name!r} is not a parameter of {self.name}; it has: {known} ({place})")
+                raise ParameterError(
+                    f"{name!r} is not a parameter of {self.name}; it has: {known} ({place})"
+                )
         p = SimpleNamespace()
         for name, spec in self.params.items():
             value = given.get(name)

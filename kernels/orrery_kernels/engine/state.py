@@ -104,6 +104,10 @@ class ChainState:
     def clear_dirty(self) -> None:
         self.dirty[:] = False
 
+    def to_bytes(self) -> bytes:
+        """Return the state of all symbols as one canonical piece."""
+        return self._pack(sorted(range(len(self.names)), key=self.names.__getitem__))
+
     def _buckets(self, n: int, members: Sequence[int] | range) -> dict[int, bytes]:
         grouped: dict[int, list[int]] = {}
         for number in sorted(members, key=self.names.__getitem__):

@@ -26,6 +26,7 @@ from orrery_kernels.engine.spec import (
     Struct,
     f64,
     i64,
+    optional,
     struct,
 )
 from orrery_kernels.errors import StepError
@@ -161,7 +162,9 @@ def kernel(
         from orrery_kernels.engine.surface import publish
 
         if rows not in ROWS:
-            raise StepError(f"rows must be one of {', '.join(ROWS)}, was {rows!r} ({function.__name__})")
+            raise StepError(
+                f"rows must be one of {', '.join(ROWS)}, was {rows!r} ({function.__name__})"
+            )
         layout = state if isinstance(state, Struct) else struct(**(state or {}))
         return publish(
             Kernel(
@@ -189,10 +192,16 @@ def _inputs_of(function: FunctionType, columns: Mapping[str, str]) -> tuple[Inpu
     kinds = {n: str(k) for n, k in function.__annotations__.items()}
     for name in columns:
         if name not in names:
-            raise StepError(f"inputs names {name!r}, which is not an argument of {function.__name__}")
-    return tuple(
-        Input(n, columns.get(n, n), i64 if "i64" in kinds.get(n, f64) else f64) for n in names
-    )
+            raise StepError(
+                f"inputs names {name!r}, which is not an argument of {function.__name__}"
+            )
+    return tuple(_input(n, columns.get(n, n), kinds.get(n, f64), function.__name__) for n in names)
+
+
+def _input(name: str, column: str, annotation: str, kernel_name: str) -> Input:
+    if annotation not in (f64, i64, optional):
+        raise StepError(f"{name} must be f64, i64 or optional, was {annotation} ({kernel_name})")
+    return Input(name, column, i64 if annotation == i64 else f64, annotation == optional)
 
 
 def _outputs_of(name: str, outputs: Any) -> tuple[Output, ...]:
@@ -203,5 +212,7 @@ def _outputs_of(name: str, outputs: Any) -> tuple[Output, ...]:
     kinds = outputs if isinstance(outputs, Mapping) else dict.fromkeys(outputs, f64)
     for column, kind in kinds.items():
         if kind not in OUTPUT_TYPES:
-            raise StepError(f"output {column!r} must be one of {OUTPUT_TYPES}, was {kind!r} ({name})")
+            raise StepError(
+                f"output {column!r} must be one of {OUTPUT_TYPES}, was {kind!r} ({name})"
+            )
     return tuple(Output(column, kind) for column, kind in kinds.items())

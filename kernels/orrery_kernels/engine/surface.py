@@ -1,45 +1,168 @@
-"""What the world sees of a kernel: a function made from its definition."""
+"""What the world sees of a kernel: functions, instances and a page of documentation, all generated."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import inspect
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
-from orrery_kernels.engine.spec import Kernel
-from orrery_kernels.errors import StepError
+import pyarrow as pa
 
-_published: dict[str, Any] = {}
+from orrery_kernels.engine import catalog
+from orrery_kernels.engine.chain import Chain
+from orrery_kernels.engine.spec import Kernel
+from orrery_kernels.errors import ColumnError, ParameterError
+
+Data = pa.RecordBatch | pa.Table
+
+
+class StageMemory:
+    """What a stage of a stream remembers: one instance per call of a kernel inside it, by call order."""
+
+    def __init__(self) -> None:
+        self.instances: list[tuple[Any, Instance]] = []
+        self.calls = 0
+
+    def instance(self, definition: Kernel, step: Mapping[str, Any], symbol_column: str) -> Instance:
+        key = (definition.name, repr(sorted(step.items())), symbol_column)
+        at, self.calls = self.calls, self.calls + 1
+        if at == len(self.instances):
+            self.instances.append((key, Instance(definition, step, symbol_column)))
+        held, instance = self.instances[at]
+        if held != key:
+            raise ParameterError(
+                f"a stage must call the same kernels for every batch, was {held[0]} and then {key[0]};"
+                " choose before the stream, not inside map"
+            )
+        return instance
+
+
+stage_memory: ContextVar[StageMemory | None] = ContextVar("stage_memory", default=None)
+
+
+class Instance:
+    """A kernel with its parameters and its own state, keyed by symbol.
+
+    Call it with a batch, tick it with numbers, or give it to Stream.map.
+    """
+
+    def __init__(self, definition: Kernel, step: Mapping[str, Any], symbol_column: str = "symbol"):
+        self.definition, self.step = definition, dict(step)
+        self.chain = Chain([{"kernel": definition.name, **step}], symbol_column, definition.name)
+        self.state = self.chain.new_state()
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{k}={v!r}" for k, v in self.step.items())
+        return f"{self.definition.name}({given})"
+
+    def __call__(self, data: Data) -> Data:
+        """Return `data` with the output columns; the state goes on from the call before."""
+        return run_over(self.chain, self.state, data)
+
+    def tick(self, symbol: str | None, *values: float) -> Any:
+        """Fold one tick, values in the order of the inputs; return the output, None for null."""
+        return self.chain.tick(self.state, symbol, values)
+
+    def state_bytes(self) -> bytes:
+        """Return the state of all symbols, canonical and versioned."""
+        return self.state.to_bytes()
+
+    def restore(self, data: bytes) -> None:
+        """Go on from `state_bytes()` of an equal instance."""
+        self.state = self.chain.restore({0: data} if data else {})
+
+
+def run_over(chain: Chain, state: Any, data: Data) -> Data:
+    """Return `data` with the chain's outputs appended, folding its batches in order."""
+    for name in chain.output_schema.names:
+        if name in data.schema.names:
+            raise ColumnError(
+                f"output {name!r} must be new, was in the batch already; use output='...'"
+            )
+    if isinstance(data, pa.Table):
+        schema = pa.schema([*data.schema, *chain.output_schema], data.schema.metadata)
+        return pa.Table.from_batches([run_over(chain, state, b) for b in data.to_batches()], schema)
+    if not isinstance(data, pa.RecordBatch):
+        raise ColumnError(f"data must be a pyarrow RecordBatch or Table, was {type(data).__name__}")
+    out = chain.run(state, data)
+    schema = pa.schema([*data.schema, *chain.output_schema], data.schema.metadata)
+    return pa.RecordBatch.from_arrays([*data.columns, *out.columns], schema=schema)
 
 
 def publish(definition: Kernel) -> Any:
     """Return the public function of a kernel and make it known by name."""
-    held = _published.get(definition.name)
-    if held is not None and held.definition.function.__module__ != definition.function.__module__:
-        raise StepError(
-            f"kernel {definition.name} must have one definition, was in"
-            f" {held.definition.function.__module__} and {definition.function.__module__}"
-        )
+    arguments = [x.name for x in definition.inputs]
 
-    def public(*_: Any) -> Any:
-        raise NotImplementedError
+    def public(
+        data: Data | None = None, *columns: str, symbol_column: str = "symbol", **given: Any
+    ) -> Any:
+        if isinstance(data, str):
+            data, columns = None, (data, *columns)
+        if len(columns) > len(arguments):
+            raise ParameterError(
+                f"{definition.name} reads {len(arguments)} columns ({', '.join(arguments)}),"
+                f" was given {len(columns)}"
+            )
+        step = {**dict(zip(arguments, columns, strict=False)), **given}
+        memory = stage_memory.get()
+        if data is None:
+            return Instance(definition, step, symbol_column)
+        if memory is not None:
+            return memory.instance(definition, step, symbol_column)(data)
+        return Instance(definition, step, symbol_column)(data)
 
-    public.__name__ = definition.name
-    public.definition = definition
-    _published[definition.name] = public
+    def operator(
+        source: Any = None, *columns: str, symbol_column: str = "symbol", **given: Any
+    ) -> Any:
+        from orrery_kernels.operator import KernelOperator
+
+        step = {**dict(zip(arguments, columns, strict=False)), **given}
+        return KernelOperator(definition, step, source, symbol_column)
+
+    public.__name__ = public.__qualname__ = definition.name
+    public.__module__ = definition.function.__module__
+    public.__doc__ = page(definition)
+    public.__signature__ = _signature(definition, "data")  # type: ignore[attr-defined]
+    public.definition = definition  # type: ignore[attr-defined]
+    public.operator = operator  # type: ignore[attr-defined]
+    operator.__name__ = operator.__qualname__ = f"create_{definition.name}_operator"
+    operator.__doc__ = f"Return {definition.name} as a stage over `source`, keyed by symbol_column.\n\n{page(definition)}"
+    operator.__signature__ = _signature(definition, "source")  # type: ignore[attr-defined]
+    catalog.add_kernel(definition, public)
     return public
 
 
-def catalog() -> Mapping[str, Any]:
-    """Return every kernel's public function by name, importing all families."""
-    import orrery_kernels.ticks as families
+def _signature(definition: Kernel, first: str) -> inspect.Signature:
+    kind = inspect.Parameter
+    parts = [kind(first, kind.POSITIONAL_OR_KEYWORD, default=None)]
+    parts += [kind(x.name, kind.POSITIONAL_OR_KEYWORD, default=x.column) for x in definition.inputs]
+    for name, spec in definition.params.items():
+        default = None if isinstance(spec.default, str) and not spec.choices else spec.default
+        parts.append(kind(name, kind.KEYWORD_ONLY, default=default))
+    parts.append(kind("output", kind.KEYWORD_ONLY, default=None))
+    parts.append(kind("symbol_column", kind.KEYWORD_ONLY, default="symbol"))
+    return inspect.Signature(parts)
 
-    for module in pkgutil.iter_modules(families.__path__):
-        importlib.import_module(f"{families.__name__}.{module.name}")
-    return dict(sorted(_published.items()))
 
-
-def definitions() -> Mapping[str, Kernel]:
-    """Return every kernel's definition by name."""
-    return {name: public.definition for name, public in catalog().items()}
+def page(definition: Kernel) -> str:
+    """Return the documentation of a kernel: what its author wrote, then what its definition says."""
+    lines = [inspect.cleandoc(definition.function.__doc__ or definition.name), "", "Columns read:"]
+    for item in definition.inputs:
+        kind = "whole number" if item.kind == "i64" else "number"
+        lines.append(f"    {item.name}: {kind}, column {item.column!r} unless another is named")
+    if definition.params:
+        lines += ["", "Parameters:"]
+    for name, spec in definition.params.items():
+        rule = f"one of {', '.join(spec.choices)}" if spec.choices else f"in {spec.interval}"
+        lines.append(f"    {name} = {spec.default}, {rule}{': ' + spec.doc if spec.doc else ''}")
+    lines += [f"    {text} must hold" for text, _ in definition.rules]
+    lines += ["", "Columns written:"]
+    lines += [f"    {o.name}: {o.kind}" for o in definition.outputs]
+    rows = "every row" if definition.rows == "any" else f"{definition.rows} rows"
+    lines += [
+        "",
+        f"Reads {rows}; others pass by with null. Windows count the symbol's own ticks. A null, NaN or",
+        "infinite input skips the tick: null out, state untouched. Same bits however the stream is cut.",
+    ]
+    return "\n".join(lines)
