@@ -1,0 +1,228 @@
+"""The controller: looks, decides, does one thing, looks again. It holds nothing that must survive.
+
+A thread per pod watches and reports; the main thread takes turns. Watches are not trusted: every
+pod is read anew every RESYNC_SECONDS, and a silent one ends by itself.
+"""
+
+import queue
+import threading
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+
+from ..errors import OutsideError
+from . import chain, pods, steps
+from .memo_client import MemoClient
+from .port import Conflict, PodObject, PodPort, Refused
+from .runs import Runs
+
+RESYNC_SECONDS = 30.0
+IDLE_SECONDS = 1.0
+RETRY_SECONDS = 1.0
+ASKS_MAX = 2 * chain.STAGES_MAX + 8
+QUEUE_MAX = 256
+MEMO_PORT = 8900
+
+log = structlog.get_logger()
+Memos = Callable[[PodObject], Any]
+
+
+def memo_of(pod: PodObject) -> MemoClient | None:
+    """Return the memo beside the slots, None while it has no address."""
+    address = (pod.get("status") or {}).get("podIP")
+    port = pods.annotations(pod).get("memo-port", str(MEMO_PORT))
+    return MemoClient(f"http://{address}:{port}") if address else None
+
+
+class Controller:
+    """One pool of pods, the runs they are for, and how to reach the memo of each."""
+
+    def __init__(
+        self,
+        port: PodPort,
+        runs: Runs,
+        names: Sequence[str],
+        memos: Memos = memo_of,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._port = port
+        self._runs = runs
+        self._names = list(names)
+        self._memos = memos
+        self._now = now
+        self._clients: dict[str, Any] = {}  # by uid: a connection, not a state
+        self._started: set[tuple[str, int]] = set()
+
+    def turn(self, pod: PodObject) -> float:
+        """Do the next thing for a pod; return after how many seconds to look again unasked."""
+        self._say_started(pod)
+        action = self._decide(pod)
+        try:
+            return self._act(pod, action)
+        except Conflict:
+            return 0.0
+
+    def _say_started(self, pod: PodObject) -> None:
+        """Count the attempt, once it is seen in the pod: never early, and written down once."""
+        if not pods.annotations(pod).get("run"):
+            return
+        run = pods.look(pod).run
+        if run and (run.id, run.attempt) not in self._started:
+            self._runs.emit(steps.run_event("started", run, (), {"pod": pod["metadata"]["name"]}))
+            self._started = {(run.id, run.attempt)} | set(list(self._started)[-QUEUE_MAX:])
+
+    def wanted(self, name: str) -> chain.Run | None:
+        """Return the oldest open run of this pod: runs are dealt to pods by their name."""
+        for run in self._runs.open_runs():
+            if self._names[zlib.crc32(run.id.encode()) % len(self._names)] == name:
+                return run
+        return None
+
+    def _decide(self, pod: PodObject) -> steps.Action:
+        # Read after the pod: a run is written down as ended before its pod is replaced.
+        idle = not pods.annotations(pod).get("run")
+        wanted = self.wanted(pod["metadata"]["name"]) if idle else None
+        known = steps.Known({}, {})
+        for _ in range(ASKS_MAX):
+            action = steps.decide(pod, wanted, self._now(), known)
+            if not isinstance(action, steps.Ask):
+                return action
+            known = self._ask(pod, known, action)
+        raise AssertionError(f"no decision after {ASKS_MAX} questions about {pod['metadata']}")
+
+    def _ask(self, pod: PodObject, known: steps.Known, ask: steps.Ask) -> steps.Known:
+        """Return what is known and one answer more; a silent memo is one that knows nothing."""
+        memo = self._memo(pod)
+        answer = None
+        try:
+            if memo and ask.key:
+                answer = memo.lookup(ask.key)
+            elif memo:
+                run = pods.look(pod).run
+                answer = memo.marker(run.id, ask.stage)
+        except OSError as cause:
+            log.warning("the memo does not answer", pod=pod["metadata"]["name"], reason=str(cause))
+        if ask.key:
+            return known._replace(memo={**known.memo, ask.key: answer})
+        return known._replace(markers={**known.markers, ask.stage: answer})
+
+    def _memo(self, pod: PodObject) -> Any:
+        uid = pod["metadata"]["uid"]
+        if self._clients.get(uid) is None:
+            if len(self._clients) > 4 * len(self._names):
+                self._clients.clear()
+            self._clients[uid] = self._memos(pod)
+        return self._clients[uid]
+
+    def _act(self, pod: PodObject, action: steps.Action) -> float:
+        name, version = pod["metadata"]["name"], pod["metadata"]["resourceVersion"]
+        if isinstance(action, steps.Wait):
+            if action.alarm:
+                log.error("stuck", pod=name, reason=action.why)
+            return action.seconds
+        if isinstance(action, steps.Patch):
+            noted = {pods.PREFIX + key: text for key, text in action.annotations.items()}
+            self._port.patch(name, version, noted, action.images)
+            log.info("patched", pod=name, why=action.why)
+        elif isinstance(action, steps.Resize):
+            self._resize(name, version, action)
+        elif isinstance(action, steps.Finish):
+            self._finish(pod, action)
+        return 0.0
+
+    def _resize(self, name: str, version: str, action: steps.Resize) -> None:
+        try:
+            self._port.resize(name, version, "slot-" + action.slot, action.memory_bytes)
+            log.info("resized", pod=name, slot=action.slot, memory_bytes=action.memory_bytes)
+        except Refused as cause:
+            log.warning("resize refused", pod=name, reason=str(cause))
+            self._port.patch(name, version, {pods.PREFIX + "resize-refused": str(cause)[:200]}, {})
+
+    def _finish(self, pod: PodObject, action: steps.Finish) -> None:
+        """Remember, write down, free the pod: in this order, each harmless when repeated."""
+        if action.uid and action.event["kind"] == "completed" and (memo := self._memo(pod)):
+            try:
+                memo.flush()
+            except OSError as cause:
+                log.warning("outputs may not be remembered", reason=str(cause))
+        self._runs.emit(action.event)
+        log.info("ended", run=action.event["run"], kind=action.event["kind"])
+        if action.uid:
+            self._port.delete(pod["metadata"]["name"], action.uid)
+
+    def run(self, stop: threading.Event, beat: Callable[[], None] = lambda: None) -> None:
+        """Take turns until `stop`."""
+        seen: queue.Queue[tuple[str, PodObject | None]] = queue.Queue(QUEUE_MAX)
+        for name in self._names:
+            arguments = (self._port, name, seen, stop)
+            threading.Thread(target=watch, args=arguments, name=name, daemon=True).start()
+        latest: dict[str, PodObject | None] = {}
+        due = dict.fromkeys(self._names, 0.0)
+        while not stop.is_set():
+            beat()
+            pause = max(0.0, min(IDLE_SECONDS, min(due.values()) - time.monotonic()))
+            for name in drain(seen, latest, pause):
+                due[name] = 0.0
+            for name in self._names:
+                if time.monotonic() >= due[name]:
+                    due[name] = time.monotonic() + self._turn_safely(name, latest)
+
+    def _turn_safely(self, name: str, latest: dict[str, PodObject | None]) -> float:
+        pod = latest.get(name)
+        if pod is None:
+            return IDLE_SECONDS
+        try:
+            pause = self.turn(pod)
+            if pause == 0.0:  # it has changed, by us or by somebody: do not decide on what was
+                latest[name] = self._port.get(name)
+        except (OutsideError, Refused) as cause:
+            log.warning("try again", pod=name, reason=str(cause))
+            pause = RETRY_SECONDS
+        return pause
+
+
+def drain(
+    seen: "queue.Queue[tuple[str, PodObject | None]]",
+    latest: dict[str, PodObject | None],
+    seconds: float,
+) -> list[str]:
+    """Wait for news and return whose; only the latest of each pod counts."""
+    names = []
+    try:
+        name, pod = seen.get(timeout=seconds) if seconds else seen.get_nowait()
+        while True:
+            if not is_older(pod, latest.get(name)):
+                latest[name] = pod
+                names.append(name)
+            name, pod = seen.get_nowait()
+    except queue.Empty:
+        return names
+
+
+def is_older(pod: PodObject | None, than: PodObject | None) -> bool:
+    """Whether a watch tells what we knew before. Versions of one pod can be compared as numbers."""
+    if not pod or not than or pod["metadata"]["uid"] != than["metadata"]["uid"]:
+        return False
+    one, other = pod["metadata"]["resourceVersion"], than["metadata"]["resourceVersion"]
+    return one.isdigit() and other.isdigit() and int(one) < int(other)
+
+
+def watch(
+    port: PodPort,
+    name: str,
+    seen: "queue.Queue[tuple[str, PodObject | None]]",
+    stop: threading.Event,
+) -> None:
+    """Report every change of a pod, and the pod itself every RESYNC_SECONDS."""
+    while not stop.is_set():
+        try:
+            for pod in port.watch(name, RESYNC_SECONDS):
+                seen.put((name, pod))
+                if stop.is_set():
+                    return
+        except OutsideError as cause:
+            log.warning("the watch broke", pod=name, reason=str(cause))
+            stop.wait(RETRY_SECONDS)

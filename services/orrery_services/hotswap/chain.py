@@ -1,0 +1,224 @@
+"""What is to be run: a chain of stages read from its declaration, and one run of it.
+
+Stages are numbered from 1 in topological order; number 0 is the input of the run. A run carries its
+stages along, so that a change of the declaration does not reach a run on its way.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..errors import ConfigError
+from ..protocol import stages
+
+SWAPPED = ("container", "pod")
+MODES = ("serial", "overlapped")
+STAGES_MAX = 64
+DEADLINE_SECONDS, DEADLINE_SECONDS_MAX = 300.0, 86_400.0
+MEMORY_MB = 256
+TASK_FIELDS = {
+    "name", "image", "command", "domino", "needs", "params", "run_in",
+    "deadline_s", "memory_mb", "memory_mb_max",
+}  # fmt: skip
+
+
+class Stage(NamedTuple):
+    """One stage. `image` is what the slot is patched to; for a plain process it holds a command."""
+
+    name: str
+    image: str
+    code: str  # names the program for good, part of the memo key
+    needs: tuple[int, ...]
+    parameters: dict[str, Any]
+    deadline_s: float
+    memory_bytes: int
+    memory_bytes_max: int
+    domino: str = ""
+
+
+class Chain(NamedTuple):
+    name: str
+    mode: str
+    stages: tuple[Stage, ...]
+
+
+class Run(NamedTuple):
+    """One run of a chain: everything a controller needs, in the pod and nowhere else."""
+
+    id: str
+    chain: str
+    attempt: int
+    on: str  # the snapshot, as a person named it
+    input: str  # digest of its bytes
+    overlapped: bool
+    reuse: bool  # False: recompute everything, as an audit does
+    stages: tuple[Stage, ...]
+
+
+def read_chain(name: str, declared: Mapping[str, Any], image: str = "") -> Chain | None:
+    """Return the chain of [dominoes.<name>]; None when none of its tasks is swapped.
+
+    `image` is the one of this program, by digest: stages that name none run in it.
+    Raises ConfigError naming chain, task and rule.
+    """
+    tasks = list(declared.get("tasks", []))
+    where = [str(task.get("run_in", declared.get("run_in", "process"))) for task in tasks]
+    if not any(place in SWAPPED for place in where):
+        return None
+    if not all(place in SWAPPED for place in where):
+        raise ConfigError(
+            f"all tasks of a swapped chain must run in container or pod, were {where} "
+            f"(dominoes.{name}); split the chain where it leaves the pod"
+        )
+    mode = declared.get("mode", "serial")
+    if mode not in MODES:
+        raise ConfigError(f"mode must be one of {MODES}, was {mode!r} (dominoes.{name})")
+    if len(tasks) > STAGES_MAX:
+        raise ConfigError(
+            f"a chain holds at most {STAGES_MAX} tasks, was {len(tasks)} (dominoes.{name})"
+        )
+    ordered = order_tasks(name, tasks)
+    numbers = {task["name"]: number for number, (task, _) in enumerate(ordered, 1)}
+    found = tuple(
+        read_stage(name, number, task, [numbers[need] for need in needs], image)
+        for number, (task, needs) in enumerate(ordered, 1)
+    )
+    return Chain(name, mode, found)
+
+
+def order_tasks(
+    chain: str, tasks: Sequence[Mapping[str, Any]]
+) -> list[tuple[Mapping[str, Any], list[str]]]:
+    """Return tasks with the names they need, dependencies first, else as declared (Kahn, 1962).
+
+    A task that says nothing needs the one declared before it; `needs = []` reads the input of the run.
+    """
+    names = [str(task.get("name", "")) for task in tasks]
+    if "" in names or len(set(names)) != len(names):
+        raise ConfigError(f"tasks must have names, each once, were {names} (dominoes.{chain})")
+    needs = {
+        name: list(task.get("needs", names[i - 1 : i] if i else []))
+        for i, (name, task) in enumerate(zip(names, tasks, strict=True))
+    }
+    for name, wanted in needs.items():
+        if unknown := [need for need in wanted if need not in needs]:
+            raise ConfigError(
+                f"a task must need tasks of its chain, {name!r} needs {unknown} "
+                f"(dominoes.{chain}); there are {names}"
+            )
+    by_name = dict(zip(names, tasks, strict=True))
+    done: list[str] = []
+    while len(done) < len(names):
+        free = next((n for n in names if n not in done and set(needs[n]) <= set(done)), None)
+        if free is None:
+            circle = [name for name in names if name not in done]
+            raise ConfigError(
+                f"tasks must not need each other in a circle: {circle} (dominoes.{chain})"
+            )
+        done.append(free)
+    return [(by_name[name], needs[name]) for name in done]
+
+
+def read_stage(
+    chain: str, number: int, task: Mapping[str, Any], needs: Sequence[int], image: str
+) -> Stage:
+    """Return one stage. Raises ConfigError."""
+    place = f"dominoes.{chain}, task {task['name']!r}"
+    if unknown := set(task) - TASK_FIELDS:
+        raise ConfigError(f"unknown {sorted(unknown)} ({place}); known: {sorted(TASK_FIELDS)}")
+    deadline_s = float(task.get("deadline_s", DEADLINE_SECONDS))
+    if not 0 < deadline_s <= DEADLINE_SECONDS_MAX:
+        raise ConfigError(
+            f"deadline_s must be in (0, {DEADLINE_SECONDS_MAX:g}], was {deadline_s} ({place})"
+        )
+    memory_mb = int(task.get("memory_mb", MEMORY_MB))
+    memory_mb_max = int(task.get("memory_mb_max", memory_mb))
+    if not 0 < memory_mb <= memory_mb_max:
+        raise ConfigError(
+            f"memory_mb must be in (0, memory_mb_max], was {memory_mb} of {memory_mb_max} ({place})"
+        )
+    image, code, domino = read_program(number, task, image, place)
+    parameters = dict(task.get("params", {}))
+    memory = memory_mb << 20, memory_mb_max << 20
+    return Stage(
+        str(task["name"]),
+        image,
+        code,
+        tuple(needs) or (0,),
+        parameters,
+        deadline_s,
+        *memory,
+        domino,
+    )
+
+
+def read_program(
+    number: int, task: Mapping[str, Any], own_image: str, place: str
+) -> tuple[str, str, str]:
+    """Return what the slot is patched to, what names the program, and the domino if it is one."""
+    command, domino = task.get("command"), str(task.get("domino", ""))
+    image = str(task.get("image", own_image if domino else ""))
+    if sum(map(bool, (command, domino, task.get("image")))) != 1 and not (domino and image):
+        raise ConfigError(f"a task must have one of image, command and domino ({place})")
+    if command:
+        argv = [str(part) for part in command]
+        return command_image(number, argv), stages.canonical(argv), ""
+    if domino and not image:
+        return command_image(number, []), f"domino:{domino}", domino
+    return numbered_image(image, number), image.rpartition("@")[2] + f" {domino}".rstrip(), domino
+
+
+def command_image(number: int, argv: Sequence[str]) -> str:
+    """Return the image of a stage that is a plain command.
+
+    >>> command_image(2, ["python", "step.py"])
+    'command:2:["python","step.py"]'
+    """
+    return f"command:{number}:{stages.canonical(list(argv))}"
+
+
+def numbered_image(image: str, number: int) -> str:
+    """Return the image with the stage's number as tag: a kubelet takes equal texts for no change.
+
+    The digest alone says what is run.
+
+    >>> numbered_image("registry/steps@sha256:ab", 3)
+    'registry/steps:stage-3@sha256:ab'
+    """
+    if "@" not in image:
+        return image
+    name, _, digest = image.partition("@")
+    head, slash, last = name.rpartition("/")
+    return f"{head}{slash}{last.partition(':')[0]}:stage-{number}@{digest}"
+
+
+def check_swaps(chain: Chain) -> None:
+    """Raise ConfigError when two stages that share a slot one after the other have equal images."""
+    for before, after in zip(chain.stages, chain.stages[2:], strict=False):
+        if before.image == after.image:
+            raise ConfigError(
+                f"stages in the same slot must have different images, {before.name!r} and "
+                f"{after.name!r} have {after.image!r} (dominoes.{chain.name}); name it by digest"
+            )
+
+
+def start_run(chain: Chain, run_id: str, on: str, input_digest: str, *, reuse: bool = True) -> Run:
+    """Return the first attempt of a run."""
+    if not stages.is_run_name(run_id):
+        raise ConfigError(
+            f"a run must be named in lower case letters, digits, - and ., was {run_id!r}"
+        )
+    check_swaps(chain)
+    overlapped = chain.mode == "overlapped"
+    return Run(run_id, chain.name, 1, on, input_digest, overlapped, reuse, chain.stages)
+
+
+def encode_run(run: Run) -> str:
+    return stages.canonical({**run._asdict(), "stages": [stage._asdict() for stage in run.stages]})
+
+
+def decode_run(text: str) -> Run:
+    """Return the run that `encode_run` wrote."""
+    fields = json.loads(text)
+    listed = [Stage(**{**stage, "needs": tuple(stage["needs"])}) for stage in fields.pop("stages")]
+    return Run(**fields, stages=tuple(listed))

@@ -1,0 +1,185 @@
+"""Pods without Kubernetes: the five methods over files, and the rules of a kubelet over processes.
+
+The pod object is a file, in the form an API server shows it, so the same decisions apply. Whoever
+holds the lock of the folder acts as its kubelet; if it dies, the containers go on and the next
+one finds them.
+"""
+
+import contextlib
+import fcntl
+import json
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import kubelet, pods
+from .port import Conflict, PodObject
+
+LOOK_BUSY_SECONDS = 0.01
+LOOK_IDLE_SECONDS = 0.2
+BUSY_SECONDS = 1.0  # after the last change
+
+
+class LocalPods:
+    """A pool of pods below a folder. `runtime` starts containers: processes or an engine."""
+
+    def __init__(
+        self,
+        folder: Path,
+        runtime: Any,
+        memo_folder: Path,
+        memory_bytes: int = 0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = folder
+        self._runtime = runtime
+        self._memo_folder = memo_folder
+        self._memory_bytes = memory_bytes
+        self._now = now
+        self._mutex = threading.RLock()
+        self._lease: Any = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, name: str) -> PodObject | None:
+        record = self._read(name)
+        return record["pod"] if record else None
+
+    def watch(self, name: str, seconds: float) -> Iterator[PodObject | None]:
+        """Act as the kubelet of the pod, where nobody else does, and yield it at each change."""
+        until = time.monotonic() + seconds
+        version, changed_at = None, time.monotonic()
+        while time.monotonic() < until:
+            self.reconcile(name)
+            pod = self.get(name)
+            if pod and pod["metadata"]["resourceVersion"] != version:
+                version, changed_at = pod["metadata"]["resourceVersion"], time.monotonic()
+                yield pod
+            open_run = bool(pod and pods.annotations(pod).get("run"))
+            busy = open_run or time.monotonic() - changed_at < BUSY_SECONDS
+            time.sleep(LOOK_BUSY_SECONDS if busy else LOOK_IDLE_SECONDS)
+
+    def patch(
+        self, name: str, version: str, annotations: Mapping[str, str], images: Mapping[str, str]
+    ) -> PodObject:
+        with self._locked(name):
+            record = self._seen(name, version)
+            pod = record["pod"]
+            pod["metadata"]["annotations"].update(annotations)
+            for container in pod["spec"]["containers"]:
+                if images.get(container["name"], container["image"]) != container["image"]:
+                    container["image"] = images[container["name"]]
+                    pod["metadata"]["generation"] += 1
+            return self._write(name, record)
+
+    def resize(self, name: str, version: str, container: str, memory_bytes: int) -> PodObject:
+        with self._locked(name):
+            record = self._seen(name, version)
+            spec = next(c for c in record["pod"]["spec"]["containers"] if c["name"] == container)
+            spec["resources"] = {"limits": {"memory": str(memory_bytes)}}
+            self._runtime.resize(record["pod"]["metadata"]["uid"], container, memory_bytes)
+            return self._write(name, record)
+
+    def delete(self, name: str, uid: str) -> None:
+        with self._locked(name):
+            record = self._read(name)
+            if record and record["pod"]["metadata"]["uid"] == uid:
+                record["pod"]["metadata"].setdefault("deletionTimestamp", str(self._now()))
+                self._write(name, record)
+
+    def reconcile(self, name: str) -> None:
+        """Do what a kubelet would do now; nothing when another process does."""
+        if not self._is_kubelet():
+            return
+        with self._locked(name):
+            record = self._read(name) or self._new(name)
+            before = json.dumps(record["pod"], sort_keys=True)
+            pod = record["pod"]
+            if pod["metadata"].get("deletionTimestamp"):
+                if kubelet.end_all(record, self._runtime, self._now()):
+                    self._bury(name, record)
+                    record, before = self._new(name), ""
+            else:
+                save = lambda: self._write(name, record)  # noqa: E731
+                kubelet.act(
+                    record, self._runtime, self._launch_facts(name, record), self._now(), save
+                )
+            if json.dumps(record["pod"], sort_keys=True) != before:
+                self._write(name, record)
+
+    def close(self) -> None:
+        """End every container and keep the pods: what `make down` wants. Runs go on afterwards."""
+        for path in self._folder.glob("*/pod.json"):
+            name = path.parent.name
+            with self._locked(name):
+                record = self._read(name)
+                until = time.monotonic() + kubelet.GRACE_SECONDS + 1
+                while record and time.monotonic() < until:
+                    if kubelet.end_all(record, self._runtime, self._now()):
+                        break
+                    time.sleep(LOOK_BUSY_SECONDS)
+                if record:
+                    self._write(name, record)
+
+    def _launch_facts(self, name: str, record: dict[str, Any]) -> kubelet.Place:
+        folder = self._folder / name
+        uid = record["pod"]["metadata"]["uid"]
+        return kubelet.Place(folder, folder / f"scratch-{uid[:8]}", self._memo_folder)
+
+    def _is_kubelet(self) -> bool:
+        """Hold the lease of the folder, or take it if it is free; it ends with this process."""
+        if self._lease is None:
+            file = (self._folder / "kubelet.lock").open("w")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.close()
+                return False
+            self._lease = file
+        return True
+
+    @contextlib.contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        (self._folder / name).mkdir(exist_ok=True)
+        with self._mutex, (self._folder / name / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _seen(self, name: str, version: str) -> dict[str, Any]:
+        record = self._read(name)
+        if record is None or record["pod"]["metadata"]["resourceVersion"] != version:
+            raise Conflict(f"the pod {name} is no longer the one at {version}")
+        return record
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        try:
+            return json.loads((self._folder / name / "pod.json").read_text())
+        except (FileNotFoundError, ValueError):  # never there, or cut short by a loss of power
+            return None
+
+    def _write(self, name: str, record: dict[str, Any]) -> PodObject:
+        meta = record["pod"]["metadata"]
+        meta["resourceVersion"] = str(int(meta["resourceVersion"]) + 1)
+        path = self._folder / name / "pod.json"
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(record))
+        temporary.replace(path)
+        return record["pod"]
+
+    def _new(self, name: str) -> dict[str, Any]:
+        uid = uuid.uuid4().hex
+        (self._folder / name / f"scratch-{uid[:8]}").mkdir(parents=True, exist_ok=True)
+        record = kubelet.new_record(
+            name, uid, self._runtime.placeholder, self._runtime.memo, self._memory_bytes
+        )
+        old = self._read(name)
+        if old:  # a version is never used twice under one name
+            record["pod"]["metadata"]["resourceVersion"] = old["pod"]["metadata"]["resourceVersion"]
+        return record
+
+    def _bury(self, name: str, record: dict[str, Any]) -> None:
+        self._runtime.forget(record["pod"]["metadata"]["uid"])
+        shutil.rmtree(self._launch_facts(name, record).volume, ignore_errors=True)

@@ -1,0 +1,213 @@
+"""Containers that are plain processes: the runner of a slot in a session of its own, and the memo.
+
+An image is `command:<stage>:<argv as JSON>`; without argv it is the placeholder. A process starts
+behind a gate that opens once it has been written down: if we die in between, it leaves, and
+nobody is forgotten.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..protocol import stages
+from . import memory
+
+PLACEHOLDER = "command:0:[]"
+MEMO = "memo"
+LOG_BYTES_MAX = 8 << 20
+
+Hand = dict[str, Any]  # what is written down of a container; JSON
+
+
+class Launch(NamedTuple):
+    """What is to be started."""
+
+    pod: str
+    uid: str
+    container: str
+    number: int  # the how-manieth start of this container
+    image: str
+    env: dict[str, str]
+    folder: Path
+    memory_bytes: int
+
+
+class Processes:
+    """Starts, looks after and ends plain processes. After a restart it finds them again by pid."""
+
+    name = "process"
+    placeholder = PLACEHOLDER
+    memo = MEMO
+
+    def __init__(self, cgroups: bool = True) -> None:
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._groups: dict[str, memory.Group | None] = {}
+        self._cgroups = cgroups
+
+    def has(self, image: str) -> bool:
+        """Whether an image can be started here."""
+        if image == MEMO:
+            return True
+        argv = command_of(image)
+        return argv is not None and (not argv or shutil.which(argv[0]) is not None)
+
+    def start(self, launch: Launch) -> tuple[Hand, Callable[[], None]]:
+        """Return a container that waits, and what opens its gate."""
+        read, write = os.pipe()
+        said = launch.folder / f"{launch.container}.ended"
+        said.unlink(missing_ok=True)
+        env = {
+            **os.environ,
+            **launch.env,
+            "ORRERY_GATE_FD": str(read),
+            "ORRERY_TERMINATION_LOG": str(said),
+        }
+        with open_log(launch.folder / f"{launch.container}.log") as log:
+            child = subprocess.Popen(
+                argv_of(launch.image),
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(read,),
+                start_new_session=True,
+                cwd=launch.folder,
+            )
+        os.close(read)
+        self._children[child.pid] = child
+        if group := self._group(launch.uid):
+            group.add(launch.container, child.pid, launch.memory_bytes)
+        hand = {"pid": child.pid, "born": born(child.pid), "said": str(said)}
+
+        def open_gate() -> None:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(write, b"1")
+            os.close(write)
+
+        return hand, open_gate
+
+    def _group(self, uid: str) -> memory.Group | None:
+        if uid not in self._groups:
+            made = memory.make_group(f"orrery-{uid[:12]}") if self._cgroups else None
+            self._groups[uid] = made
+        return self._groups[uid]
+
+    def poll(self, hand: Hand) -> int | None:
+        """Return the exit code, None while it runs."""
+        child = self._children.get(hand["pid"])
+        if child is not None:
+            code = child.poll()
+            if code is None:
+                return None
+            del self._children[hand["pid"]]
+            code = code if code >= 0 else 128 - code
+        elif born(hand["pid"]) == hand["born"]:
+            return None
+        else:
+            code = self._said(hand).get("exit", stages.KILLED)
+        if code:
+            end_session(hand["pid"])
+        return code
+
+    def end(self, hand: Hand, hard: bool = False) -> None:
+        """Ask a container to end, or end it."""
+        if hard:
+            end_session(hand["pid"])
+        if born(hand["pid"]) == hand["born"]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(hand["pid"], signal.SIGKILL if hard else signal.SIGTERM)
+
+    def message(self, hand: Hand) -> str:
+        return self._said(hand).get("why", "")
+
+    def _said(self, hand: Hand) -> dict[str, Any]:
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads(Path(hand["said"]).read_text())
+        return {}
+
+    def resize(self, uid: str, container: str, memory_bytes: int) -> None:
+        if group := self._group(uid):
+            group.limit(container, memory_bytes)
+
+    def measure(self, uid: str) -> dict[str, Any]:
+        """Return the peak of the pod, with and without its memo, and who counted."""
+        group = self._group(uid)
+        if group is None:
+            return {"source": memory.WITHOUT_GROUP}
+        return {
+            "source": group.source,
+            "peak_bytes": group.peak_bytes(),
+            "slots_peak_bytes": group.peak_bytes("slots"),
+        }
+
+    def forget(self, uid: str) -> None:
+        """The pod is gone."""
+        if group := self._groups.pop(uid, None):
+            group.remove()
+
+
+def command_of(image: str) -> list[str] | None:
+    """Return the command that an image stands for, None when it is none.
+
+    >>> command_of('command:2:["sh","-c","true"]'), command_of("registry/x@sha256:ab")
+    (['sh', '-c', 'true'], None)
+    """
+    kind, _, rest = image.partition(":")
+    number, _, text = rest.partition(":")
+    if kind != "command" or not number.isdigit():
+        return None
+    with contextlib.suppress(ValueError):
+        argv = json.loads(text)
+        if isinstance(argv, list) and all(isinstance(part, str) for part in argv):
+            return argv
+    return None
+
+
+def argv_of(image: str) -> list[str]:
+    if image == MEMO:
+        return [sys.executable, "-m", "orrery_services.memo"]
+    return [
+        sys.executable,
+        "-m",
+        "orrery_services.hotswap.runner",
+        "--",
+        *(command_of(image) or []),
+    ]
+
+
+def open_log(path: Path) -> Any:
+    """Open the log of a container for appending; a long one is begun anew."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_size > LOG_BYTES_MAX:
+            path.unlink()
+    return path.open("ab")
+
+
+def born(pid: int) -> int:
+    """Return when a process started, in clock ticks since boot; 0 when it is gone or a zombie."""
+    fields = _stat(pid)
+    return 0 if not fields or fields[0] in ("Z", "X") else int(fields[19])
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of /proc/<pid>/stat from the state on: a name may hold anything."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return []
+
+
+def end_session(leader: int) -> None:
+    """Kill what a runner that was killed hard left behind, wherever in its session."""
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit() and int(path.name) != leader:
+            fields = _stat(int(path.name))
+            if fields and int(fields[3]) == leader and fields[0] != "Z":
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(int(path.name), signal.SIGKILL)

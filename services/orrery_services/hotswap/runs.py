@@ -1,0 +1,97 @@
+"""Which runs are asked for, and what became of them. One narrow interface, and files behind it.
+
+Events are known by run, attempt and kind: written twice they are the same, so a controller that
+died after writing one may write it again.
+"""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+from .. import scratch
+from ..protocol import stages
+from . import chain
+
+ENDS = ("completed", "failed")
+HISTORY_MAX = 1000
+
+
+class Runs(Protocol):
+    """Requests and events of one node. Methods raise OutsideError when it cannot be reached."""
+
+    def request(self, run: chain.Run) -> None:
+        """Ask for a run; asking twice is asking once."""
+
+    def open_runs(self) -> list[chain.Run]:
+        """Return runs that have not ended, oldest first, with the number of the next attempt."""
+
+    def emit(self, event: dict[str, Any]) -> bool:
+        """Write an event down; False when it stood there already."""
+
+    def events(self, run: str) -> list[dict[str, Any]]:
+        """Return what is known of a run, oldest first."""
+
+
+class FileRuns:
+    """Requests and events as a folder.
+
+    requests/<run>.json while open, ended/<run>.json after; events/<run>/<attempt>-<kind>.json
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        for name in ("requests", "ended", "events"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+
+    def request(self, run: chain.Run) -> None:
+        if not (self._folder / "ended" / f"{run.id}.json").exists():
+            path = self._folder / "requests" / f"{run.id}.json"
+            scratch.write_once(str(path), chain.encode_run(run).encode())
+
+    def open_runs(self) -> list[chain.Run]:
+        found = []
+        for path in self._folder.joinpath("requests").glob("*.json"):
+            with contextlib.suppress(FileNotFoundError):
+                found.append((path.stat().st_mtime_ns, path.name, path.read_text()))
+        runs = []
+        for _, name, text in sorted(found):
+            run = chain.decode_run(text)
+            kinds = [event["kind"] for event in self.events(run.id)]
+            if any(kind in ENDS for kind in kinds):  # ended, and somebody died before moving it
+                self._end(name)
+            else:
+                runs.append(run._replace(attempt=1 + kinds.count("started")))
+        return runs
+
+    def emit(self, event: dict[str, Any]) -> bool:
+        folder = self._folder / "events" / event["run"]
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{event['attempt']:04d}-{event['kind']}.json"
+        new = scratch.write_once(str(path), stages.canonical(event).encode())
+        if event["kind"] in ENDS:
+            self._end(f"{event['run']}.json")
+        return new
+
+    def _end(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(self._folder / "requests" / name, self._folder / "ended" / name)  # noqa:
+            PTH105
+
+    def events(self, run: str) -> list[dict[str, Any]]:
+        found = []
+        for path in self._folder.joinpath("events", run).glob("*.json"):
+            with contextlib.suppress(FileNotFoundError):
+                found.append((path.stat().st_mtime_ns, path.name, path.read_text()))
+        return [json.loads(text) for _, _, text in sorted(found)]
+
+    def history(self) -> list[chain.Run]:
+        """Return runs, open and ended, newest first, HISTORY_MAX at most."""
+        paths = [p for n in ("requests", "ended") for p in self._folder.joinpath(n).glob("*.json")]
+        aged = []
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                aged.append((path.stat().st_mtime_ns, path))
+        newest = sorted(aged, reverse=True)[:HISTORY_MAX]
+        return [chain.decode_run(path.read_text()) for _, path in newest]

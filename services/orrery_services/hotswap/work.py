@@ -1,0 +1,96 @@
+"""What happens before and after a stage, in a child of the runner so that it costs nothing later.
+
+`prepare` finds the inputs and asks the memo; `finish` names the output and says that it is done.
+"""
+# ruff: noqa: PTH113
+
+import os
+from typing import Any
+
+from .. import scratch
+from ..protocol import stages
+from .children import ChildFailed
+
+NO_INPUT = 66  # EX_NOINPUT of sysexits.h: permanent
+
+
+def prepare(
+    volume: str, token: stages.Token, order: dict[str, Any], memo_url: str
+) -> dict[str, Any]:
+    """Return key, digests and paths of the inputs; `reused` when the memo had the output already.
+
+    Without a memo, or with one that does not answer, everything is computed: local first.
+    """
+    memo = _client(memo_url) if memo_url else None
+    digests = [_input(volume, token.run, *wanted, memo) for wanted in order["inputs"]]
+    key = stages.stage_key(order["code"], order["parameters"], digests)
+    numbers = [number for number, _ in order["inputs"]]
+    found = {
+        "key": key,
+        "inputs": digests,
+        "paths": [
+            scratch.output_path(volume, token.run, number, digest)
+            for number, digest in zip(numbers, digests, strict=True)
+        ],
+        "reused": False,
+    }
+    if memo and order.get("reuse", True):
+        found["reused"] = _reuse(memo, token, key, digests)
+    return found
+
+
+def _client(url: str) -> Any:
+    from .memo_client import MemoClient  # eight megabytes, only where there is a memo
+
+    return MemoClient(url)
+
+
+def _input(volume: str, run: str, number: int, digest: str | None, memo: Any) -> str:
+    marker = scratch.read_marker(volume, run, number)
+    if marker is None and digest and memo:
+        try:
+            marker = memo.fetch(run, number, digest)
+        except OSError as cause:
+            raise ChildFailed(stages.UNAVAILABLE, f"the memo does not answer: {cause}") from cause
+    if marker is None:
+        raise ChildFailed(stages.UNAVAILABLE, f"the output of stage {number} of {run} is nowhere")
+    if digest and marker["output"] != digest:
+        raise ChildFailed(
+            NO_INPUT,
+            f"the output of stage {number} must be {digest[:12]}, was {marker['output'][:12]}",
+        )
+    return marker["output"]
+
+
+def _reuse(memo: Any, token: stages.Token, key: str, digests: list[str]) -> bool:
+    try:
+        digest = memo.lookup(key)
+        if digest is None:
+            return False
+        said = {"key": key, "inputs": digests, "token": str(token)}
+        return memo.fetch(token.run, token.stage, digest, said) is not None
+    except OSError:
+        return False
+
+
+def finish(
+    volume: str,
+    token: stages.Token,
+    temporary: str,
+    found: dict[str, Any],
+    measured: dict[str, Any],
+) -> stages.Marker:
+    """Return the marker of a stage whose command ended well."""
+    if not os.path.isfile(temporary):
+        raise ChildFailed(
+            stages.NO_OUTPUT,
+            "a stage must write one file at ORRERY_OUTPUT; it ended with 0 and wrote none",
+        )
+    marker = {
+        "token": str(token),
+        "key": found["key"],
+        "inputs": found["inputs"],
+        "reused": False,
+        **measured,
+    }
+    return scratch.finish_stage(volume, token.run, token.stage, temporary, marker)

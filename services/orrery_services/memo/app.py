@@ -1,0 +1,236 @@
+"""The memo's server: a few megabytes beside the slots, asleep between questions.
+
+It owns nothing: what is done is read from the scratch, what is known from the node's memo. Killed
+and started again it answers the same.
+"""
+
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from .. import clock, scratch
+from ..errors import DivergenceError, OutsideError
+from ..protocol import stages
+from . import steps
+from .store import MemoStore
+
+BODY_BYTES_MAX = 1 << 16
+OUTPUT_BYTES_MAX = 1 << 30  # larger outputs are not remembered, and counted
+KEYS_MAX = 1 << 20
+ERROR_RATE = 0.01
+REFRESH_NS = 1_000_000_000
+PENDING_MAX = 256
+FLUSH_SECONDS_MAX = 60.0
+COUNTERS = ("lookups", "filtered", "hits", "misses", "stored", "too_large", "diverged", "failed")
+
+
+class Memo:
+    """What the server answers from. Methods may be called from any thread."""
+
+    def __init__(
+        self, volume: str, store: MemoStore, now: clock.Clock = clock.monotonic_ns
+    ) -> None:
+        self.volume = volume
+        self.counts = dict.fromkeys(COUNTERS, 0)
+        self._store = store
+        self._now = now
+        self._lock = threading.Lock()
+        self._filter = steps.BloomFilter(KEYS_MAX, ERROR_RATE)
+        self._cursor = 0
+        self._refreshed_ns = now() - REFRESH_NS
+        self._flights: dict[str, Future[str | None]] = {}
+        self._worker = ThreadPoolExecutor(1, "store")
+        self._remembered: dict[str, Future[None]] = {}
+
+    def lookup(self, key: str) -> str | None:
+        """Return the digest under a key. The same question at the same time is asked once."""
+        self._refresh()
+        with self._lock:
+            self.counts["lookups"] += 1
+            if key not in self._filter and not self._filter.full:
+                self.counts["filtered"] += 1
+                return None
+            flight = self._flights.get(key)
+            mine = flight is None
+            if mine:
+                flight = self._flights[key] = Future()
+        if mine:
+            self._answer(key, flight)
+        return flight.result()
+
+    def _answer(self, key: str, flight: Future[str | None]) -> None:
+        try:
+            digest = self._store.digest_of(key)
+            with self._lock:
+                self.counts["hits" if digest else "misses"] += 1
+            flight.set_result(digest)
+        except Exception as cause:
+            flight.set_exception(cause)
+        finally:
+            with self._lock:
+                del self._flights[key]
+
+    def _refresh(self) -> None:
+        """Learn the keys that came since, from this node or another: at most once a second."""
+        with self._lock:
+            if self._now() - self._refreshed_ns < REFRESH_NS:
+                return
+            self._refreshed_ns = self._now()
+            keys, self._cursor = self._store.keys_since(self._cursor)
+            for key in keys:
+                self._filter.add(key)
+
+    def marker(self, run: str, stage: int) -> stages.Marker | None:
+        """Return the marker of a stage, and see to it that its output is remembered."""
+        marker = scratch.read_marker(self.volume, run, stage)
+        if marker and not marker.get("reused"):
+            self._remember(run, stage, marker)
+        return marker
+
+    def _remember(self, run: str, stage: int, marker: stages.Marker) -> None:
+        place = f"{run}/{stage}"
+        with self._lock:
+            if place in self._remembered:
+                return
+            while len(self._remembered) >= PENDING_MAX:
+                self._remembered.pop(next(iter(self._remembered)))
+            future = self._worker.submit(self._put, run, stage, marker)
+            self._remembered[place] = future
+
+    def _put(self, run: str, stage: int, marker: stages.Marker) -> None:
+        path = Path(scratch.output_path(self.volume, run, stage, marker["output"]))
+        outcome = "stored"
+        try:
+            if marker["output_bytes"] > OUTPUT_BYTES_MAX:
+                outcome = "too_large"
+            else:
+                self._store.put(marker["key"], marker["output"], path)
+        except DivergenceError:
+            outcome = "diverged"
+        except (OutsideError, OSError):
+            outcome = "failed"
+        with self._lock:
+            self.counts[outcome] += 1
+            if marker["key"]:
+                self._filter.add(marker["key"])
+
+    def fetch(self, body: dict[str, Any]) -> stages.Marker | None:
+        """Put the bytes of a digest into the scratch as the output of a stage; None: not here."""
+        run, stage, digest = body["run"], body["stage"], body["digest"]
+        if marker := scratch.read_marker(self.volume, run, stage):
+            return marker
+        folder = Path(scratch.stage_folder(self.volume, run, stage))
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f"{digest}.{threading.get_ident()}.tmp"
+        if not self._store.fetch(digest, temporary):
+            return None
+        marker = steps.fetched_marker(body)
+        return scratch.finish_stage(self.volume, run, stage, str(temporary), marker)
+
+    def flush(self) -> dict[str, int]:
+        """Return once everything seen so far has been remembered, with the counts."""
+        with self._lock:
+            pending = list(self._remembered.values())
+        for future in pending:
+            future.result(FLUSH_SECONDS_MAX)
+        with self._lock:
+            return dict(self.counts)
+
+    def close(self) -> None:
+        self._worker.shutdown(wait=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    memo: Memo
+    protocol_version = "HTTP/1.1"
+    wbufsize = (
+        -1
+    )  # head and body in one packet: else each answer waits 40 ms for an acknowledgement
+    timeout = 120  # seconds: a client that says nothing does not keep a thread for ever
+
+    def do_GET(self) -> None:
+        question = steps.parse_path(self.path)
+        answers: dict[str, Callable[[steps.Question], tuple[int, Any]]] = {
+            "healthz": lambda _: (200, {"ok": True}),
+            "metrics": lambda _: (200, self.memo.counts),
+            "slot": self._slot,
+            "run": lambda asked: _found(self.memo.marker(asked.run, asked.stage)),
+            "memo": self._lookup,
+        }
+        if question is None or question.kind not in answers:
+            self._send(404, {"error": f"nothing answers {self.path[:200]}"})
+        else:
+            self._try(answers[question.kind], question)
+
+    def do_POST(self) -> None:
+        question = steps.parse_path(self.path)
+        size = int(self.headers.get("Content-Length") or 0)
+        if size > BODY_BYTES_MAX:
+            self.close_connection = True
+            self._send(413, {"error": f"a body holds at most {BODY_BYTES_MAX} bytes, was {size}"})
+            return
+        data = self.rfile.read(size)
+        if question and question.kind == "flush":
+            self._try(lambda _: (200, self.memo.flush()), question)
+        elif question and question.kind == "fetch":
+            self._try(lambda _: self._fetch(data), question)
+        else:
+            self._send(404, {"error": f"nothing answers {self.path[:200]}"})
+
+    def _slot(self, question: steps.Question) -> tuple[int, Any]:
+        done, token = scratch.slot_done(self.memo.volume, question.slot)
+        return (200 if done else 503), {"done": done, "token": token}
+
+    def _lookup(self, question: steps.Question) -> tuple[int, Any]:
+        digest = self.memo.lookup(question.key)
+        return _found({"digest": digest} if digest else None)
+
+    def _fetch(self, data: bytes) -> tuple[int, Any]:
+        body = json.loads(data)
+        if not steps.is_wish(body):
+            return 400, {"error": "a wish must name run, stage and digest"}
+        return _found(self.memo.fetch(body))
+
+    def _try(self, answer: Callable[[Any], tuple[int, Any]], question: steps.Question) -> None:
+        try:
+            status, body = answer(question)
+        except ValueError as cause:
+            status, body = 400, {"error": str(cause)}
+        except Exception as cause:
+            status, body = 503, {"error": f"{type(cause).__name__}: {cause}"}
+        self._send(status, body)
+
+    def _send(self, status: int, body: Any) -> None:
+        data = json.dumps(body).encode() + b"\n"
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+        self.wfile.flush()
+
+    def log_message(self, *_: object) -> None:
+        """Probes come every second: they are not worth a log line each."""
+
+
+def _found(answer: Any) -> tuple[int, Any]:
+    return (200, answer) if answer is not None else (404, {"error": "unknown"})
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 64
+
+    @property
+    def port(self) -> int:
+        return self.server_address[1]
+
+
+def serve(memo: Memo, host: str, port: int) -> Server:
+    """Return a server of `memo`; its serve_forever does the work. Port 0 takes a free one."""
+    return Server((host, port), type("Handler", (_Handler,), {"memo": memo}))
