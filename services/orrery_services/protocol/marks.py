@@ -21,7 +21,7 @@ class Mark(NamedTuple):
     log_id: str = ""  # of `ticks`; empty: nothing yet
     offset: int = 0  # of the next message
     ordinal: int = 0  # of the next accepted message
-    vector: vectors.Vector = {}
+    vector: vectors.Vector = {}  # noqa: RUF012 - nobody changes a vector in place
 
     def position(self) -> Position:
         return Position(self.offset, self.ordinal, self.vector)

@@ -1,0 +1,121 @@
+"""Heartbeats, what they name, what is missing, and which log a topic is."""
+
+import json
+from typing import Any
+
+import psycopg
+
+from orrery_services.errors import OutsideError
+from orrery_services.protocol import arrivals
+from orrery_services.protocol.arrivals import Arrived, Range
+from orrery_services.protocol.facts import plain_fact
+from orrery_services.protocol.rules import ALL_RULES, Rules
+
+from .receiving import Source, numbers_ahead
+
+HEARTBEAT = "heartbeat"
+KEPT_SECONDS = 60
+
+Held = dict[str, dict[str, int]]  # origin -> stream -> greatest oseq
+
+
+def beat(connection: psycopg.Connection, partitions: int, now_ns: int) -> Held:
+    """Write a heartbeat that names the greatest oseq held per (origin, stream), and return it.
+
+    It reads what is committed and commits behind it, so change capture sends it behind that too.
+    """
+    held: Held = {}
+    for origin, of_stream, oseq in connection.execute(_GREATEST, (partitions,)):
+        held.setdefault(origin, {})[str(of_stream)] = oseq
+    origin = connection.execute(_ORIGIN).fetchone()[0]
+    key = f"{HEARTBEAT}/{origin}"
+    fact = plain_fact(HEARTBEAT, partitions, key, {"at_ns": now_ns}, _packed(held))[-1]
+    row = (fact.id, HEARTBEAT, origin, partitions, now_ns, key, fact.payload)
+    connection.execute(_INSERT, row)
+    connection.execute(_FORGET, (origin, KEPT_SECONDS))
+    return held
+
+
+def heard(connection: psycopg.Connection, held: Held, rules: Rules = ALL_RULES) -> None:
+    """Remember what a heartbeat of another node names."""
+    rows = [
+        (origin, int(stream), oseq)
+        for origin, streams in sorted(held.items())
+        for stream, oseq in sorted(streams.items())
+    ]
+    if rows and rules.heartbeat_names_the_last:
+        with connection.transaction(), connection.cursor() as cursor:
+            cursor.executemany(_NAME, rows)
+
+
+def parse(data: bytes) -> Held:
+    """Return what the body of a heartbeat names. Raises ValueError on anything else."""
+    held: Any = json.loads(data)
+    if not isinstance(held, dict) or not all(
+        isinstance(streams, dict) and all(type(oseq) is int for oseq in streams.values())
+        for streams in held.values()
+    ):
+        raise ValueError(f"a heartbeat must name numbers by origin and stream, was {data[:80]!r}")
+    return held
+
+
+def missing(connection: psycopg.Connection, rules: Rules = ALL_RULES) -> dict[Source, list[Range]]:
+    """Return the gaps of every foreign (origin, stream)."""
+    found = {}
+    for origin, stream, *rest in connection.execute(_ORIGINS).fetchall():
+        state = Arrived(*rest)
+        if arrivals.is_gapless(state, rules):
+            continue
+        ahead = numbers_ahead(connection, (origin, stream), state)
+        if ranges := arrivals.gaps(state, ahead, rules):
+            found[origin, stream] = ranges
+    return found
+
+
+def adopt_first(connection: psycopg.Connection, topic: str, log_id: str) -> None:
+    """Take a topic's log as the one meant, when none is known yet.
+
+    Raises OutsideError when another is: offsets of different logs are never compared.
+    """
+    connection.execute(_ADOPT_FIRST, (topic, log_id, topic))
+    known = [row[0] for row in connection.execute(_KNOWN, (topic,))]
+    if known[-1] != log_id:
+        raise OutsideError(
+            f"topic {topic!r} must be the log {known[-1]}, was {log_id}: it was made anew; "
+            "`orrery log adopt` goes on with the new one"
+        )
+
+
+def adopt(connection: psycopg.Connection, topic: str, log_id: str) -> None:
+    """Go on with another log of a topic."""
+    connection.execute("INSERT INTO logs (topic, log_id) VALUES (%s, %s)", (topic, log_id))
+
+
+def _packed(held: Held) -> bytes:
+    return json.dumps(held, sort_keys=True, separators=(",", ":")).encode()
+
+
+_ORIGIN = "SELECT i.origin FROM node n JOIN incarnations i USING (incarnation)"
+_GREATEST = """
+    SELECT i.origin, s.stream, (
+        SELECT max(oseq) FROM facts f WHERE f.origin = i.origin AND f.stream = s.stream)
+    FROM node n JOIN incarnations i USING (incarnation), generate_series(0, %s) AS s (stream)
+    WHERE EXISTS (SELECT FROM facts f WHERE f.origin = i.origin AND f.stream = s.stream)
+    UNION ALL SELECT origin, stream, greatest FROM origins WHERE greatest > 0"""
+_INSERT = """
+    INSERT INTO heartbeats (id, kind, origin, stream, oseq, key, payload)
+    VALUES (%b, %s, %s, %s, %s, %s, %b)"""
+_FORGET = """
+    DELETE FROM heartbeats WHERE origin <> %s OR sent < now() - make_interval(secs => %s)"""
+_NAME = """
+    INSERT INTO origins (origin, stream, named) VALUES (%s, %s, %s)
+    ON CONFLICT (origin, stream) DO UPDATE SET named = excluded.named
+    WHERE excluded.named > origins.named"""
+_ORIGINS = """
+    SELECT origin, stream, contiguous, greatest, named FROM origins
+    WHERE origin <> (SELECT i.origin FROM node n JOIN incarnations i USING (incarnation))
+    ORDER BY origin, stream"""
+_ADOPT_FIRST = """
+    INSERT INTO logs (topic, log_id) SELECT %s, %s
+    WHERE NOT EXISTS (SELECT FROM logs WHERE topic = %s)"""
+_KNOWN = "SELECT log_id FROM logs WHERE topic = %s ORDER BY adopted"

@@ -1,0 +1,186 @@
+"""Reading facts and marks. Nothing here writes, and the reader's role is enough."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import psycopg
+
+from orrery_services.protocol import facts
+from orrery_services.protocol import marks as rules_of_marks
+from orrery_services.protocol.facts import CHECKPOINT, INPUT, RESULT, BadFact, FetchPiece, Place
+from orrery_services.protocol.marks import Link, Mark
+
+from . import ledger
+
+ROWS_AT_ONCE = 64  # payloads fetched in one round trip: at most 32 MiB
+
+
+class Row(NamedTuple):
+    """One row of `facts`."""
+
+    id: bytes
+    kind: str
+    origin: str
+    stream: int
+    oseq: int
+    key: str
+    payload: bytes
+
+    def fact(self) -> facts.Fact:
+        return facts.Fact(self.id, self.kind, self.stream, self.key, self.payload)
+
+
+def marks(connection: psycopg.Connection) -> dict[ledger.Slot, Mark]:
+    """Return every mark by (chain, partition)."""
+    return ledger.marks_from(connection.execute(_MARKS))
+
+
+def newest_mark(connection: psycopg.Connection, partition: int) -> Mark:
+    """Return the mark furthest on, over all chains: any of them is a place to fold from."""
+    found = connection.execute(_MARKS_OF, (partition,))
+    return rules_of_marks.newest(ledger.marks_from(found).values())
+
+
+def logs(connection: psycopg.Connection, topic: str) -> list[str]:
+    """Return the log ids that a topic has had, oldest first."""
+    found = connection.execute(_LOGS, (topic,))
+    return [log_id for (log_id,) in found]
+
+
+def chain_names(connection: psycopg.Connection) -> dict[str, str]:
+    """Return the chain behind every human name."""
+    return dict(connection.execute("SELECT name, chain FROM chain_names ORDER BY name").fetchall())
+
+
+def fact_by_key(connection: psycopg.Connection, key: str) -> Row | None:
+    found = connection.execute(_BY_KEY, (key,)).fetchone()
+    return _row(found) if found else None
+
+
+def facts_by_keys(connection: psycopg.Connection, keys: Sequence[str]) -> dict[str, Row]:
+    found = connection.execute(_BY_KEYS, (list(keys),))
+    return {row[5]: _row(row) for row in found}
+
+
+def facts_named(connection: psycopg.Connection, prefix: str, many: int = 20) -> list[Row]:
+    """Return the facts whose id begins with these hex digits, at most `many`."""
+    low = bytes.fromhex(prefix.ljust(64, "0"))
+    high = bytes.fromhex(prefix.ljust(64, "f"))
+    found = connection.execute(_NAMED, (low, high, many))
+    return [_row(row) for row in found]
+
+
+def fact_under(
+    connection: psycopg.Connection, origin: str, stream: int, oseq: int
+) -> facts.Fact | None:
+    """Return the fact that came under a number, also when another number came first."""
+    row = connection.execute(_UNDER, (origin, stream, oseq) * 2).fetchone()
+    return _row(row).fact() if row else None
+
+
+def facts_between(
+    connection: psycopg.Connection, low: str, high: str, at_once: int = ROWS_AT_ONCE
+) -> Iterator[Row]:
+    """Yield the facts with low <= key < high in the order of keys, a few at a time."""
+    while True:
+        rows = connection.execute(_BETWEEN, (low, high, at_once)).fetchall()
+        yield from map(_row, rows)
+        if len(rows) < at_once:
+            return
+        low = rows[-1][5] + " "  # behind that key, before any other
+
+
+def inputs_between(
+    connection: psycopg.Connection, partition: int, first: Mark, last: Mark
+) -> Iterator[tuple[Link, Row]]:
+    """Yield the input chunks from one mark to another, in the order of the log."""
+    ordinal = first.ordinal
+    for log_id in logs(connection, "ticks"):
+        begin = first.offset if log_id == first.log_id else 0
+        low = facts.place_key(INPUT, Place(log_id, partition, begin))
+        for row in facts_between(connection, low, end_of(INPUT, log_id, partition)):
+            link = rules_of_marks.link_of(row.key, row.payload)
+            if link.ordinal < ordinal:
+                continue
+            if link.ordinal >= last.ordinal:
+                return
+            if link.ordinal != ordinal:
+                raise BadFact(f"input chunk {ordinal} of partition {partition} must be held")
+            ordinal += 1
+            yield link, row
+
+
+def newest_checkpoint(
+    connection: psycopg.Connection, chain: str, partition: int, ordinal: int
+) -> Row | None:
+    """Return the last checkpoint of a chain that covers no ordinal at or behind `ordinal`."""
+    for log_id in reversed(logs(connection, "ticks")):
+        low = f"{CHECKPOINT}/{chain}/{log_id}/{partition}/"
+        found = connection.execute(_BACKWARDS, (low, low + ":", 1000))
+        for row in map(_row, found):
+            if facts.meta_of(row.payload)["ordinal"] <= ordinal:
+                return row
+    return None
+
+
+def links_from(connection: psycopg.Connection, keys: Iterable[str]) -> list[Link]:
+    """Return the links of input chunks by their keys."""
+    found = connection.execute(_HEADS, (list(keys),))
+    return [rules_of_marks.link_of(key, bytes(head)) for key, head in found]
+
+
+def results_of(
+    connection: psycopg.Connection, chain: str, places: Sequence[Place]
+) -> dict[Place, Row]:
+    """Return the result chunks of a chain at these places."""
+    keys = [facts.place_key(RESULT, place, chain) for place in places]
+    found = facts_by_keys(connection, keys)
+    return {facts.place_of(key): row for key, row in found.items()}
+
+
+def fetch_piece(connection: psycopg.Connection, stream: int) -> FetchPiece:
+    """Return how to get the pieces of facts of one stream."""
+
+    def fetch(name: bytes) -> bytes:
+        row = fact_by_key(connection, facts.piece_key(stream, name))
+        if row is None:
+            raise BadFact(f"piece {name.hex()} of stream {stream} must be held")
+        return row.payload
+
+    return fetch
+
+
+def quarantined(connection: psycopg.Connection) -> list[str]:
+    """Return the natural keys that have two contents."""
+    return [key for (key,) in connection.execute("SELECT DISTINCT key FROM divergences ORDER BY 1")]
+
+
+def end_of(kind: str, log_id: str, partition: int, chain: str | None = None) -> str:
+    """Return the least text behind all keys of a kind in a partition."""
+    middle = f"{chain}/{log_id}" if chain else log_id
+    return f"{kind}/{middle}/{partition}/:"
+
+
+def _row(values: tuple) -> Row:
+    id_, kind, origin, stream, oseq, key, payload = values
+    return Row(bytes(id_), kind, origin, stream, oseq, key, bytes(payload))
+
+
+_LOGS = "SELECT log_id FROM logs WHERE topic = %s ORDER BY adopted"
+_MARKS = "SELECT chain, partition, log_id, ticks_offset, ordinal, vector FROM marks"
+_MARKS_OF = f"{_MARKS} WHERE partition = %s"
+_FACT = "id, kind, origin, stream, oseq, key, payload"
+_FACTS = f"SELECT {_FACT} FROM facts"  # noqa: S608 - the columns are a constant
+_BY_KEY = f"{_FACTS} WHERE key = %s"
+_BY_KEYS = f"{_FACTS} WHERE key = ANY(%s)"
+_NAMED = f"{_FACTS} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
+_UNDER = f"""
+    {_FACTS} WHERE (origin, stream, oseq) = (%s, %s, %s)
+    UNION ALL
+    SELECT f.id, f.kind, f.origin, f.stream, f.oseq, f.key, f.payload FROM arrivals a
+    JOIN facts f ON f.key = a.key WHERE (a.origin, a.stream, a.oseq) = (%s, %s, %s)
+    LIMIT 1"""  # noqa: S608
+_RANGE = f"{_FACTS} WHERE key >= %s AND key < %s"
+_BETWEEN = f"{_RANGE} ORDER BY key LIMIT %s"
+_BACKWARDS = f"{_RANGE} ORDER BY key DESC LIMIT %s"
+_HEADS = "SELECT key, substring(payload FOR 8400) FROM facts WHERE key = ANY(%s) ORDER BY key"

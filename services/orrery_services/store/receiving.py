@@ -1,0 +1,259 @@
+"""Writing the facts of other nodes, in the transaction that also moves marks and the place in the
+topic.
+
+The session has a replication origin, which keeps these rows out of this node's own change stream. A
+fact that is held already still arrives: under its (origin, stream, oseq) it would else be a gap.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import psycopg
+
+from orrery_services.errors import DivergenceError
+from orrery_services.protocol import arrivals, facts
+from orrery_services.protocol import marks as rules_of_marks
+from orrery_services.protocol.arrivals import Arrived
+from orrery_services.protocol.facts import INPUT, RESULT, Fact
+from orrery_services.protocol.marks import Divergence, Link, Mark
+from orrery_services.protocol.rules import ALL_RULES, Rules
+
+from . import ledger
+from .connection import transaction
+
+ORIGIN_NAME = "orrery"
+AHEAD_MAX = 512  # input chunks looked at in one step beyond a mark
+
+Source = tuple[str, int]  # (origin, stream)
+
+
+class Receipt(NamedTuple):
+    """A fact of another node, with the number under which it came."""
+
+    origin: str
+    oseq: int
+    fact: Fact
+
+    def source(self) -> Source:
+        return self.origin, self.fact.stream
+
+
+class Received(NamedTuple):
+    inserted: int
+    again: int  # delivered before under the same number
+    held: int  # arrived, but the content was here already
+    divergences: list[Divergence]
+    marks: dict[ledger.Slot, Mark]
+
+
+def become_replica(connection: psycopg.Connection) -> None:
+    """Give this session the replication origin. One session at a time may have it."""
+    connection.execute("SELECT pg_replication_origin_session_setup(%s)", (ORIGIN_NAME,))
+
+
+def receive(
+    connection: psycopg.Connection,
+    receipts: Sequence[Receipt],
+    log_id: str,
+    next_offsets: Mapping[int, int],
+    rules: Rules = ALL_RULES,
+) -> Received:
+    """Write receipts and remember how far the topic has been read; all of it or nothing.
+
+    Raises DivergenceError when two facts come under one number: then an origin was used twice.
+    """
+    try:
+        return _receive(connection, receipts, log_id, next_offsets, rules)
+    except psycopg.errors.UniqueViolation as cause:
+        raise DivergenceError(
+            f"a number of an origin must name one fact, but: {cause.diag.message_detail}; "
+            "an incarnation was used by two databases"
+        ) from cause
+
+
+def _receive(
+    connection: psycopg.Connection,
+    receipts: Sequence[Receipt],
+    log_id: str,
+    next_offsets: Mapping[int, int],
+    rules: Rules,
+) -> Received:
+    streams = sorted({receipt.fact.stream for receipt in receipts})
+    with transaction(connection):
+        ledger.lock(connection, streams)
+        held = _held(connection, receipts)
+        sources = _sources(connection, receipts)
+        slots = connection.execute(_SLOTS, (streams,))
+        new, plain, divergences = _sort_out(receipts, held.fetchall())
+        _insert(connection, new)
+        if rules.record_every_arrival:
+            _insert_arrivals(connection, plain)
+        for receipt, divergence in divergences:
+            ledger.insert_divergences(connection, receipt.origin, [divergence], receipt.oseq)
+        _write_arrived(connection, sources.fetchall(), [*new, *plain, *(r for r, _ in divergences)])
+        before = {slot: Mark() for slot in _touched(receipts)}
+        before |= ledger.marks_from(slots)
+        after = {slot: _advance(connection, slot, mark, rules) for slot, mark in before.items()}
+        ledger.write_marks(connection, before, after)
+        _write_progress(connection, log_id, next_offsets)
+    again = len(receipts) - len(new) - len(plain) - len(divergences)
+    return Received(len(new), again, len(plain), [d for _, d in divergences], after)
+
+
+def advance_marks(
+    connection: psycopg.Connection, partitions: Sequence[int], rules: Rules = ALL_RULES
+) -> dict[ledger.Slot, Mark]:
+    """Move every mark of these partitions over what is held already, and return all of them."""
+    with transaction(connection):
+        ledger.lock(connection, partitions)
+        before = ledger.marks_from(connection.execute(_SLOTS, (list(partitions),)))
+        after = {slot: _advance(connection, slot, mark, rules) for slot, mark in before.items()}
+        ledger.write_marks(connection, before, after)
+    return after
+
+
+def _held(connection: psycopg.Connection, receipts: Sequence[Receipt]) -> psycopg.Cursor:
+    keys = [receipt.fact.key for receipt in receipts]
+    return connection.execute(_HELD, (keys,))
+
+
+def _sources(connection: psycopg.Connection, receipts: Sequence[Receipt]) -> psycopg.Cursor:
+    found = sorted({receipt.source() for receipt in receipts})
+    return connection.execute(_SOURCES, ([s[0] for s in found], [s[1] for s in found]))
+
+
+def _sort_out(
+    receipts: Sequence[Receipt], held: Iterable[tuple[str, bytes, str, int]]
+) -> tuple[list[Receipt], list[Receipt], list[tuple[Receipt, Divergence]]]:
+    """Return the receipts that are new, that only arrive (content held), and that diverge."""
+    there = {key: (id_, origin, oseq) for key, id_, origin, oseq in held}
+    new, plain, divergences, came = [], [], [], set()
+    for receipt in receipts:
+        label = (*receipt.source(), receipt.oseq)
+        fact = receipt.fact
+        found = there.get(fact.key)
+        if label in came or (found and found[1:] == (receipt.origin, receipt.oseq)):
+            continue  # the same number again
+        came.add(label)
+        if found is None:
+            there[fact.key] = (fact.id, receipt.origin, receipt.oseq)
+            new.append(receipt)
+        elif found[0] == fact.id:
+            plain.append(receipt)
+        else:
+            divergences.append((receipt, Divergence(found[0], fact)))
+    return new, plain, divergences
+
+
+def _insert(connection: psycopg.Connection, receipts: list[Receipt]) -> None:
+    rows = [
+        (r.fact.id, r.fact.kind, r.origin, r.fact.stream, r.oseq, r.fact.key, r.fact.payload)
+        for r in receipts
+    ]
+    if rows:
+        connection.cursor().executemany(ledger.INSERT_FACT, rows)
+
+
+def _insert_arrivals(connection: psycopg.Connection, receipts: list[Receipt]) -> None:
+    rows = [(*r.source(), r.oseq, r.fact.key, r.fact.id) for r in receipts]
+    if rows:
+        connection.cursor().executemany(_INSERT_ARRIVAL, rows)
+
+
+def _write_arrived(
+    connection: psycopg.Connection,
+    known: Iterable[tuple[str, int, int, int, int]],
+    came: Sequence[Receipt],
+) -> None:
+    states = {(origin, stream): Arrived(*rest) for origin, stream, *rest in known}
+    numbers: dict[Source, list[int]] = defaultdict(list)
+    for receipt in came:
+        numbers[receipt.source()].append(receipt.oseq)
+    rows = []
+    for source, oseqs in sorted(numbers.items()):
+        state = states.get(source, Arrived())
+        beyond = state.greatest > state.contiguous
+        ahead = numbers_ahead(connection, source, state) if beyond else ()
+        after = arrivals.arrive(state, ahead, oseqs)
+        rows.append((*source, *after))
+    if rows:
+        connection.cursor().executemany(_WRITE_ARRIVED, rows)
+
+
+def numbers_ahead(connection: psycopg.Connection, source: Source, state: Arrived) -> list[int]:
+    """Return the numbers that are here beyond the contiguous part of a source."""
+    found = connection.execute(_AHEAD, (*source, state.contiguous) * 2)
+    return [oseq for (oseq,) in found.fetchall()]
+
+
+def _touched(receipts: Sequence[Receipt]) -> list[ledger.Slot]:
+    """Return (chain, partition) of the result chunks that came: their mark may not exist yet."""
+    found = {(r.fact.key.split("/")[1], r.fact.stream) for r in receipts if r.fact.kind == RESULT}
+    return sorted(found)
+
+
+def _advance(connection: psycopg.Connection, slot: ledger.Slot, mark: Mark, rules: Rules) -> Mark:
+    while True:
+        links, results = links_beyond(connection, slot, mark)
+        moved = rules_of_marks.advance(mark, links, results, rules)
+        if moved.ordinal - mark.ordinal < AHEAD_MAX:
+            return moved
+        mark = moved
+
+
+def links_beyond(
+    connection: psycopg.Connection, slot: ledger.Slot, mark: Mark
+) -> tuple[list[Link], set[facts.Place]]:
+    """Return the next held input chunks at and beyond a mark, and which of them have a result."""
+    chain, partition = slot
+    links, results = [], set()
+    logs = connection.execute(_LOGS, (mark.log_id,)).fetchall()
+    for (log_id,) in logs:
+        first = mark.offset if log_id == mark.log_id else 0
+        low = facts.place_key(INPUT, facts.Place(log_id, partition, first))
+        end = f"{INPUT}/{log_id}/{partition}/:"  # ":" sorts behind the digits
+        rows = connection.execute(_LINKS, (low, end, AHEAD_MAX)).fetchall()
+        found = [rules_of_marks.link_of(key, bytes(head)) for key, head in rows]
+        keys = [facts.place_key(RESULT, link.place, chain) for link in found]
+        held = connection.execute("SELECT key FROM facts WHERE key = ANY(%s)", (keys,)).fetchall()
+        links += found
+        results |= {facts.place_of(key) for (key,) in held}
+    return links, results
+
+
+def _write_progress(
+    connection: psycopg.Connection, log_id: str, next_offsets: Mapping[int, int]
+) -> None:
+    rows = [(log_id, partition, offset) for partition, offset in sorted(next_offsets.items())]
+    if rows:
+        connection.cursor().executemany(_WRITE_PROGRESS, rows)
+
+
+_HELD = "SELECT key, id, origin, oseq FROM facts WHERE key = ANY(%s)"
+_SOURCES = """
+    SELECT origin, stream, contiguous, greatest, named FROM origins
+    WHERE (origin, stream) IN (SELECT * FROM unnest(%s::text[], %s::int[]))"""
+_SLOTS = """
+    SELECT chain, partition, log_id, ticks_offset, ordinal, vector FROM marks
+    WHERE partition = ANY(%s::int[])"""
+_INSERT_ARRIVAL = """
+    INSERT INTO arrivals (origin, stream, oseq, key, id) VALUES (%s, %s, %s, %s, %b)
+    ON CONFLICT DO NOTHING"""
+_AHEAD = """
+    SELECT oseq FROM facts WHERE origin = %s AND stream = %s AND oseq > %s
+    UNION SELECT oseq FROM arrivals WHERE origin = %s AND stream = %s AND oseq > %s"""
+_WRITE_ARRIVED = """
+    INSERT INTO origins (origin, stream, contiguous, greatest, named) VALUES (%s, %s, %s, %s, %s)
+    ON CONFLICT (origin, stream) DO UPDATE SET contiguous = excluded.contiguous,
+        greatest = excluded.greatest, named = greatest(origins.named, excluded.named)"""
+_LOGS = """
+    SELECT log_id FROM logs WHERE topic = 'ticks' AND adopted >= coalesce(
+        (SELECT adopted FROM logs WHERE topic = 'ticks' AND log_id = %s), '-infinity')
+    ORDER BY adopted"""
+_LINKS = """
+    SELECT key, substring(payload FOR 8400) FROM facts WHERE key >= %s AND key < %s
+    ORDER BY key LIMIT %s"""
+_WRITE_PROGRESS = """
+    INSERT INTO progress (log_id, partition, next_offset) VALUES (%s, %s, %s)
+    ON CONFLICT (log_id, partition) DO UPDATE SET next_offset = excluded.next_offset"""
