@@ -141,7 +141,8 @@ class Sequencer:
         self.counts["batches"] += 1
         self.counts["rows"] += packed.rows.num_rows
         self.counts["moved"] += len(packed.moved)
-        self.counts["dead"] += len(packed.dead)
+        for letter in packed.dead:
+            self.counts[f"dead {letter.reason.split(maxsplit=1)[0]}"] += 1
         self.counts["repeated_captured"] += packed.repeated_captured
         self.counts["repeated_moved"] += packed.repeated_moved
 

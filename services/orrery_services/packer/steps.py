@@ -29,7 +29,7 @@ class Run(NamedTuple):
     offsets: Sequence[int]
     values: Sequence[bytes | None]
     timestamps_ms: Sequence[int]
-    keys: Mapping[int, bytes] = {}  # index -> key; only a dead letter shows it
+    keys: Sequence[bytes | None]  # only a dead letter shows them
     headers: Mapping[int, Headers] = {}  # index -> headers, of the messages that have some
 
     def since(self, offset: int) -> "Run":
@@ -37,12 +37,16 @@ class Run(NamedTuple):
         first = int(np.searchsorted(self.offsets, offset))
         if not first:
             return self
-        keys = {i - first: key for i, key in self.keys.items() if i >= first}
         headers = {i - first: held for i, held in self.headers.items() if i >= first}
         return Run(
-            *self[:2], self.offsets[first:], self.values[first:], self.timestamps_ms[first:],
-            keys, headers,
-        )  # fmt: skip
+            self.topic,
+            self.log_id,
+            self.offsets[first:],
+            self.values[first:],
+            self.timestamps_ms[first:],
+            self.keys[first:],
+            headers,
+        )
 
 
 class Moved(NamedTuple):
@@ -171,7 +175,7 @@ def _seen_before(run: Run, i: int, refused: dict[int, str], tally: _Tally) -> bo
 def _dead_letter(run: Run, i: int, reason: str, partition: int) -> dead_letters.DeadLetter:
     place = Place(run.topic, run.log_id, partition, run.offsets[i])
     return dead_letters.letter(
-        place, reason, run.values[i], run.keys.get(i), run.headers.get(i, ()), run.timestamps_ms[i]
+        place, reason, run.values[i], run.keys[i], run.headers.get(i, ()), run.timestamps_ms[i]
     )
 
 
@@ -204,7 +208,7 @@ def _merge(parts: list[_Judged], partition: int) -> pa.RecordBatch:
     if len(batches) == 1:
         return batches[0]
     times = [
-        np.maximum.accumulate(np.asarray(part.run.timestamps_ms, np.int64)[part.kept])
+        np.maximum.accumulate(np.array(list(part.run.timestamps_ms), np.int64)[part.kept])
         for part in parts
     ]
     order = np.argsort(np.concatenate(times), kind="stable")

@@ -1,0 +1,152 @@
+"""The one way to Kafka: producers that lose and reorder nothing, consumers, who a log is.
+
+Every producer partitions by murmur2 of the key, as Java's does.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from .errors import OutsideError
+
+REQUEST_SECONDS_MAX = 30
+QUEUE_KBYTES_MAX = 65_536  # of messages waiting to be sent, or read ahead
+QUEUE_MESSAGES_MAX = 200_000
+_LOGGER = logging.getLogger("kafka")
+# Idle connections that the broker closes, and reconnects while it is away, are no news.
+_CLIENT = {
+    "log.connection.close": False,
+    "log_level": 4,
+    "reconnect.backoff.ms": 100,
+    "reconnect.backoff.max.ms": 1000,
+    "socket.keepalive.enable": True,
+    "socket.nagle.disable": True,
+    "broker.address.family": "v4",
+}
+
+
+def producer(kafka: str, **more: object) -> Producer:
+    """Return a producer: acknowledged by all replicas, never out of order, never twice."""
+    return Producer(
+        {
+            **_CLIENT,
+            "bootstrap.servers": kafka,
+            "acks": "all",
+            "enable.idempotence": True,
+            "enable.gapless.guarantee": True,
+            "partitioner": "murmur2_random",
+            "linger.ms": 0,
+            "message.max.bytes": 16_000_000,  # the topic decides; too large is refused by it
+            "delivery.timeout.ms": 30_000,
+            "queue.buffering.max.messages": QUEUE_MESSAGES_MAX,
+            "queue.buffering.max.kbytes": QUEUE_KBYTES_MAX,
+            **{name.replace("_", "."): value for name, value in more.items()},
+        },
+        logger=_LOGGER,
+    )
+
+
+def consumer(kafka: str, group: str, **more: object) -> Consumer:
+    """Return a consumer that commits nothing by itself."""
+    return Consumer(
+        {
+            **_CLIENT,
+            "bootstrap.servers": kafka,
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "partition.assignment.strategy": "range",  # partition p of every topic to one member
+            "session.timeout.ms": 6_000,
+            "heartbeat.interval.ms": 1_000,
+            "fetch.wait.max.ms": 100,
+            "fetch.queue.backoff.ms": 5,
+            "queued.max.messages.kbytes": QUEUE_KBYTES_MAX,
+            "queued.min.messages": 20_000,
+            **{name.replace("_", "."): value for name, value in more.items()},
+        },
+        logger=_LOGGER,
+    )
+
+
+def admin(kafka: str) -> AdminClient:
+    return AdminClient({**_CLIENT, "bootstrap.servers": kafka}, logger=_LOGGER)
+
+
+def log_ids(client: AdminClient, topics: Sequence[str]) -> dict[str, str]:
+    """Return the identity of each topic's log: Kafka's UUID for it, which a new one does not share.
+
+    Raises OutsideError when a topic is not there or the broker stays away.
+    """
+    asked = client.describe_topics(
+        TopicCollection(list(topics)), request_timeout=REQUEST_SECONDS_MAX
+    )
+    try:
+        return {name: str(future.result().topic_id) for name, future in asked.items()}
+    except KafkaException as cause:
+        raise OutsideError(
+            f"topics {', '.join(topics)} must be there, but Kafka says: {cause.args[0]}; "
+            "`make up` makes them"
+        ) from cause
+
+
+class LogReader:
+    """Reads stretches of partitions by offset, without a group. One thread at a time."""
+
+    def __init__(self, kafka: str, name: str):
+        self._consumer = consumer(
+            kafka, f"{name}-reader", auto_offset_reset="earliest", enable_partition_eof=True,
+            queued_max_messages_kbytes=16_384, queued_min_messages=1000,
+        )  # fmt: skip
+
+    def ends(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return the first offset that is still there and the one behind the last."""
+        place = TopicPartition(topic, partition)
+        try:
+            return self._consumer.get_watermark_offsets(place, timeout=REQUEST_SECONDS_MAX)
+        except KafkaException as cause:
+            raise OutsideError(f"the ends of {topic}/{partition}: {cause.args[0]}") from cause
+
+    def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[Message]:
+        """Yield what lies in [start, end). Raises OutsideError when nothing comes for too long."""
+        if start >= end:
+            return
+        self._consumer.assign([TopicPartition(topic, partition, start)])
+        deadline = time.monotonic() + REQUEST_SECONDS_MAX
+        try:
+            while True:
+                for message in self._consumer.consume(500, timeout=0.02):
+                    error = message.error()
+                    if error is None:
+                        deadline = time.monotonic() + REQUEST_SECONDS_MAX
+                        if message.offset() >= end:
+                            return
+                        yield message
+                        if message.offset() == end - 1:
+                            return
+                    elif error.code() == KafkaError._PARTITION_EOF:
+                        if message.offset() >= end:
+                            return
+                    elif not error.retriable():
+                        raise OutsideError(f"reading {topic}/{partition} at {start}: {error}")
+                if time.monotonic() > deadline:
+                    raise OutsideError(
+                        f"{topic}/{partition} must be readable to {end}, but nothing came for "
+                        f"{REQUEST_SECONDS_MAX} s"
+                    )
+        finally:
+            self._consumer.unassign()
+
+    def close(self) -> None:
+        self._consumer.close()

@@ -1,0 +1,280 @@
+"""The shell of the packer: one thread that fetches, turns every lane, and sends.
+
+Who packs which partition is divided by a consumer group among the packers of all nodes, but nothing
+depends on it: two packers of one partition, or one that wakes after a pause, send batches that
+nobody accepts.
+"""
+
+import os
+import threading
+import time
+from collections import Counter
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+
+from .. import bus, clock, metrics, store
+from ..config import Settings
+from ..errors import OutsideError
+from ..protocol import rows
+from ..protocol.rules import ALL_RULES, rules_from
+from . import figures, start
+from .lane import Lane
+from .sequencer import Send
+
+GROUP = "orrery-packer"
+FETCH_MAX = 10_000  # messages taken from the client at once
+LANE_ROWS_MAX = 40_000  # a partition with more is paused: the others go on
+IDLE_SECONDS = 0.1
+RETRY_SECONDS = 1.0
+DRAIN_SECONDS_MAX = 2.5
+log = structlog.get_logger()
+
+
+class Packer:
+    """Everything one packer holds. `step` is one round of its loop."""
+
+    def __init__(self, settings: Settings, health: metrics.Health):
+        self._settings, self._health = settings, health
+        self._rules = rules_from(os.environ)
+        if self._rules != ALL_RULES:
+            log.warning("rules are switched off: this is a test", rules=str(self._rules))
+        self._logs = start.logs(settings)
+        self._reader = bus.LogReader(settings.kafka, GROUP)
+        self._producer = bus.producer(settings.kafka)
+        self._fatal = False
+        self._consumer = bus.consumer(settings.kafka, GROUP)
+        self._assigned: set[int] = set()
+        self._changed = False
+        self.lanes: dict[int, Lane] = {}
+        self._paused: set[int] = set()
+        self._retry_at_ns = 0
+        self._figures = figures.Figures(self._consumer)
+        self._consumer.subscribe(
+            list(rows.ROW_TOPICS),
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_revoke,
+        )
+
+    # ---- who packs what ----
+
+    def _on_assign(self, consumer: object, places: list[TopicPartition]) -> None:
+        consumer.assign([])  # the offsets come from the log, and finding them takes time
+        self._assigned = {place.partition for place in places}
+        self._changed = True
+        metrics.REBALANCES.inc()
+
+    def _on_revoke(self, consumer: object, _: list[TopicPartition]) -> None:
+        consumer.unassign()  # lanes stay: most come back, and the log decides anyway
+
+    def _deal(self) -> None:
+        """Make a lane for every assigned partition, drop the others, and fetch what they want."""
+        for partition in set(self.lanes) - self._assigned:
+            del self.lanes[partition]
+        waiting = []
+        missing = sorted(self._assigned - set(self.lanes))
+        if missing:
+            with store.connect(self._settings.postgres("reader")) as connection:
+                for partition in missing:
+                    self._health.beat()
+                    at = start.mark(connection, partition, self._logs[start.TICKS])
+                    if why := start.check_reach(self._reader, partition, at):
+                        waiting.append(why)
+                        continue
+                    lane = self._new_lane(partition, at)
+                    lane.fold()
+                    self.lanes[partition] = lane
+        self._fetch_all()
+        self._changed = bool(waiting)
+        if waiting:
+            self._put_off(waiting[0])
+        else:
+            self._health.ready()
+            log.info("partitions dealt", partitions=sorted(self.lanes))
+
+    def _new_lane(self, partition: int, at: start.Mark) -> Lane:
+        return Lane(
+            partition, self._settings.partitions, self._logs, at, self._reader, self._produce,
+            self._rules,
+        )  # fmt: skip
+
+    def _fetch_all(self) -> None:
+        """Read every lane's topics from where it stands; what was fetched and not packed, again."""
+        places = []
+        for lane in self.lanes.values():
+            lane.buffer.clear()
+            lane.fetch_from = {
+                topic: max(lane.fetch_from.get(topic, 0), lane.head(topic))
+                for topic in rows.ROW_TOPICS
+            }
+            places += [TopicPartition(t, lane.partition, o) for t, o in lane.fetch_from.items()]
+            lane.must_seek = False
+        self._paused.clear()
+        self._consumer.assign(places)
+
+    # ---- one round ----
+
+    def step(self) -> None:
+        """Fetch, turn every lane, and send. A failure outside is retried, never skipped."""
+        self._health.beat()
+        self._add(self._fetch())
+        self._producer.poll(0)
+        if self._fatal:
+            self._renew_producer()
+        now_ns = clock.monotonic_ns()
+        if now_ns < self._retry_at_ns:
+            return
+        try:
+            if self._changed:
+                self._deal()
+            self.turn_all()
+            if any(lane.must_seek for lane in self.lanes.values()):
+                self._fetch_all()
+            self._pace()
+            self._figures.look(self.lanes)
+        except OutsideError as cause:
+            self._put_off(str(cause))
+
+    def turn_all(self) -> None:
+        limits = self._settings.limits
+        wait_ns = limits.batch_wait_ms_max * 1_000_000
+        for lane in self.lanes.values():
+            lane.turn(clock.monotonic_ns(), limits.batch_rows_max, wait_ns)
+
+    def _put_off(self, why: str) -> None:
+        log.warning("waiting", reason=why)
+        self._health.not_ready(why)
+        self._changed = True  # look at everything anew when it goes on
+        self._retry_at_ns = clock.monotonic_ns() + int(RETRY_SECONDS * 1e9)
+
+    def _fetch(self) -> list[Message]:
+        """Return what has come: wait for the first message only, and only while nothing is due."""
+        first = self._consumer.consume(1, self._patience_seconds())
+        return first + self._consumer.consume(FETCH_MAX, 0) if first else first
+
+    def _patience_seconds(self) -> float:
+        now_ns = clock.monotonic_ns()
+        wait_ns = self._settings.limits.batch_wait_ms_max * 1_000_000
+        if any(not lane.sequencer.idle() for lane in self.lanes.values()):
+            return 0.001  # reports are on their way, and only we ask for them
+        due = [lane.due_in_ns(now_ns, wait_ns) for lane in self.lanes.values()]
+        return min([IDLE_SECONDS, *(ns / 1e9 for ns in due if ns is not None)])
+
+    def _add(self, messages: list[Message]) -> None:
+        by_place: dict[tuple[str, int], list[Message]] = {}
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._complain(error)
+                continue
+            place = message.topic(), message.partition()
+            held = by_place.get(place)
+            if held is None:
+                by_place[place] = [message]
+            else:
+                held.append(message)
+        for (topic, partition), held in by_place.items():
+            if lane := self.lanes.get(partition):
+                lane.buffer.add(topic, held)
+
+    def _complain(self, error: KafkaError) -> None:
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            self._put_off(f"a row topic does not reach where it was read: {error.str()}")
+        else:
+            log.warning("kafka", reason=error.str())
+
+    def _pace(self) -> None:
+        """Pause partitions that hold too much, and let them go on when they do not."""
+        full = {p for p, lane in self.lanes.items() if lane.buffer.rows > LANE_ROWS_MAX}
+        free = {p for p in self._paused if p in self.lanes and not self.lanes[p].buffer.rows}
+        if fresh := full - self._paused:
+            self._consumer.pause([TopicPartition(t, p) for p in fresh for t in rows.ROW_TOPICS])
+        if free:
+            self._consumer.resume([TopicPartition(t, p) for p in free for t in rows.ROW_TOPICS])
+        self._paused = (self._paused | full) - free
+
+    # ---- sending ----
+
+    def _produce(self, send: Send, report: object) -> None:
+        deadline_ns = clock.monotonic_ns() + int(bus.REQUEST_SECONDS_MAX * 1e9)
+        while True:
+            try:
+                self._producer.produce(
+                    send.topic, send.value, send.key, send.partition,
+                    on_delivery=self._watch(report), headers=send.headers,
+                )  # fmt: skip
+                return
+            except BufferError:  # back-pressure: the broker is slower than we are
+                self._health.beat()
+                self._producer.poll(0.05)
+                if clock.monotonic_ns() > deadline_ns:
+                    raise OutsideError(
+                        "the broker takes nothing: the send queue stays full"
+                    ) from None
+            except KafkaException as cause:
+                self._fatal |= cause.args[0].fatal()
+                raise OutsideError(f"sending to {send.topic}: {cause.args[0]}") from cause
+
+    def _watch(self, report: object) -> object:
+        def on_delivery(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                log.warning("send failed, the log will say", reason=error.str())
+                self._fatal |= error.fatal() or error.code() in _BROKEN_PRODUCER
+            report(error, message)
+
+        return on_delivery
+
+    def _renew_producer(self) -> None:
+        """A producer that lost a message must not send the next: forget it, and fold again."""
+        log.warning("making a new producer")
+        self._producer.purge()
+        self._producer.poll(0)
+        self._producer = bus.producer(self._settings.kafka)
+        self._fatal = False
+
+    # ---- leaving ----
+
+    def drain(self) -> None:
+        """Pack what was fetched and wait for its reports, but not for long."""
+        deadline = time.monotonic() + DRAIN_SECONDS_MAX
+        try:
+            while time.monotonic() < deadline and not all(
+                lane.idle() or lane.sequencer.must_fold() for lane in self.lanes.values()
+            ):
+                for lane in self.lanes.values():
+                    if not lane.sequencer.must_fold():
+                        lane.turn(clock.monotonic_ns(), self._settings.limits.batch_rows_max, 0)
+                self._producer.poll(0.01)
+        except OutsideError as cause:
+            log.warning("left with unsent rows: whoever packs next reads them", reason=str(cause))
+        self._figures.commit(self.lanes)
+        self._consumer.close()
+        self._reader.close()
+
+    def counts(self) -> Counter[str]:
+        return sum((lane.sequencer.counts for lane in self.lanes.values()), Counter())
+
+
+_BROKEN_PRODUCER = {
+    KafkaError._FATAL, KafkaError._GAPLESS_GUARANTEE, KafkaError._PURGE_QUEUE,
+    KafkaError._PURGE_INFLIGHT, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+}  # fmt: skip
+
+
+def main(settings: Settings, health: metrics.Health, stop: threading.Event) -> int:
+    """Pack until told to stop."""
+    packer = None
+    while packer is None and not stop.is_set():
+        health.beat()
+        try:
+            packer = Packer(settings, health)
+        except OutsideError as cause:
+            health.not_ready(str(cause))
+            log.warning("waiting", reason=str(cause))
+            stop.wait(RETRY_SECONDS)
+    while packer and not stop.is_set():
+        packer.step()
+    if packer:
+        packer.drain()
+    return 0

@@ -1,0 +1,108 @@
+"""Rows that were fetched and not yet packed, of one partition, topic by topic."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from confluent_kafka import Message
+
+from .steps import Run
+
+BATCH_BYTES_MAX = 400_000  # of JSON: its columns, with their fixed part, then fit one message
+
+
+class Field(Sequence):
+    """One property of many messages, asked for only when it is needed."""
+
+    def __init__(self, messages: list[Message], read: Callable[[Message], object]):
+        self._messages, self._read = messages, read
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __getitem__(self, i: int | slice) -> object:
+        if isinstance(i, slice):
+            return Field(self._messages[i], self._read)
+        return self._read(self._messages[i])
+
+    def __iter__(self) -> Iterator[object]:
+        return map(self._read, self._messages)
+
+
+def timestamp_ms(message: Message) -> int:
+    return message.timestamp()[1]
+
+
+class Buffer:
+    """The fetched messages of one partition. `log_ids` names the log of each row topic."""
+
+    def __init__(self, log_ids: dict[str, str]):
+        self._log_ids = log_ids
+        self._messages: dict[str, list[Message]] = {}
+        self.rows = 0
+
+    def add(self, topic: str, messages: list[Message]) -> None:
+        held = self._messages.get(topic)
+        if held:
+            held.extend(messages)
+        else:
+            self._messages[topic] = messages
+        self.rows += len(messages)
+
+    def clear(self) -> None:
+        self._messages.clear()
+        self.rows = 0
+
+    def oldest_ms(self) -> int | None:
+        """Return Kafka's time of the oldest row, or None when there is none."""
+        return min((timestamp_ms(held[0]) for held in self._messages.values()), default=None)
+
+    def take(self, rows_max: int) -> list[Run]:
+        """Return the next rows of all topics in the order in which they will be merged."""
+        counts = {topic: len(held) for topic, held in self._messages.items()}
+        if self.rows > rows_max:
+            counts = self._share(rows_max)
+        runs, bytes_max = [], BATCH_BYTES_MAX // max(1, len(counts))
+        for topic, count in counts.items():
+            held = self._messages[topic]
+            count = _fitting(held, count, bytes_max)
+            if not count:
+                continue
+            runs.append(_run(topic, self._log_ids[topic], held[:count]))
+            self.rows -= count
+            if count == len(held):
+                del self._messages[topic]
+            else:
+                del held[:count]
+        return runs
+
+    def _share(self, rows_max: int) -> dict[str, int]:
+        """Return how many of each topic are among the first `rows_max` by time."""
+        if len(self._messages) == 1:
+            return dict.fromkeys(self._messages, rows_max)
+        topics = sorted(self._messages)
+        times = [
+            np.maximum.accumulate([timestamp_ms(m) for m in self._messages[topic][:rows_max]])
+            for topic in topics
+        ]
+        which = np.repeat(np.arange(len(topics)), [len(t) for t in times])
+        first = np.argsort(np.concatenate(times), kind="stable")[:rows_max]
+        counts = np.bincount(which[first], minlength=len(topics)).tolist()
+        return {topic: count for topic, count in zip(topics, counts, strict=True) if count}
+
+
+def _fitting(held: list[Message], count: int, bytes_max: int) -> int:
+    """Return how many of the first `count` stay below `bytes_max`; one always does."""
+    sizes = np.cumsum([len(m) for m in held[:count]])
+    return max(1, int(np.searchsorted(sizes, bytes_max, side="right")))
+
+
+def _run(topic: str, log_id: str, messages: list[Message]) -> Run:
+    return Run(
+        topic,
+        log_id,
+        [m.offset() for m in messages],
+        [m.value() for m in messages],
+        Field(messages, timestamp_ms),
+        Field(messages, Message.key),
+        {i: held for i, m in enumerate(messages) if (held := m.headers())},
+    )
