@@ -21,16 +21,17 @@ NAMES = ("trades-source", "facts-source")
 SLOT_LOST = ("slot", "no longer available", "re-snapshot", "resnapshot")
 
 
-def connector_config(settings: Settings, name: str, secrets: str = "") -> dict[str, str]:
-    """Return the configuration of a connector; `secrets` is the folder as Connect sees it."""
+def connector_config(settings: Settings, name: str) -> dict[str, str]:
+    """Return the configuration of a connector of this node."""
     path = settings.root / "connectors" / f"{name}.json"
     values = settings.values
+    references = {"node": settings.node, "secrets": settings.secret_file("cdc").parent}
     places = {
         "node": settings.node,
         "host": values["postgres.cdc_host"] or values["postgres.host"],
         "port": values["postgres.cdc_port"] or values["postgres.port"],
         "database": values["postgres.database"],
-        "secrets": secrets or settings.secret_file("cdc").parent,
+        "password": _replace(values["connect_password"], references),
         "poll_interval_ms": settings.cdc.poll_interval_ms,
         "heartbeat_ms": settings.cdc.heartbeat_seconds * 1000,
     }
@@ -43,12 +44,13 @@ def fill(path: Path, places: Mapping[str, object]) -> dict[str, str]:
         template = json.loads(path.read_text())
     except (OSError, ValueError) as cause:
         raise ConfigError(f"{path} must be readable JSON: {cause}") from cause
-    filled = {}
-    for key, value in template.items():
-        for place, found in places.items():
-            value = value.replace("{" + place + "}", str(found))
-        filled[key] = value
-    return filled
+    return {key: _replace(value, places) for key, value in template.items()}
+
+
+def _replace(text: str, places: Mapping[str, object]) -> str:
+    for place, found in places.items():
+        text = text.replace("{" + place + "}", str(found))
+    return text
 
 
 def registered(settings: Settings, name: str) -> str:

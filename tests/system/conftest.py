@@ -1,7 +1,7 @@
-"""The real stack, started once per run by the same code that `make up` uses, on free ports of its own.
+"""The real stack, started once per run by the code that `make up` uses, on free ports of its own.
 
-`stack` is shared: a test leaves it as healthy as it found it (`faults` restarts what it kills; wait for it).
-`new_stack` gives a stack of one's own, for tests that ask for other nodes, services or settings.
+`stack` is shared: a test leaves it as healthy as it found it (`faults` restarts what it kills; wait
+for it). `new_stack` gives a stack of its own, for tests that ask for other nodes or settings.
 """
 
 import shutil

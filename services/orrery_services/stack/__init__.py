@@ -1,12 +1,26 @@
 """Starts the real servers and the services on one machine, without Docker and without root.
 
 Reading order: plan (what and where), part (one part as data), parts (all of them, in order),
-runner (one part kept alive), supervisor (all of them), stack (from outside), faults (what tests
-do to it).
+runner (one part kept alive), supervisor (all of them), stack (from outside), faults (what tests do
+to it). secrets, migrations, topics and connectors are also jobs of their own for containers.
 """
 
-from . import faults
-from .plan import Plan, free_port_base, make_plan
-from .stack import Stack
+import importlib
+from typing import Any
 
-__all__ = ["Plan", "Stack", "faults", "free_port_base", "make_plan"]
+_HOME_OF = {
+    "Plan": "plan",
+    "Stack": "stack",
+    "faults": "faults",
+    "free_port_base": "plan",
+    "make_plan": "plan",
+}
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    """Import on demand: a job in a container needs no part of the supervisor."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__} has no {name!r}")
+    module = importlib.import_module(f".{_HOME_OF[name]}", __name__)
+    return module if name == _HOME_OF[name] else getattr(module, name)

@@ -3,7 +3,7 @@
 import json
 
 from .. import connect as rest
-from . import connectors, database, kafka, plan, postgres, service_parts, topics, victoria
+from . import connectors, kafka, migrations, plan, postgres, service_parts, topics, victoria
 from .part import Part, Tell
 
 
@@ -41,15 +41,12 @@ def _node_parts(stack: plan.Plan, node: str) -> list[Part]:
 
 
 def make_topics(stack: plan.Plan, tell: Tell) -> None:
-    made = topics.ensure(postgres.settings(stack, stack.nodes[0]))
-    if made:
-        tell(f"made {', '.join(made)}")
+    tell(topics.ensure(postgres.settings(stack, stack.nodes[0])))
 
 
 def make_tables(stack: plan.Plan, node: str, tell: Tell) -> None:
-    done = database.apply_tables(postgres.settings(stack, node))
-    if done:
-        tell(f"ran {len(done)} files of schemas/tables")
+    done = migrations.apply_tables(postgres.settings(stack, node))
+    tell(f"ran {len(done)} files of schemas/tables" if done else "")
 
 
 def publish_addresses(stack: plan.Plan) -> None:

@@ -16,7 +16,7 @@ import psycopg
 
 from ..config import load_settings
 from ..errors import StackError
-from . import database, plan, secret_files
+from . import migrations, plan, secrets
 from .part import NotReady, Part, Tell, User
 
 UNPRIVILEGED = ("postgres", "nobody")
@@ -34,7 +34,7 @@ def part(stack: plan.Plan, node: str) -> Part:
         prepare=lambda tell: prepare(stack, node, tell),
         command=lambda: [str(binary("postgres")), "-D", str(data)],
         ready=lambda: ready(stack, node),
-        finish=lambda: database.make_roles(settings(stack, node)),
+        finish=lambda: migrations.make_roles(settings(stack, node)),
         user=run_as(),
         stop_signal=signal.SIGINT,  # fast: ends sessions, writes a checkpoint
         stop_seconds=30.0,
@@ -48,7 +48,7 @@ def settings(stack: plan.Plan, node: str):
 def prepare(stack: plan.Plan, node: str, tell: Tell) -> None:
     """Make secrets, the data folder and the settings that this stack wants."""
     port = stack.ports[f"{node}.postgres"]
-    secret_files.ensure(stack.secrets(node), "127.0.0.1", port, "orrery")
+    secrets.ensure(settings(stack, node))
     data, user = data_folder(stack, node), run_as()
     _open_way(data.parent, user)
     if not (data / "PG_VERSION").exists():

@@ -11,6 +11,7 @@ from ..config import Settings
 from ..errors import StackError
 
 SECONDS_MAX = 30
+REPLICATION = 1
 HOUR_MS = 3_600_000
 
 
@@ -40,26 +41,32 @@ def config(entry: dict[str, Any], settings: Settings) -> dict[str, str]:
     }
 
 
-def ensure(settings: Settings, replication: int = 1) -> list[str]:
-    """Create what is missing and return its names. Raises StackError when a topic is another."""
+def ensure(settings: Settings) -> str:
+    """Create what is missing and say what. Raises StackError when a topic has other partitions."""
     admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
     found = admin.list_topics(timeout=SECONDS_MAX).topics
     missing = []
     for name, entry in declared(settings.root).items():
         wanted = partitions(entry["partitions"], settings)
         if name not in found:
-            missing.append(NewTopic(name, wanted, replication, config=config(entry, settings)))
+            missing.append(NewTopic(name, wanted, REPLICATION, config=config(entry, settings)))
         elif len(found[name].partitions) != wanted:
             raise StackError(
                 f"topic {name} must have {wanted} partitions, has {len(found[name].partitions)}: "
                 "partitions are fixed for life; `make clean` starts anew, or set `partitions` back"
             )
     if not missing:
-        return []
+        return ""
     for name, future in admin.create_topics(missing, operation_timeout=SECONDS_MAX).items():
         try:
             future.result(SECONDS_MAX)
         except KafkaException as cause:
             if cause.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise StackError(f"topic {name} must be created, but: {cause.args[0]}") from cause
-    return [topic.topic for topic in missing]
+    return f"made {', '.join(topic.topic for topic in missing)}"
+
+
+if __name__ == "__main__":
+    from .jobs import run
+
+    raise SystemExit(run(ensure))

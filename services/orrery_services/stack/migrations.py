@@ -41,6 +41,13 @@ def make_roles(settings: Settings) -> None:
         )
 
 
+def ensure(settings: Settings) -> str:
+    """Make roles, then tables."""
+    make_roles(settings)
+    done = apply_tables(settings)
+    return f"ran {', '.join(done)}" if done else ""
+
+
 def apply_tables(settings: Settings) -> list[str]:
     """Run every schemas/tables/*.sql that is new or changed; return their names."""
     done = []
@@ -96,3 +103,9 @@ def _make_role(connection: psycopg.Connection, role: str, password: str) -> None
 def _admin(settings: Settings, database: str) -> psycopg.Connection:
     conninfo = psycopg.conninfo.make_conninfo(settings.postgres("orrery_admin"), dbname=database)
     return psycopg.connect(conninfo, autocommit=True)
+
+
+if __name__ == "__main__":
+    from .jobs import run
+
+    raise SystemExit(run(ensure))
