@@ -125,13 +125,25 @@ class Controller:
             return action.seconds
         if isinstance(action, steps.Patch):
             noted = {pods.PREFIX + key: text for key, text in action.annotations.items()}
-            self._port.patch(name, version, noted, action.images)
-            log.info("patched", pod=name, why=action.why)
+            try:
+                self._port.patch(name, version, noted, action.images)
+                log.info("patched", pod=name, why=action.why)
+            except Refused as cause:
+                self._give_up(pod, action, str(cause))
         elif isinstance(action, steps.Resize):
             self._resize(name, version, action)
         elif isinstance(action, steps.Finish):
             self._finish(pod, action)
         return 0.0
+
+    def _give_up(self, pod: PodObject, action: steps.Patch, why: str) -> None:
+        """A patch that is not allowed never will be: end the run with that reason."""
+        log.error("refused", pod=pod["metadata"]["name"], reason=why)
+        noted = steps.refused(action, why, self._now())
+        if action.annotations.get("result") or not noted:
+            raise Refused(why)
+        noted = {pods.PREFIX + key: text for key, text in noted.items()}
+        self._port.patch(pod["metadata"]["name"], pod["metadata"]["resourceVersion"], noted, {})
 
     def _resize(self, name: str, version: str, action: steps.Resize) -> None:
         try:

@@ -91,7 +91,7 @@ def order_tasks(
 ) -> list[tuple[Mapping[str, Any], list[str]]]:
     """Return tasks with the names they need, dependencies first, else as declared (Kahn, 1962).
 
-    A task that says nothing needs the one declared before it; `needs = []` reads the input of the run.
+    A task that says nothing needs the one declared before it; `needs = []` reads the run's input.
     """
     names = [str(task.get("name", "")) for task in tasks]
     if "" in names or len(set(names)) != len(names):

@@ -41,6 +41,7 @@ class LocalPods:
         self._memory_bytes = memory_bytes
         self._now = now
         self._mutex = threading.RLock()
+        self._changed = threading.Event()
         self._lease: Any = None
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -60,7 +61,8 @@ class LocalPods:
                 yield pod
             open_run = bool(pod and pods.annotations(pod).get("run"))
             busy = open_run or time.monotonic() - changed_at < BUSY_SECONDS
-            time.sleep(LOOK_BUSY_SECONDS if busy else LOOK_IDLE_SECONDS)
+            self._changed.wait(LOOK_BUSY_SECONDS if busy else LOOK_IDLE_SECONDS)
+            self._changed.clear()
 
     def patch(
         self, name: str, version: str, annotations: Mapping[str, str], images: Mapping[str, str]
@@ -73,6 +75,7 @@ class LocalPods:
                 if images.get(container["name"], container["image"]) != container["image"]:
                     container["image"] = images[container["name"]]
                     pod["metadata"]["generation"] += 1
+            self._changed.set()
             return self._write(name, record)
 
     def resize(self, name: str, version: str, container: str, memory_bytes: int) -> PodObject:

@@ -20,8 +20,6 @@ from ..protocol import stages
 from . import work
 from .children import ChildFailed, Ended, Outcome, Waiter, in_child, run
 
-WAIT_SECONDS_MAX = 3600.0  # for the stage before; a controller gives up long before
-LOOK_SECONDS = 0.02
 PARK_SECONDS = 3600.0
 DEADLINE_SECONDS = 300.0
 TERMINATION_BYTES_MAX = 2048
@@ -103,8 +101,9 @@ def work_once(waiter: Waiter, slot: Slot, token: stages.Token, order: dict[str, 
     if scratch.is_done(slot.volume, token.run, token.stage):
         return
     started_ns = time.time_ns()
-    wait_for_inputs(waiter, slot, token, order)
-    found = in_child(waiter, work.prepare, slot.volume, token, order, slot.memo_url)
+    found = work.ready_made(slot.volume, token, order) or in_child(
+        waiter, work.prepare, slot.volume, token, order, slot.memo_url
+    )
     if found["reused"]:
         return
     folder = scratch.stage_folder(slot.volume, token.run, token.stage)
@@ -135,17 +134,6 @@ def reason(outcome: Outcome, order: dict[str, Any]) -> str:
     elif outcome.code == stages.KILLED:
         why = f"killed at {outcome.peak_rss_bytes >> 20} MiB, most likely for memory"
     return f"{why}: {outcome.tail}" if outcome.tail else why
-
-
-def wait_for_inputs(waiter: Waiter, slot: Slot, token: stages.Token, order: dict[str, Any]) -> None:
-    """Wait for the stages before (overlapped mode). An input with a digest the memo has."""
-    until = time.monotonic() + WAIT_SECONDS_MAX
-    waiting = [number for number, digest in order["inputs"] if digest is None]
-    while waiting and time.monotonic() < until:
-        if scratch.is_done(slot.volume, token.run, waiting[0]):
-            waiting.pop(0)
-        else:
-            waiter.wait(LOOK_SECONDS)
 
 
 def run_command(

@@ -6,7 +6,6 @@ died after writing one may write it again.
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -76,8 +75,7 @@ class FileRuns:
 
     def _end(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            os.replace(self._folder / "requests" / name, self._folder / "ended" / name)  # noqa:
-            PTH105
+            (self._folder / "requests" / name).replace(self._folder / "ended" / name)
 
     def events(self, run: str) -> list[dict[str, Any]]:
         found = []

@@ -118,7 +118,8 @@ def _advance(
         if run.reuse and key not in known.memo:
             return Ask(key=key)
         if not run.reuse or known.memo[key] is None:
-            return _swap_in(seen, run, trail, dict(zip(stage.needs, digests, strict=True)), now)
+            known_inputs = dict(zip(stage.needs, digests, strict=True))
+            return _swap_in(seen, run, trail, known_inputs, key, now)
         reused = {"stage": number, "name": stage.name, "key": key, "inputs": digests}
         trail = (*trail, {**reused, "output": known.memo[key], "reused": True})
     result = {"status": "completed", "output": trail[-1]["output"] if trail else run.input}
@@ -142,6 +143,7 @@ def _swap_in(
     run: chain.Run,
     trail: tuple[dict[str, Any], ...],
     digests: dict[int, str],
+    key: str,
     now: float,
 ) -> Patch | Resize:
     number = len(trail) + 1
@@ -155,12 +157,17 @@ def _swap_in(
         return Patch(noted, {}, f"stage {number} goes on in slot {name}")
     if grown := _grow(seen, slot, run.stages[number - 1].memory_bytes):
         return grown
-    filled, images = _fill(slot, run, number, digests, now)
+    filled, images = _fill(slot, run, number, digests, key, now)
     return Patch({**noted, **filled}, images, f"stage {number} into slot {name}")
 
 
 def _fill(
-    slot: pods.Slot, run: chain.Run, number: int, digests: Mapping[int, str], now: float
+    slot: pods.Slot,
+    run: chain.Run,
+    number: int,
+    digests: Mapping[int, str],
+    key: str,
+    now: float,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return annotations and image that put a stage into a slot: always together."""
     stage = run.stages[number - 1]
@@ -172,6 +179,7 @@ def _fill(
         "deadline_s": stage.deadline_s,
         "domino": stage.domino,
         "reuse": run.reuse,
+        "key": key,  # empty: the memo is still to be asked
     }
     until = now + SWAP_SECONDS + stage.deadline_s
     swap = pods.Swap(number, slot.container_id, slot.restarts, now, until)
@@ -235,7 +243,7 @@ def _while_running(seen: pods.Pod, slot: pods.Slot, now: float) -> Action:
             if grown := _grow(seen, other, run.stages[following - 1].memory_bytes):
                 return grown
             known = {0: run.input} | {entry["stage"]: entry["output"] for entry in seen.trail}
-            noted, images = _fill(other, run, following, known, now)
+            noted, images = _fill(other, run, following, known, "", now)
             return Patch(noted, images, f"stage {following} waits in slot {other.name}")
     return Wait(f"stage {seen.stage} runs in slot {slot.name}")
 
@@ -292,6 +300,21 @@ def _revert(seen: pods.Pod, kind: str, why: str, exit_code: int, now: float) -> 
         "at": now,
     }
     return Patch({**noted, "result": stages.canonical(result)}, images, f"failed: {kind}")
+
+
+def refused(patch: Patch, why: str, now: float) -> dict[str, str]:
+    """Return annotations that end a run whose patch is not allowed: no image changes."""
+    kept = ("run", "step", "trail", "placeholder")
+    result = {
+        "status": "failed",
+        "stage": int(patch.annotations.get("step", 0)),
+        "class": "refused",
+        "why": why[-WHY_MAX:],
+        "exit_code": 0,
+        "at": now,
+    }
+    noted = {key: text for key, text in patch.annotations.items() if key in kept}
+    return {**noted, "result": stages.canonical(result)}
 
 
 def _close(seen: pods.Pod, now: float) -> Action:

@@ -5,13 +5,30 @@
 # ruff: noqa: PTH113
 
 import os
+import time
 from typing import Any
 
 from .. import scratch
 from ..protocol import stages
 from .children import ChildFailed
 
+WAIT_SECONDS_MAX = 3600.0  # for the stage before; a controller gives up long before
+LOOK_SECONDS = 0.01
 NO_INPUT = 66  # EX_NOINPUT of sysexits.h: permanent
+
+
+def ready_made(volume: str, token: stages.Token, order: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what `prepare` would, when the order names key and inputs and they are in the scratch.
+
+    The controller has asked the memo then, so there is nothing to do that would need a process.
+    """
+    if not order.get("key"):
+        return None
+    for number, digest in order["inputs"]:
+        marker = scratch.read_marker(volume, token.run, number)
+        if marker is None or marker["output"] != digest:
+            return None
+    return _found(volume, token, order, [digest for _, digest in order["inputs"]], order["key"])
 
 
 def prepare(
@@ -22,21 +39,37 @@ def prepare(
     Without a memo, or with one that does not answer, everything is computed: local first.
     """
     memo = _client(memo_url) if memo_url else None
+    import blake3  # noqa: F401 - loaded before the wait, not after it
+
+    wait_for_inputs(volume, token, order)
     digests = [_input(volume, token.run, *wanted, memo) for wanted in order["inputs"]]
     key = stages.stage_key(order["code"], order["parameters"], digests)
-    numbers = [number for number, _ in order["inputs"]]
-    found = {
-        "key": key,
-        "inputs": digests,
-        "paths": [
-            scratch.output_path(volume, token.run, number, digest)
-            for number, digest in zip(numbers, digests, strict=True)
-        ],
-        "reused": False,
-    }
-    if memo and order.get("reuse", True):
+    found = _found(volume, token, order, digests, key)
+    if memo and order.get("reuse", True) and not order.get("key"):
         found["reused"] = _reuse(memo, token, key, digests)
     return found
+
+
+def wait_for_inputs(volume: str, token: stages.Token, order: dict[str, Any]) -> None:
+    """Wait for the stages before (overlapped mode): their digests are not known yet."""
+    until = time.monotonic() + WAIT_SECONDS_MAX
+    waiting = [number for number, digest in order["inputs"] if digest is None]
+    while waiting and time.monotonic() < until:
+        if scratch.is_done(volume, token.run, waiting[0]):
+            waiting.pop(0)
+        else:
+            time.sleep(LOOK_SECONDS)
+
+
+def _found(
+    volume: str, token: stages.Token, order: dict[str, Any], digests: list[str], key: str
+) -> dict[str, Any]:
+    numbers = [number for number, _ in order["inputs"]]
+    paths = [
+        scratch.output_path(volume, token.run, number, digest)
+        for number, digest in zip(numbers, digests, strict=True)
+    ]
+    return {"key": key, "inputs": digests, "paths": paths, "reused": False}
 
 
 def _client(url: str) -> Any:
@@ -86,7 +119,7 @@ def finish(
             stages.NO_OUTPUT,
             "a stage must write one file at ORRERY_OUTPUT; it ended with 0 and wrote none",
         )
-    marker = {
+    marker: stages.Marker = {
         "token": str(token),
         "key": found["key"],
         "inputs": found["inputs"],
