@@ -80,43 +80,35 @@ def hp_filter(s, p, x):
 
 
 @inline
-def _log_fit(p, m, mean, beta, x):
-    """Return log p(x) after a run of m values: Student's t with 2 (alpha + m / 2) degrees of freedom."""
-    kappa = p.kappa + m
+def _log_fit(constant, half, kappa, mean, beta, x):
+    """Return log p(x) of Student's t with 2 half - 1 degrees of freedom; `constant` is its own part."""
     spread = 2.0 * beta * (kappa + 1.0) / kappa
     gap = x - mean
-    return p.constant[m] - 0.5 * log(spread) - (p.alpha + 0.5 * m + 0.5) * log1p(gap * gap / spread)
+    return constant - 0.5 * log(spread) - half * log1p(gap * gap / spread)
 
 
 @inline
-def _extend(s, p, to, m, mean, beta, x):
-    """Write to place `to` what a run of m values with this mean and beta becomes with x."""
-    kappa = p.kappa + m
+def _extend(means, betas, to, kappa, mean, beta, x):
+    """Write to place `to` what a run with this mean and beta becomes with x."""
     gap = x - mean
-    s.mean[to] = mean + gap / (kappa + 1.0)
-    s.beta[to] = beta + 0.5 * kappa * gap * gap / (kappa + 1.0)
+    means[to] = mean + gap / (kappa + 1.0)
+    betas[to] = beta + 0.5 * kappa * gap * gap / (kappa + 1.0)
 
 
 @inline
-def _lengthen(s, p, n, x, best):
+def _lengthen(weights, means, betas, kappa, places, n, x, best):
     """Move every run one place up (place j: j + 1 values); return the sum of the weights moved."""
-    last = p.max_run - 1
+    last = places - 1
     total = 0.0
     for k in range(n):
         j = n - 1 - k
-        weight = exp(s.weight[j] - best)
+        weight = exp(weights[j] - best)
         total += weight
-        if j == last:
-            s.weight[j] = weight
-            _extend(s, p, j, j + 1, s.mean[j], s.beta[j], x)
-        elif j + 1 == last and n > last:  # the longest place holds two runs: the heavier one speaks
-            heavier = weight > s.weight[last]
-            s.weight[last] += weight
-            if heavier:
-                _extend(s, p, last, j + 1, s.mean[j], s.beta[j], x)
-        else:
-            s.weight[j + 1] = weight
-            _extend(s, p, j + 1, j + 1, s.mean[j], s.beta[j], x)
+        to = j + 1 if j < last else last
+        held = weights[last] if to == last and j < last and n == places else 0.0
+        if weight >= held:  # the longest place may hold two runs: the heavier one speaks
+            _extend(means, betas, to, kappa + j + 1, means[j], betas[j], x)
+        weights[to] = weight + held
     return total
 
 
@@ -157,17 +149,20 @@ def bocpd(s, p, x):
     Source: Adams & MacKay (2007), arXiv 0710.3742; Murphy (2007) for the normal-gamma updates
     """
     n = s.n
-    fresh = _log_fit(p, 0, p.prior_mean, p.beta, x) + p.log_hazard
+    fresh = _log_fit(p.constant[0], p.alpha + 0.5, p.kappa, p.prior_mean, p.beta, x) + p.log_hazard
     best = fresh
     for j in range(n):
-        known = s.weight[j] > 0.0
-        score = _log_fit(p, j + 1, s.mean[j], s.beta[j], x) + p.log_stay if known else -1e300
-        s.weight[j] = score + log(s.weight[j]) if known else score
+        score = -1e300
+        if s.weight[j] > 0.0:
+            half = p.alpha + 0.5 * (j + 2)
+            fit = _log_fit(p.constant[j + 1], half, p.kappa + j + 1, s.mean[j], s.beta[j], x)
+            score = fit + p.log_stay + log(s.weight[j])
+        s.weight[j] = score
         best = max(best, s.weight[j])
     start = exp(fresh - best)
-    total = start + _lengthen(s, p, n, x, best)
+    total = start + _lengthen(s.weight, s.mean, s.beta, p.kappa, p.max_run, n, x, best)
     s.weight[0] = start
-    _extend(s, p, 0, 0, p.prior_mean, p.beta, x)
+    _extend(s.mean, s.beta, 0, p.kappa, p.prior_mean, p.beta, x)
     s.n = n + 1 if n < p.max_run else n
     longest = 0
     for j in range(s.n):
