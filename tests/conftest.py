@@ -1,0 +1,17 @@
+"""What all tests share: REQUIRE=compose,kube turns skips of those marks into failures."""
+
+import os
+
+import pytest
+
+REQUIRED = {name for name in os.environ.get("REQUIRE", "").replace(",", " ").split() if name}
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    outcome = yield
+    report = outcome.get_result()
+    missed = sorted(mark for mark in REQUIRED if item.get_closest_marker(mark))
+    if report.skipped and missed and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"REQUIRE={missed[0]}: must not be skipped, but: {report.longrepr}"
