@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from . import ticks, vectors
 
+NOT_NEXT = "does not continue the log"
 RowCheck = Callable[[pa.RecordBatch], str | None]  # the reason why a user's batch is refused
 
 
@@ -58,7 +59,7 @@ def take(
     if message.base is None:
         return _take_unlabelled(at, after, offset, message, check)
     if message.base != at.vector:
-        return after, Ignored(offset, "does not continue the log")
+        return after, Ignored(offset, NOT_NEXT)
     rows = ticks.decode(message)
     accepted = Accepted(offset, at.ordinal, at.vector, message.next, True, rows)
     return Position(offset + 1, at.ordinal + 1, message.next), accepted
