@@ -13,6 +13,7 @@ from orrery_kernels.columns import KIND_NAMES
 from orrery_kernels.engine import codegen, egress, ingress
 from orrery_kernels.engine.oracle import OracleKernel
 from orrery_kernels.engine.plan import Instance, canonical, chain_digest, find_column, plan_steps
+from orrery_kernels.engine.program import program_of
 from orrery_kernels.engine.spec import f64, i64
 from orrery_kernels.engine.state import ChainState
 from orrery_kernels.errors import StateError
@@ -44,9 +45,10 @@ class Chain:
         self._unique: list[Instance] = []
         self._place_of: dict[tuple[Any, ...], int] = {}
         self._wire()
-        sources = {i.kernel.name: codegen.generate(i.kernel) for i in self._unique}
-        self.digest = chain_digest(self.instances, {n: s.digest for n, s in sources.items()})
-        self._functions = [_STEP(_address(sources[i.kernel.name])) for i in self._unique]
+        programs = [program_of(i.kernel) for i in self._unique]
+        digests = {i.kernel.name: p.digest for i, p in zip(self._unique, programs, strict=True)}
+        self.digest = chain_digest(self.instances, digests)
+        self._functions = [_STEP(p.address) for p in programs]
         self.output_schema = pa.schema(
             [
                 pa.field(name, egress.TYPES[spec.kind])
@@ -228,12 +230,3 @@ def _value(row: Mapping[str, Any], column: str, kind: str) -> float | int | None
 
 
 _ANY = np.zeros(1, np.int8)
-_addresses: dict[bytes, int] = {}
-
-
-def _address(source: codegen.Source) -> int:
-    from orrery_kernels.engine.jit import compile_source
-
-    if source.digest not in _addresses:
-        _addresses[source.digest] = compile_source(source)
-    return _addresses[source.digest]

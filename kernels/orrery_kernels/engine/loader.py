@@ -1,0 +1,179 @@
+"""The lab's only door: compiled kernels on disk, built once, found by the digest of their source.
+
+    <cache>/lib/<digest of the package>/kernels.so, index.json   the whole catalog (engine/build.py)
+    <cache>/kernel/<digest of one source>.so                     one kernel, compiled when first used
+
+<cache> is ORRERY_CACHE, else XDG_CACHE_HOME/orrery, else ~/.cache/orrery; ORRERY_CACHE=off keeps all
+in memory. Without a C compiler to link with, objects are loaded by llvmlite instead.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+_PACKAGE = Path(__file__).parent.parent
+_LINK_SECONDS_MAX = 120
+_kept: list[Any] = []  # libraries stay loaded
+
+
+def cache_folder() -> Path | None:
+    """Return where compiled kernels are kept, None when they are not to be kept."""
+    named = os.environ.get("ORRERY_CACHE")
+    if named == "off":
+        return None
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "orrery"
+
+
+@lru_cache(maxsize=1)
+def package_digest() -> str:
+    """Return the digest of every source file of the lab, which names the compiled catalog."""
+    digest = hashlib.blake2b(platform.machine().encode(), digest_size=16)
+    for folder in ("engine", "ticks", "."):
+        for path in sorted((_PACKAGE / folder).glob("*.py")):
+            text = path.read_bytes()
+            digest.update(f"{folder}/{path.name}:{len(text)}:".encode() + text)
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def catalog() -> Mapping[str, tuple[int, bytes]]:
+    """Return kernel -> (address, source digest) of the built catalog; empty when it is not built."""
+    folder = cache_folder()
+    if folder is None:
+        return {}
+    folder = folder / "lib" / package_digest()
+    try:
+        index = json.loads((folder / "index.json").read_text())
+        library = _open(folder / index["file"])
+        return {
+            n: (_address(library, f"k_{d[:32]}"), bytes.fromhex(d))
+            for n, d in index["kernels"].items()
+        }
+    except (OSError, ValueError, KeyError, AttributeError):
+        return {}  # not built, or being replaced: kernels are compiled one by one
+
+
+def find(digest: bytes) -> int | None:
+    """Return the address of one kernel compiled before, by the digest of its source."""
+    folder = cache_folder()
+    if folder is None:
+        return None
+    for suffix in (".so", ".o"):
+        path = folder / "kernel" / f"{digest.hex()}-{platform.machine()}{suffix}"
+        try:
+            return _address(_open(path), symbol(digest))
+        except (OSError, AttributeError):
+            continue
+    return None
+
+
+def keep(digest: bytes, machine_code: bytes) -> None:
+    """Store the object of one kernel for later processes; a cache that cannot be written is no error."""
+    folder = cache_folder()
+    if folder is None:
+        return
+    try:
+        _install(
+            folder / "kernel", f"{digest.hex()}-{platform.machine()}", {digest.hex(): machine_code}
+        )
+    except OSError:
+        return
+
+
+def install_catalog(objects: Mapping[str, tuple[bytes, bytes]]) -> Path:
+    """Link kernel -> (source digest, object) into the catalog of this package and return its folder."""
+    folder = cache_folder()
+    if folder is None:
+        raise OSError("the catalog needs a folder, ORRERY_CACHE was off")
+    folder = folder / "lib" / package_digest()
+    file = _install(folder, "kernels", {d.hex(): o for d, o in objects.values()})
+    index = {"file": file, "kernels": {n: d.hex() for n, (d, _) in sorted(objects.items())}}
+    _write(folder / "index.json", json.dumps(index, indent=1).encode())
+    return folder
+
+
+def symbol(digest: bytes) -> str:
+    return f"k_{digest.hex()[:32]}"
+
+
+def _install(folder: Path, name: str, objects: Mapping[str, bytes]) -> str:
+    """Link `objects` into folder/name.so (.o without a linker, if there is one object); return the file."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    linker = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        paths = []
+        for key, code in objects.items():
+            paths.append(Path(scratch) / f"{key}.o")
+            paths[-1].write_bytes(code)
+        if linker is None:
+            bundle = b"".join(
+                len(p.read_bytes()).to_bytes(8, "little") + p.read_bytes() for p in paths
+            )
+            _write(folder / f"{name}.o", bundle)
+            return f"{name}.o"
+        made = Path(scratch) / "made.so"
+        command = [linker, "-shared", "-nostdlib", "-o", str(made), *map(str, paths)]
+        subprocess.run(command, check=True, timeout=_LINK_SECONDS_MAX, capture_output=True)
+        made.replace(folder / f"{name}.so")
+    return f"{name}.so"
+
+
+def _write(path: Path, data: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(data)
+    Path(file.name).replace(path)
+
+
+def _open(path: Path) -> Any:
+    if path.suffix == ".so":
+        library: Any = ctypes.CDLL(str(path))
+    else:
+        library = _Objects(path.read_bytes())
+    _kept.append(library)
+    return library
+
+
+def _address(library: Any, name: str) -> int:
+    if isinstance(library, _Objects):
+        return library.address(name)
+    return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
+
+
+class _Objects:
+    """Objects loaded without a linker, by llvmlite."""
+
+    def __init__(self, bundle: bytes):
+        from llvmlite import binding
+
+        binding.initialize_native_target()
+        binding.initialize_native_asmprinter()
+        machine = binding.Target.from_default_triple().create_target_machine()
+        self.engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
+        at = 0
+        while at < len(bundle):
+            size = int.from_bytes(bundle[at : at + 8], "little")
+            self.engine.add_object_file(
+                binding.ObjectFileRef.from_data(bundle[at + 8 : at + 8 + size])
+            )
+            at += 8 + size
+        self.engine.finalize_object()
+
+    def address(self, name: str) -> int:
+        found = self.engine.get_function_address(name)
+        if not found:
+            raise AttributeError(name)
+        return found
