@@ -95,7 +95,7 @@ class Param:
                 value = value.item()  # a numpy scalar
             except AttributeError:
                 raise ParameterError(f"{name} must be {wanted}, was {value!r} ({place})") from None
-        if self.whole and value != int(value):
+        if value != value or (self.whole and value != value // 1):
             raise ParameterError(f"{name} must be {wanted}, was {value!r} ({place})")
         value = int(value) if self.whole else float(value)
         if not _inside(value, self.interval):
