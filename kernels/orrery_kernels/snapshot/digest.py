@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from orrery_kernels.snapshot.lanes import IV, LANES, compress8
+from orrery_kernels.snapshot.memory import copy_bytes, zero_block
 
 DIGEST_BYTES = 32
 _BLOCK = 64
@@ -36,8 +37,11 @@ def _lanes(data, starts, ends, counters, flags, skip_above, out):
     scratch = np.zeros((LANES, _BLOCK), np.uint8)
     message = np.empty(LANES, np.int64)
     position = np.empty(LANES, np.int64)
-    base = np.int64(data.ctypes.data)
-    spare = np.int64(scratch.ctypes.data)
+    every = np.zeros(LANES, np.uint32)
+    step = np.zeros(LANES, np.int64)
+    base, spare = np.int64(data.ctypes.data), np.int64(scratch.ctypes.data)
+    chain_at, blocks_at = np.int64(chain.ctypes.data), np.int64(blocks.ctypes.data)
+    tail_at = np.int64(tail.ctypes.data)
     each_counter = 1 if counters.shape[0] > 1 else 0
     each_flag = 1 if flags.shape[0] > 1 else 0
     for lane in range(LANES):
@@ -58,37 +62,50 @@ def _lanes(data, starts, ends, counters, flags, skip_above, out):
                 tail[0, lane] = np.uint32(counter & 0xFFFFFFFF)
                 tail[1, lane] = np.uint32(counter >> 32)
                 tail[3, lane] = np.uint32((flag | flag >> 16) & 0xFF)
+                every[lane] = np.uint32(flag >> 16 & 0xFF)
+                step[lane] = _BLOCK
                 for word in range(8):
                     chain[word, lane] = _IV[word]
                 following += 1
                 live += 1
+        if live == 0:
+            return
+        # What every lane has before its last block goes through without looking at each.
+        whole = _CHUNK
+        for lane in range(LANES):
+            if message[lane] >= 0:
+                whole = min(whole, (ends[message[lane]] - position[lane] - 1) // _BLOCK)
+                blocks[lane] = base + position[lane]
+                tail[2, lane] = _BLOCK
+        for _ in range(whole):
+            compress8(chain_at, blocks_at, tail_at)
+            for lane in range(LANES):
+                tail[3, lane] = every[lane]
+                blocks[lane] += step[lane]
+        for lane in range(LANES):
+            if message[lane] < 0:
+                continue
+            position[lane] = blocks[lane] - base
             left = ends[message[lane]] - position[lane]
-            blocks[lane] = base + position[lane]
-            tail[2, lane] = _BLOCK
             if left <= _BLOCK:
                 tail[2, lane] = left
                 tail[3, lane] |= np.uint32(flags[message[lane] * each_flag] >> 8 & 0xFF)
             if left < _BLOCK:
-                for byte in range(left):
-                    scratch[lane, byte] = data[position[lane] + byte]
-                for byte in range(left, _BLOCK):
-                    scratch[lane, byte] = 0
                 blocks[lane] = spare + lane * _BLOCK
-        if live == 0:
-            return
-        compress8(
-            np.int64(chain.ctypes.data), np.int64(blocks.ctypes.data), np.int64(tail.ctypes.data)
-        )
+                zero_block(blocks[lane])
+                copy_bytes(blocks[lane], base + position[lane], left)
+        compress8(chain_at, blocks_at, tail_at)
         for lane in range(LANES):
             if message[lane] < 0:
                 continue
             position[lane] += _BLOCK
-            tail[3, lane] = np.uint32(flags[message[lane] * each_flag] >> 16 & 0xFF)
+            tail[3, lane] = every[lane]
             if position[lane] >= ends[message[lane]]:
                 for word in range(8):
                     out[message[lane], word] = chain[word, lane]
                 message[lane] = -1
                 blocks[lane] = spare
+                step[lane] = 0
                 live -= 1
 
 
@@ -112,7 +129,7 @@ def digest_many(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
     data: uint8[bytes], contiguous; offsets: int64[n + 1], rising. Returns uint8[n, 32].
     """
-    data, starts, ends = _read_only(data), offsets[:-1], offsets[1:]
+    data, starts, ends = read_only(data), offsets[:-1], offsets[1:]
     out = np.empty((len(starts), 8), np.uint32)
     _lanes(data, starts, ends, _ZERO, _SHORT, _CHUNK, out)
     longer = np.flatnonzero(ends - starts > _CHUNK)
@@ -129,8 +146,8 @@ def digest_all(messages: Sequence[bytes]) -> list[bytes]:
     return [found[i : i + DIGEST_BYTES] for i in range(0, len(found), DIGEST_BYTES)]
 
 
-def _read_only(data: np.ndarray) -> np.ndarray:
-    # One read-only type, so that the loop is compiled once.
+def read_only(data: np.ndarray) -> np.ndarray:
+    """Return the same array, not to be written: one type, so that a loop is compiled once."""
     view = data.view()
     view.flags.writeable = False
     return view
@@ -160,7 +177,7 @@ def _pair_up(
     flags = np.where(lengths[owner[first]] == 2, _LAST_PAIR, _PAIR)[paired]
     starts = first[paired] * DIGEST_BYTES
     parents = np.empty((len(starts), 8), np.uint32)
-    flat = _read_only(values.view(np.uint8).reshape(-1))
+    flat = read_only(values.view(np.uint8).reshape(-1))
     _lanes(flat, starts, starts + _BLOCK, _ZERO, flags, _BLOCK, parents)
     above = values[first]
     above[paired] = parents

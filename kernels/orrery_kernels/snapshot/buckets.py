@@ -1,0 +1,298 @@
+"""The leaves of a tree lie in buckets chosen by a hash of their name, four to eight to a bucket.
+
+The number of buckets follows from the number of leaves alone, and names are in order within each:
+the same contents make the same bytes, whatever the order in which they came.
+
+    bucket:  "B" | count u32 | ends of names u32[count] | ends of values u32[count] | names | values
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numba import njit
+
+from orrery_kernels.errors import SnapshotError
+from orrery_kernels.snapshot.digest import read_only
+from orrery_kernels.snapshot.memory import (
+    compare_bytes,
+    copy_bytes,
+    load_u64,
+    prefetch,
+    store_u32,
+)
+
+PER_BUCKET = 8
+VALUE_BYTES_MAX = 1 << 16
+_HEAD_BYTES = 5
+_TAG = ord("B")
+_COUNT = struct.Struct("<I")
+# FNV-1a by words of eight bytes (Fowler, Noll, Vo, 1991), then the finaliser of splitmix64 (Steele,
+# Lea, Flood, 2014): the first alone leaves the top bits of short names poorly mixed.
+_FNV_BASIS, _FNV_PRIME = 0xCBF29CE484222325, 0x100000001B3
+_MIX_1, _MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_MASK = (1 << 64) - 1
+_NONE = np.zeros(1, np.int64)
+# How many leaves ahead memory is asked for: enough to hide its latency, few enough to stay cached.
+_AHEAD = 24
+
+
+class Bucket(NamedTuple):
+    """One bucket taken apart."""
+
+    names: list[bytes]
+    values: list[bytes]
+
+
+def bits_for(count: int) -> int:
+    """Return b such that 2**b buckets hold `count` leaves.
+
+    >>> bits_for(8), bits_for(9), bits_for(1_000_000)
+    (0, 1, 17)
+    """
+    return max(0, (count - 1) // PER_BUCKET).bit_length()
+
+
+def bucket_of(name: bytes, bits: int) -> int:
+    """Return the bucket of a name among 2**bits."""
+    h = _FNV_BASIS ^ len(name)
+    for at in range(0, len(name), 8):
+        h = (h ^ int.from_bytes(name[at : at + 8], "little")) * _FNV_PRIME & _MASK
+        h ^= h >> 32
+    h = (h ^ h >> 30) * _MIX_1 & _MASK
+    h = (h ^ h >> 27) * _MIX_2 & _MASK
+    return (h ^ h >> 31) >> (64 - bits)
+
+
+def pack_bucket(names: Sequence[bytes], values: Sequence[bytes]) -> bytes:
+    """Return the bytes of a bucket; names must be in order."""
+    ends, at = [], 0
+    for part in (names, values):
+        at = 0
+        for item in part:
+            at += len(item)
+            ends.append(at)
+    head = b"B" + struct.pack(f"<{1 + len(ends)}I", len(names), *ends)
+    return head + b"".join(names) + b"".join(values)
+
+
+def read_bucket(body: bytes) -> Bucket:
+    """Take a bucket apart. Raises SnapshotError when the bytes are not those of one."""
+    if len(body) < _HEAD_BYTES or body[0] != _TAG:
+        raise SnapshotError(f"a bucket must begin with 'B' and a count, was {body[:8]!r}")
+    (count,) = _COUNT.unpack_from(body, 1)
+    start = _HEAD_BYTES + 8 * count
+    if start > len(body):
+        raise SnapshotError(
+            f"a bucket of {count} leaves must be over {start} bytes, was {len(body)}"
+        )
+    ends = struct.unpack_from(f"<{2 * count}I", body, _HEAD_BYTES)
+    names = _cut(body, start, ends[:count])
+    values = _cut(body, start + (ends[count - 1] if count else 0), ends[count:])
+    return Bucket(names, values)
+
+
+def find_in_bucket(body: bytes, name: bytes) -> bytes | None:
+    """Return the value under `name`, or None."""
+    place = _place_of(body, name)
+    return None if place is None else body[slice(*place)]
+
+
+def change_bucket(body: bytes, changes: Mapping[bytes, bytes | None]) -> bytes:
+    """Return the bucket with some values replaced, added, or (None) removed."""
+    if len(changes) == 1:
+        ((name, value),) = changes.items()
+        place = _place_of(body, name)
+        if place and value is not None and len(value) == place[1] - place[0]:
+            return b"".join((body[: place[0]], value, body[place[1] :]))
+    leaves = dict(zip(*read_bucket(body), strict=True))
+    for name, value in changes.items():
+        if value is None:
+            leaves.pop(name, None)
+        else:
+            leaves[name] = value
+    names = sorted(leaves)
+    return pack_bucket(names, [leaves[name] for name in names])
+
+
+def changed_in_bucket(
+    before: bytes, after: bytes
+) -> list[tuple[bytes, bytes | None, bytes | None]]:
+    """Return (name, value before, value after) of what differs, in order of name."""
+    (count,) = _COUNT.unpack_from(before, 1)
+    if len(before) == len(after) and count:
+        (text,) = _COUNT.unpack_from(before, _HEAD_BYTES + 4 * count - 4)
+        start = _HEAD_BYTES + 8 * count + text
+        if before[:start] == after[:start]:
+            return _changed_values(before, after, count, start)
+    was_all, now_all = (dict(zip(*read_bucket(body), strict=True)) for body in (before, after))
+    pairs = [(name, was_all.get(name), now_all.get(name)) for name in sorted(was_all | now_all)]
+    return [pair for pair in pairs if pair[1] != pair[2]]
+
+
+def _changed_values(before: bytes, after: bytes, count: int, start: int) -> list[tuple]:
+    """Find what differs between buckets of the same names and lengths."""
+    ends = struct.unpack_from(f"<{2 * count}I", before, _HEAD_BYTES)
+    found, at = [], start
+    for i in range(count):
+        end = start + ends[count + i]
+        was, now = before[at:end], after[at:end]
+        if was != now:
+            name = start - ends[count - 1] + (ends[i - 1] if i else 0)
+            found.append((before[name : start - ends[count - 1] + ends[i]], was, now))
+        at = end
+    return found
+
+
+def _place_of(body: bytes, name: bytes) -> tuple[int, int] | None:
+    """Return where the value of `name` begins and ends in the bucket, or None."""
+    (count,) = _COUNT.unpack_from(body, 1)
+    ends = struct.unpack_from(f"<{2 * count}I", body, _HEAD_BYTES)
+    text = _HEAD_BYTES + 8 * count
+    values = text + (ends[count - 1] if count else 0)
+    found = body.find(name, text, values)
+    while found >= 0:
+        # A hit may lie across two names, so its ends must be those of one.
+        end = found - text + len(name)
+        if end in ends[:count]:
+            at = ends.index(end)
+            if found - text == (ends[at - 1] if at else 0):
+                return values + (ends[count + at - 1] if at else 0), values + ends[count + at]
+        found = body.find(name, found + 1, values)
+    return None
+
+
+def _cut(body: bytes, start: int, ends: Sequence[int]) -> list[bytes]:
+    items, at = [], start
+    for end in ends:
+        items.append(body[at : start + end])
+        at = start + end
+    if at > len(body):
+        raise SnapshotError(f"a bucket is cut off: {len(body)} of {at} bytes are there")
+    return items
+
+
+def fill_buckets(
+    names: pa.LargeStringArray, values: np.ndarray, value_ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lay all leaves out in buckets. Returns the bodies end to end, their offsets[buckets + 1].
+
+    values: uint8, end to end; value_ends: int64[n + 1]. Names may come in any order; raises
+    SnapshotError if one is doubled.
+    """
+    _, ends, text = names.buffers()
+    count = len(names)
+    name_ends = np.frombuffer(ends, np.int64)[names.offset :][: count + 1] if count else _NONE
+    data = np.frombuffer(text, np.uint8) if text else np.frombuffer(b"", np.uint8)
+    sizes = np.zeros((1 << bits_for(count), 3), np.int64)
+    bucket = np.empty(count, np.uint32)
+    _place(data, name_ends, value_ends, bits_for(count), bucket, sizes)
+    offsets = np.zeros(len(sizes) + 1, np.int64)
+    np.cumsum(sizes @ (8, 1, 1) + _HEAD_BYTES, out=offsets[1:])
+    out = np.empty(offsets[-1], np.uint8)
+    order = np.empty(count + _AHEAD, np.uint32)
+    doubled = _fill(
+        data, name_ends, read_only(values), value_ends, bucket, sizes, offsets, order, out
+    )
+    if doubled >= 0:
+        raise SnapshotError(f"a name must occur once, {names[doubled].as_py()!r} is doubled")
+    return out, offsets
+
+
+@njit(nogil=True)
+def _place(data, ends, value_ends, bits, bucket, sizes):
+    """Find each name's bucket, and what each bucket holds.
+
+    sizes: int64[buckets, 3]: leaves, bytes of names, bytes of values.
+    """
+    base = np.int64(data.ctypes.data)
+    for i in range(bucket.shape[0]):
+        at, end = base + ends[i], base + ends[i + 1]
+        h = np.uint64(_FNV_BASIS) ^ np.uint64(end - at)
+        while at < end:
+            word = np.uint64(0)
+            if end - at >= 8:
+                word = load_u64(at)
+            else:
+                for byte in range(end - at):
+                    word |= np.uint64(data[at - base + byte]) << np.uint64(8 * byte)
+            h = (h ^ word) * np.uint64(_FNV_PRIME)
+            h ^= h >> np.uint64(32)
+            at += 8
+        h = (h ^ h >> np.uint64(30)) * np.uint64(_MIX_1)
+        h = (h ^ h >> np.uint64(27)) * np.uint64(_MIX_2)
+        h ^= h >> np.uint64(31)
+        b = h >> np.uint64(64 - bits) if bits else np.uint64(0)
+        bucket[i] = b
+        sizes[b, 0] += 1
+        sizes[b, 1] += ends[i + 1] - ends[i]
+        sizes[b, 2] += value_ends[i + 1] - value_ends[i]
+
+
+@njit(nogil=True)
+def _fill(data, name_ends, values, value_ends, bucket, sizes, offsets, order, out):
+    """Write bucket after bucket: its head, the ends, the names, the values.
+
+    Returns a doubled name, or -1. order: scratch of some more than n; its end is read ahead.
+    """
+    to, first, doubled = np.int64(out.ctypes.data), 0, np.int64(-1)
+    names_at, values_at = np.int64(data.ctypes.data), np.int64(values.ctypes.data)
+    _sort_by_bucket(bucket, sizes, order)
+    for b in range(sizes.shape[0]):
+        count = sizes[b, 0]
+        for rank in range(1, count):
+            doubled = max(doubled, _insert_by_name(order, first, rank, names_at, name_ends))
+        out[offsets[b]] = _TAG
+        table = to + offsets[b] + _HEAD_BYTES
+        store_u32(table - 4, count)
+        text = table + 8 * count
+        value = text + sizes[b, 1]
+        name_end, value_end = 0, 0
+        for rank in range(count):
+            soon = order[first + rank + _AHEAD]
+            prefetch(values_at + value_ends[soon])
+            prefetch(names_at + name_ends[soon])
+            i = order[first + rank]
+            size = name_ends[i + 1] - name_ends[i]
+            copy_bytes(text + name_end, names_at + name_ends[i], size)
+            name_end += size
+            size = value_ends[i + 1] - value_ends[i]
+            copy_bytes(value + value_end, values_at + value_ends[i], size)
+            value_end += size
+            store_u32(table + 4 * rank, name_end)
+            store_u32(table + 4 * (count + rank), value_end)
+        first += count
+    return doubled
+
+
+@njit(nogil=True)
+def _sort_by_bucket(bucket, sizes, order):
+    following = np.zeros(sizes.shape[0] + 1, np.int64)
+    for b in range(sizes.shape[0]):
+        following[b + 1] = following[b] + sizes[b, 0]
+    for i in range(bucket.shape[0]):
+        order[following[bucket[i]]] = i
+        following[bucket[i]] += 1
+    order[bucket.shape[0] :] = 0
+
+
+@njit(nogil=True)
+def _insert_by_name(order, first, rank, names_at, ends):
+    """Move a leaf to its place among the `rank` before it. Returns it if its name is there, or -1."""
+    new = np.int64(order[first + rank])
+    size = ends[new + 1] - ends[new]
+    while rank > 0:
+        old = order[first + rank - 1]
+        shared = min(size, ends[old + 1] - ends[old])
+        sign = compare_bytes(names_at + ends[new], names_at + ends[old], shared)
+        if sign == 0:
+            sign = size - (ends[old + 1] - ends[old])
+        if sign >= 0:
+            order[first + rank] = new
+            return new if sign == 0 else -1
+        order[first + rank] = old
+        rank -= 1
+    order[first] = new
+    return -1
