@@ -88,12 +88,25 @@ def generate(kernel: Kernel) -> Source:
     body = lowering.statements(_emit_outputs(kernel))
     states = _States(kernel, layout)
     body = [states.visit(statement) for statement in body]
+    body = _private_names(kernel, states, body)
     text = _loop(kernel, layout, states, body)
     helpers = pure_texts(lowering)
     digest = hashlib.blake2b(digest_size=32)
     for part in (str(VERSION), kernel.rows, text, *helpers, *helpers.values()):
         digest.update(len(part).to_bytes(8, "little") + part.encode())
     return Source(f"k_{kernel.name}", text, helpers, digest.digest())
+
+
+def _private_names(kernel: Kernel, states: _States, body: list[ast.stmt]) -> list[ast.stmt]:
+    """Give the variables of a step names of their own, so that none can be the loop's row or record."""
+    names = [n for statement in body for n in ast.walk(statement) if isinstance(n, ast.Name)]
+    ours = {x.name for x in kernel.inputs} | {f"out{k}" for k in range(len(kernel.outputs))}
+    ours |= {"s_" + "_".join(path) for path in (*states.read, *states.written)}
+    theirs = {n.id for n in names if isinstance(n.ctx, ast.Store)} - ours
+    for name in names:
+        if name.id in theirs:
+            name.id = f"v_{name.id}"
+    return body
 
 
 def _emit_outputs(kernel: Kernel):  # noqa: ANN202

@@ -271,9 +271,9 @@ def entropy_hist(s, p, x):
     for i in range(1, p.bins + 1):
         below = ordered_below(s.w, low + width * i) if i < p.bins and width > 0.0 else n
         share = (below - before) / n
-        total += share * log(share) if share > 0.0 else 0.0
+        total -= share * log(share) if share > 0.0 else 0.0
         before = below
-    return max(-total, 0.0) if n >= p.min_periods else nan
+    return max(total, 0.0) if n >= p.min_periods else nan
 
 
 @kernel(
