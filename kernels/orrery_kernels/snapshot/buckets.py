@@ -34,9 +34,12 @@ _COUNT = struct.Struct("<I")
 _FNV_BASIS, _FNV_PRIME = 0xCBF29CE484222325, 0x100000001B3
 _MIX_1, _MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _MASK = (1 << 64) - 1
-_NONE = np.zeros(1, np.int64)
+_NONE = read_only(np.zeros(1, np.int64))
 # How many leaves ahead memory is asked for: enough to hide its latency, few enough to stay cached.
 _AHEAD = 24
+
+
+Pair = tuple[bytes, bytes | None, bytes | None]
 
 
 class Bucket(NamedTuple):
@@ -132,7 +135,7 @@ def changed_in_bucket(
     return [pair for pair in pairs if pair[1] != pair[2]]
 
 
-def _changed_values(before: bytes, after: bytes, count: int, start: int) -> list[tuple]:
+def _changed_values(before: bytes, after: bytes, count: int, start: int) -> list[Pair]:
     """Find what differs between buckets of the same names and lengths."""
     ends = struct.unpack_from(f"<{2 * count}I", before, _HEAD_BYTES)
     found, at = [], start
@@ -280,7 +283,7 @@ def _sort_by_bucket(bucket, sizes, order):
 
 @njit(nogil=True)
 def _insert_by_name(order, first, rank, names_at, ends):
-    """Move a leaf to its place among the `rank` before it. Returns it if its name is there, or -1."""
+    """Move a leaf to its place among `rank` before it. Returns it if its name is there, or -1."""
     new = np.int64(order[first + rank])
     size = ends[new + 1] - ends[new]
     while rank > 0:

@@ -1,4 +1,4 @@
-"""What compiled loops do with memory and arrays do not offer: copy, compare, read and write runs."""
+"""What compiled loops do with memory and arrays do not offer: copy, compare, read ahead."""
 
 from collections.abc import Callable
 

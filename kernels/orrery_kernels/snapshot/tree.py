@@ -87,11 +87,12 @@ class Pieces(Mapping[bytes, bytes]):
 def build(names: list[str] | pa.Array, values: list[bytes] | np.ndarray, kind: bytes) -> Built:
     """Return the tree over names[i] -> values[i].
 
-    values: a list of bytes, or uint8[n, width] for records of one width. kind: 32 bytes that say how
-    to read a value (CANONICAL, or the digest of a record's layout). Names need not be in order.
+    values: a list of bytes, or uint8[n, width] for records of one width. kind: 32 bytes that say
+    how to read a value (CANONICAL, or the digest of a record's layout). Names come in any order.
     Raises SnapshotError on a doubled name, a name that is not text, or a value over 64 KiB.
 
-    >>> build(["b", "a"], [b"2", b"1"], CANONICAL).root == build(["a", "b"], [b"1", b"2"], CANONICAL).root
+    >>> one = build(["b", "a"], [b"2", b"1"], CANONICAL)
+    >>> one.root == build(["a", "b"], [b"1", b"2"], CANONICAL).root
     True
     """
     if len(kind) != DIGEST_BYTES:
