@@ -34,10 +34,10 @@ def stale_quote_detector(p, now_ns: i64, updated_ns: i64):
     memory=1,
     scale=({"order_price": 1, "reference": 1}, 0),
 )
-def price_band_guard(p, order_price, reference: optional):
+def price_band_guard(p, order_price: optional, reference: optional):
     """Pass an order whose price lies in a band round a reference; without a reference it is refused.
 
-    Formula: 1 where |price - reference| <= pct |reference|, else 0; 0 where the reference is missing
+    Formula: 1 where |price - reference| <= pct |reference|, else 0; 0 where price or reference is missing
     Units: flag
     Warm-up: none
     Source: SEC Rule 15c3-5 (2010); Limit Up-Limit Down plan (2012)
@@ -54,11 +54,11 @@ def price_band_guard(p, order_price, reference: optional):
     outputs={"fat_finger_check": "i8"},
     memory=1,
 )
-def fat_finger_guard(p, order_price, order_size, reference: optional):
+def fat_finger_guard(p, order_price: optional, order_size: optional, reference: optional):
     """Pass an order that is neither far from the market nor too large, whichever its side.
 
     Formula: 1 where |price - reference| <= pct |reference| and |price size| <= notional_max, else 0;
-        0 where the reference is missing
+        0 where one of them is missing
     Units: flag
     Warm-up: none
     Source: SEC Rule 15c3-5 (2010), erroneous order controls
