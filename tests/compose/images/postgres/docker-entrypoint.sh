@@ -4,6 +4,8 @@
 set -eo pipefail
 [[ "${1:0:1}" == - ]] && set -- postgres "$@"
 [[ "$1" == postgres ]] || exec "$@"
+# The official server is compiled with this folder for its sockets, ours with /tmp.
+set -- "$@" -c unix_socket_directories=/var/run/postgresql,/tmp
 for name in POSTGRES_PASSWORD POSTGRES_USER POSTGRES_DB; do
   file=${name}_FILE
   [[ -z "${!file}" ]] || { export $name="$(<"${!file}")"; unset "$file"; }
@@ -24,7 +26,7 @@ if [[ ! -s "$PGDATA/PG_VERSION" ]]; then
   fi
   initdb -D "$PGDATA" --username="$POSTGRES_USER" --pwfile=<(printf '%s\n' "$POSTGRES_PASSWORD") $POSTGRES_INITDB_ARGS
   printf '\nhost all all all %s\n' "${POSTGRES_HOST_AUTH_METHOD:-scram-sha-256}" >>"$PGDATA/pg_hba.conf"
-  sed -i "s/^#listen_addresses.*/listen_addresses = '*'/; s|^#unix_socket_directories.*|unix_socket_directories = '/var/run/postgresql,/tmp'|" "$PGDATA/postgresql.conf"
+  sed -i "s/^#listen_addresses.*/listen_addresses = '*'/" "$PGDATA/postgresql.conf"
   PGUSER=$POSTGRES_USER pg_ctl -D "$PGDATA" -o "$(printf '%q ' "${@:2}") -c listen_addresses='' -p 5432" -w start
   export PGHOST=/var/run/postgresql PGPASSWORD=$POSTGRES_PASSWORD
   sql=(psql -v ON_ERROR_STOP=1 --no-psqlrc -U "$POSTGRES_USER" -d "$POSTGRES_DB")
