@@ -1,14 +1,25 @@
-"""The sealed lab: pure computing over columns. No I/O, no clock, no dice."""
+"""The sealed lab: pure computing over columns. No I/O, no clock, no dice.
+
+    from orrery_kernels import Chain, Stream, plan, ewma, log_returns, ofi, vwap
+
+Every kernel of the catalog is here by its name; `help(ewma)` is its page. Reading order: columns,
+errors, partition, engine (its own order is in its header), ticks, stream, operator.
+"""
 
 from typing import Any
 
 from orrery_kernels.engine.chain import Chain
+from orrery_kernels.operator import KernelOperator, Plan, Stage, plan
+from orrery_kernels.stream import Stream
 
-__all__ = ["Chain"]
+__all__ = ["Chain", "KernelOperator", "Plan", "Stage", "Stream", "plan"]
 
 
 def __getattr__(name: str) -> Any:
-    """Return the kernel of that name; the families are imported when the first is asked for."""
+    """Return the kernel, function or create_<kernel>_operator of that name.
+
+    The families are imported when the first is asked for.
+    """
     if name.startswith("_"):
         raise AttributeError(name)
     from orrery_kernels.engine import catalog

@@ -173,7 +173,7 @@ class Chain:
 
     def tick(self, state: ChainState, symbol: str | None, values: Sequence[float | None]) -> Any:
         """Fold one row given as numbers, in the order of `inputs`; return the output(s), None for null."""
-        columns = [pa.array([v], pa.float64()) for v in values]
+        columns = [pa.array([v], pa.int64() if type(v) is int else pa.float64()) for v in values]
         row = pa.RecordBatch.from_arrays(
             [pa.array([symbol], pa.string()), *columns], [self.symbol_column, *self.inputs]
         )

@@ -165,8 +165,8 @@ class Kernel:
     memory: Size | None = (
         None  # after so many ticks the past no longer matters; None: it always does
     )
-    scale: tuple[Mapping[str, float], float] | None = None
-    shift: tuple[Mapping[str, float], float] | None = None
+    scale: tuple[Mapping[str, float], Any] | None = None
+    shift: tuple[Mapping[str, float], Any] | None = None
 
     def bind(self, given: Mapping[str, Any], place: str = "") -> SimpleNamespace:
         """Return checked parameters plus the constants derived from them, in declared order."""

@@ -140,8 +140,8 @@ def kernel(
     let: Mapping[str, Callable[[Any], Any]] | None = None,
     rules: Mapping[str, Callable[[Any], bool]] | None = None,
     memory: Size | None = None,
-    scale: tuple[Mapping[str, float], float] | None = None,
-    shift: tuple[Mapping[str, float], float] | None = None,
+    scale: tuple[Mapping[str, float], Any] | None = None,
+    shift: tuple[Mapping[str, float], Any] | None = None,
 ) -> Callable[[FunctionType], Any]:
     """Make a kernel of a step. Arguments of the step: `s` state, `p` parameters, the rest are columns.
 

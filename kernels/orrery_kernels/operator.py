@@ -1,0 +1,184 @@
+"""Operators: stages over a keyed stream, pulled lazily, that know when rows must change places.
+
+Each reads from its source, so a chain of operators is a list; `plan` shows it as stages that are
+plain data, and runs them over any number of key partitions with the same bits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from orrery_kernels.engine.chain import Chain
+from orrery_kernels.engine.spec import Kernel
+from orrery_kernels.engine.surface import run_over
+from orrery_kernels.errors import ParameterError
+from orrery_kernels.partition import partition_of
+
+
+class KernelOperator:
+    """One kernel over a source of batches, keyed by a column.
+
+    Args:
+        source: a Stream, another operator, or any iterable of record batches; None to feed it by hand.
+    """
+
+    def __init__(
+        self,
+        definition: Kernel,
+        step: Mapping[str, Any],
+        source: Iterable[pa.RecordBatch] | None = None,
+        symbol_column: str = "symbol",
+    ):
+        self.definition, self.source, self.symbol_column = definition, source, symbol_column
+        self.step = {"kernel": definition.name, **step}
+        self.chain = Chain([self.step], symbol_column, definition.name)
+        self.state = self.chain.new_state()
+
+    def __repr__(self) -> str:
+        return f"{self.definition.name}_operator({self.step}, key={self.symbol_column!r})"
+
+    def process_batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return `batch` with the outputs appended: as many rows, in the same order."""
+        return run_over(self.chain, self.state, batch)
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        if self.source is None:
+            raise ParameterError(
+                f"{self.definition.name} operator must have a source; give source=stream"
+            )
+        for batch in self.source:
+            yield self.process_batch(batch)
+
+    def requires_shuffle(self) -> bool:
+        """Return whether rows must be brought together by key before this stage.
+
+        Never before a kernel without state, nor after a stage with the same key.
+        """
+        if not self.definition.state.fields:
+            return False
+        return _key_of(self.source) != self.symbol_column
+
+    def get_partition_keys(self) -> list[str]:
+        return [self.symbol_column] if self.definition.state.fields else []
+
+    def state_bytes(self) -> bytes:
+        """Return the state of all keys, canonical and versioned."""
+        return self.state.to_bytes()
+
+    def restore(self, data: bytes) -> None:
+        """Go on from `state_bytes()` of an equal operator."""
+        self.state = self.chain.restore({0: data})
+
+
+def _key_of(source: Any) -> str | None:
+    """Return the key by which the rows of `source` are already together, None for none."""
+    while isinstance(source, KernelOperator):
+        if source.definition.state.fields:
+            return source.symbol_column
+        source = source.source
+    return getattr(source, "key_column", None)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Kernels with one key, run together: plain data that another machine can be told to run."""
+
+    key: str | None  # None: no state, any partitioning will do
+    shuffle: bool  # rows must be brought together by `key` before it
+    steps: tuple[Mapping[str, Any], ...]
+
+
+class Plan:
+    """The stages of a chain of operators, in the order rows pass them."""
+
+    def __init__(self, stages: list[Stage], source: Iterable[pa.RecordBatch] | None):
+        self.stages, self.source = stages, source
+
+    def __repr__(self) -> str:
+        lines = []
+        for k, stage in enumerate(self.stages, 1):
+            names = ", ".join(s["kernel"] for s in stage.steps)
+            before = f"shuffle by {stage.key}, then " if stage.shuffle else ""
+            lines.append(
+                f"{k}. {before}{names}" + (f" keyed by {stage.key}" if stage.key else " (no state)")
+            )
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """Return the stages as JSON; `Plan.from_json(text, source)` is the same plan."""
+        return json.dumps([asdict(s) for s in self.stages], sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str, source: Iterable[pa.RecordBatch] | None) -> Plan:
+        rows = json.loads(text)
+        return cls([Stage(r["key"], r["shuffle"], tuple(r["steps"])) for r in rows], source)
+
+    def run(self, partitions: int = 1) -> Iterator[pa.RecordBatch]:
+        """Yield the batches of the source with every stage's outputs, over `partitions` of each key.
+
+        Rows go to the partition of murmur2(key), as in Kafka, and come back in their order.
+        """
+        if self.source is None:
+            raise ParameterError(
+                "a plan must have a source to run; give the first operator source=..."
+            )
+        if partitions < 1:
+            raise ParameterError(f"partitions must be in [1, inf), was {partitions}")
+        running = [_RunningStage(stage, partitions) for stage in self.stages]
+        for batch in self.source:
+            for stage in running:
+                batch = stage.process(batch)
+            yield batch
+
+
+class _RunningStage:
+    """A stage with one state for each partition of its key."""
+
+    def __init__(self, stage: Stage, partitions: int):
+        self.stage = stage
+        self.chain = Chain(stage.steps, stage.key or "symbol")
+        self.states = [self.chain.new_state() for _ in range(partitions if stage.key else 1)]
+
+    def process(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        key = self.stage.key
+        if len(self.states) == 1 or key is None or key not in batch.schema.names:
+            return run_over(self.chain, self.states[0], batch)
+        homes = [
+            0 if k is None else partition_of(str(k), len(self.states))
+            for k in batch.column(key).to_pylist()
+        ]
+        parts, order = [], []
+        for p, state in enumerate(self.states):
+            mine = [i for i, home in enumerate(homes) if home == p]
+            parts.append(run_over(self.chain, state, batch.take(pa.array(mine, pa.int64()))))
+            order += mine
+        back = pa.array(sorted(range(len(order)), key=order.__getitem__), pa.int64())
+        together = pa.Table.from_batches(parts).combine_chunks().take(back)
+        return together.combine_chunks().to_batches()[0] if batch.num_rows else parts[0]
+
+
+def plan(operator: KernelOperator) -> Plan:
+    """Return the stages of the chain that ends in `operator`."""
+    line: list[KernelOperator] = []
+    at: Any = operator
+    while isinstance(at, KernelOperator):
+        line.append(at)
+        at = at.source
+    stages: list[Stage] = []
+    for op in reversed(line):
+        key = op.symbol_column if op.definition.state.fields else None
+        last = stages[-1] if stages else None
+        if last is not None and (key is None or last.key in (None, key)):
+            joined = last.key or key
+            shuffle = last.shuffle or (
+                last.key is None and key is not None and op.requires_shuffle()
+            )
+            stages[-1] = Stage(joined, shuffle, (*last.steps, op.step))
+        else:
+            stages.append(Stage(key, op.requires_shuffle(), (op.step,)))
+    return Plan(stages, at)

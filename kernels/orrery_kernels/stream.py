@@ -1,0 +1,77 @@
+"""Streams: batches in order, mapped stage by stage, pulled lazily."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from orrery_kernels.engine.surface import StageMemory, stage_memory
+from orrery_kernels.errors import ParameterError
+
+BATCH_ROWS = 10_000
+
+
+class Stream:
+    """An ordered stream of record batches.
+
+    A kernel called inside `map` keeps its state from batch to batch, so results are the same for
+    every batch size. Iterating anew starts anew, with empty state, where the source can be read again.
+
+    >>> from orrery_kernels import Stream, ewma
+    >>> table = pa.table({"symbol": ["A", "A", "A"], "price": [1.0, 2.0, 3.0]})
+    >>> stream = Stream.from_table(table, batch_size=1).map(lambda b: ewma(b, alpha=0.5))
+    >>> [batch["ewma"][0].as_py() for batch in stream]
+    [1.0, 1.5, 2.25]
+    """
+
+    def __init__(self, source: Iterable[pa.RecordBatch], stages: tuple[Any, ...] = ()):
+        self.source, self.stages = source, stages
+
+    @classmethod
+    def from_table(cls, table: pa.Table | pa.RecordBatch, batch_size: int = BATCH_ROWS) -> Stream:
+        """Return the rows of `table` in batches of at most `batch_size`."""
+        if batch_size < 1:
+            raise ParameterError(f"batch_size must be in [1, inf), was {batch_size}")
+        if isinstance(table, pa.RecordBatch):
+            table = pa.Table.from_batches([table])
+        return cls(table.to_batches(max_chunksize=batch_size))
+
+    @classmethod
+    def from_batches(cls, batches: Iterable[pa.RecordBatch]) -> Stream:
+        """Return a stream over batches as they come; an iterator can be read once."""
+        return cls(batches)
+
+    def map(self, function: Callable[[pa.RecordBatch], pa.RecordBatch]) -> Stream:
+        """Return the stream of `function(batch)`: a lambda, a function, or an instance such as ewma(alpha=0.1)."""
+        if not callable(function):
+            raise ParameterError(f"map needs a function of a batch, was {function!r}")
+        return Stream(self.source, (*self.stages, function))
+
+    def filter(self, keep: Callable[[pa.RecordBatch], Any]) -> Stream:
+        """Return the stream of the rows for which `keep(batch)`, a boolean array, is true."""
+        return self.map(lambda batch: batch.filter(keep(batch)))
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        memories = [StageMemory() for _ in self.stages]
+        for batch in self.source:
+            for function, memory in zip(self.stages, memories, strict=True):
+                batch = _staged(function, memory, batch)
+            yield batch
+
+    def to_table(self) -> pa.Table:
+        """Return all batches as one table; a stream without batches gives an error that says so."""
+        batches = list(self)
+        if not batches:
+            raise ParameterError("a stream without batches has no schema; iterate over it instead")
+        return pa.Table.from_batches(batches)
+
+
+def _staged(function: Callable[[Any], Any], memory: StageMemory, batch: pa.RecordBatch) -> Any:
+    memory.calls = 0
+    token = stage_memory.set(memory)
+    try:
+        return function(batch)
+    finally:
+        stage_memory.reset(token)
