@@ -15,13 +15,15 @@ CREATE TABLE IF NOT EXISTS node (
     incarnation       uuid NOT NULL REFERENCES incarnations,
     system_identifier text NOT NULL,
     timeline          integer NOT NULL,
-    server_started    timestamptz NOT NULL     -- the start of the server that was last looked at
+    server_started    timestamptz NOT NULL,    -- the start of the server that was last looked at
+    sources_begun     boolean NOT NULL DEFAULT false -- the connectors have new offsets for this incarnation
 );
 
--- Stored in a captured row when it is inserted: a row is counted under the incarnation that wrote it.
+-- Stored in a captured row when it is inserted: a row is counted under the incarnation that wrote it. There is
+-- none between a start of the server and the look that follows: a restored disk would give ids a second time.
 CREATE OR REPLACE FUNCTION current_incarnation() RETURNS uuid
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp
-    AS 'SELECT incarnation FROM node';
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp
+    AS 'SELECT incarnation FROM node WHERE server_started = pg_postmaster_start_time()';
 
 -- What tells a restored disk from a restarted server. Readable by every service of this node.
 CREATE OR REPLACE FUNCTION server_identity(

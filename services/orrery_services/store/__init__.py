@@ -6,7 +6,7 @@ others), reading, identity (who this database is).
 """
 
 from .connection import connect
-from .identity import Identity, is_looked_at, who
+from .identity import Identity, NotLookedAt, is_looked_at, who
 from .ledger import Outcome, commit
 from .reading import (
     chain_names,
@@ -15,6 +15,7 @@ from .reading import (
     facts_named,
     fetch_piece,
     links_from,
+    logs,
     marks,
     newest_mark,
 )
@@ -22,6 +23,7 @@ from .receiving import Receipt, Received, receive
 
 __all__ = [
     "Identity",
+    "NotLookedAt",
     "Outcome",
     "Receipt",
     "Received",
@@ -34,6 +36,7 @@ __all__ = [
     "fetch_piece",
     "is_looked_at",
     "links_from",
+    "logs",
     "marks",
     "newest_mark",
     "receive",

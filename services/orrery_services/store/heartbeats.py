@@ -8,7 +8,7 @@ import psycopg
 from orrery_services.errors import OutsideError
 from orrery_services.protocol import arrivals
 from orrery_services.protocol.arrivals import Arrived, Range
-from orrery_services.protocol.facts import plain_fact
+from orrery_services.protocol.facts import Fact, data_of, plain_fact
 from orrery_services.protocol.rules import ALL_RULES, Rules
 
 from .receiving import Source, numbers_ahead
@@ -48,8 +48,9 @@ def heard(connection: psycopg.Connection, held: Held, rules: Rules = ALL_RULES) 
             cursor.executemany(_NAME, rows)
 
 
-def parse(data: bytes) -> Held:
-    """Return what the body of a heartbeat names. Raises ValueError on anything else."""
+def read(fact: Fact) -> Held:
+    """Return what a heartbeat names. Raises ValueError on anything else."""
+    data = data_of(fact.payload, _no_pieces)
     held: Any = json.loads(data)
     if not isinstance(held, dict) or not all(
         isinstance(streams, dict) and all(type(oseq) is int for oseq in streams.values())
@@ -89,6 +90,10 @@ def adopt_first(connection: psycopg.Connection, topic: str, log_id: str) -> None
 def adopt(connection: psycopg.Connection, topic: str, log_id: str) -> None:
     """Go on with another log of a topic."""
     connection.execute("INSERT INTO logs (topic, log_id) VALUES (%s, %s)", (topic, log_id))
+
+
+def _no_pieces(_: bytes) -> bytes:
+    raise ValueError("a heartbeat must fit one message")
 
 
 def _packed(held: Held) -> bytes:

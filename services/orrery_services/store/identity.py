@@ -7,9 +7,15 @@ from typing import NamedTuple
 
 import psycopg
 
+from orrery_services.errors import OutsideError
+
 from .connection import transaction
 
 EMPTY_DISK = "empty disk"
+
+
+class NotLookedAt(OutsideError):
+    """The server is not the one that was looked at: it may hold an old disk."""
 
 
 class Server(NamedTuple):
@@ -79,7 +85,36 @@ def looked_at(connection: psycopg.Connection, now: Server) -> None:
     connection.execute("UPDATE node SET server_started = %s", (now.server_started,))
 
 
-_LOCK_NODE = "LOCK TABLE node IN SHARE ROW EXCLUSIVE MODE"
+def sources_begun(connection: psycopg.Connection) -> bool:
+    """Whether the connectors have been given new offsets for this incarnation."""
+    row = connection.execute("SELECT sources_begun FROM node").fetchone()
+    return bool(row and row[0])
+
+
+def set_sources_begun(connection: psycopg.Connection) -> None:
+    connection.execute("UPDATE node SET sources_begun = true")
+
+
+def own_numbers(connection: psycopg.Connection, partitions: int) -> dict[int, int]:
+    """Return the greatest oseq of the current incarnation by stream."""
+    found = connection.execute(_OWN_NUMBERS, (partitions,)).fetchall()
+    return {stream: oseq for stream, oseq in found if oseq is not None}
+
+
+def own_row_ids(connection: psycopg.Connection) -> dict[str, int]:
+    """Return the greatest id of every captured table."""
+    return dict(connection.execute(_OWN_ROW_IDS).fetchall())
+
+
+_OWN_NUMBERS = """
+    SELECT s, (SELECT max(oseq) FROM facts f WHERE f.stream = s AND f.origin = (
+        SELECT i.origin FROM node n JOIN incarnations i USING (incarnation)))
+    FROM generate_series(0, %s) AS s"""
+_OWN_ROW_IDS = """
+    SELECT 'trades', coalesce(max(id), 0) FROM trades
+    UNION ALL SELECT 'quotes', coalesce(max(id), 0) FROM quotes
+    UNION ALL SELECT 'market_quotes', coalesce(max(id), 0) FROM market_quotes"""
+_LOCK_NODE = "LOCK TABLE node IN ACCESS EXCLUSIVE MODE"  # nobody reads it while it moves
 _IDENTITY = """
     SELECT n.name, n.incarnation, i.origin, n.system_identifier, n.timeline, n.server_started
     FROM node n JOIN incarnations i USING (incarnation)"""
@@ -99,4 +134,4 @@ _NODE = """
     VALUES (%s, %s, %s, %s, %s)
     ON CONFLICT (only_row) DO UPDATE SET incarnation = excluded.incarnation,
         system_identifier = excluded.system_identifier, timeline = excluded.timeline,
-        server_started = excluded.server_started"""
+        server_started = excluded.server_started, sources_begun = false"""

@@ -47,6 +47,12 @@ def logs(connection: psycopg.Connection, topic: str) -> list[str]:
     return [log_id for (log_id,) in found]
 
 
+def progress(connection: psycopg.Connection, log_id: str) -> dict[int, int]:
+    """Return how far the replicator has read a topic, by partition."""
+    found = connection.execute(_PROGRESS, (log_id,))
+    return dict(found.fetchall())
+
+
 def chain_names(connection: psycopg.Connection) -> dict[str, str]:
     """Return the chain behind every human name."""
     return dict(connection.execute("SELECT name, chain FROM chain_names ORDER BY name").fetchall())
@@ -90,22 +96,25 @@ def facts_between(
         low = rows[-1][5] + " "  # behind that key, before any other
 
 
-def inputs_between(
-    connection: psycopg.Connection, partition: int, first: Mark, last: Mark
+def inputs_from(
+    connection: psycopg.Connection, partition: int, first: Mark, stop: int | None = None
 ) -> Iterator[tuple[Link, Row]]:
-    """Yield the input chunks from one mark to another, in the order of the log."""
+    """Yield the held input chunks from a mark on, in the order of the log, up to the first hole.
+
+    `stop` is the ordinal before which it ends; None: what is held decides.
+    """
     ordinal = first.ordinal
-    for log_id in logs(connection, "ticks"):
+    known = logs(connection, "ticks")
+    known = known[known.index(first.log_id) :] if first.log_id in known else known
+    for log_id in known:
         begin = first.offset if log_id == first.log_id else 0
         low = facts.place_key(INPUT, Place(log_id, partition, begin))
         for row in facts_between(connection, low, end_of(INPUT, log_id, partition)):
             link = rules_of_marks.link_of(row.key, row.payload)
             if link.ordinal < ordinal:
                 continue
-            if link.ordinal >= last.ordinal:
+            if link.ordinal != ordinal or ordinal == stop:
                 return
-            if link.ordinal != ordinal:
-                raise BadFact(f"input chunk {ordinal} of partition {partition} must be held")
             ordinal += 1
             yield link, row
 
@@ -113,13 +122,15 @@ def inputs_between(
 def newest_checkpoint(
     connection: psycopg.Connection, chain: str, partition: int, ordinal: int
 ) -> Row | None:
-    """Return the last checkpoint of a chain that covers no ordinal at or behind `ordinal`."""
+    """Return the last checkpoint of a chain that is not behind an ordinal."""
     for log_id in reversed(logs(connection, "ticks")):
         low = f"{CHECKPOINT}/{chain}/{log_id}/{partition}/"
-        found = connection.execute(_BACKWARDS, (low, low + ":", 1000))
-        for row in map(_row, found):
-            if facts.meta_of(row.payload)["ordinal"] <= ordinal:
-                return row
+        high = low + ":"
+        while rows := connection.execute(_BACKWARDS, (low, high, 4)).fetchall():
+            for row in map(_row, rows):
+                if facts.meta_of(row.payload)["ordinal"] <= ordinal:
+                    return row
+            high = rows[-1][5]
     return None
 
 
@@ -166,6 +177,7 @@ def _row(values: tuple) -> Row:
     return Row(bytes(id_), kind, origin, stream, oseq, key, bytes(payload))
 
 
+_PROGRESS = "SELECT partition, next_offset FROM progress WHERE log_id = %s"
 _LOGS = "SELECT log_id FROM logs WHERE topic = %s ORDER BY adopted"
 _MARKS = "SELECT chain, partition, log_id, ticks_offset, ordinal, vector FROM marks"
 _MARKS_OF = f"{_MARKS} WHERE partition = %s"

@@ -1,0 +1,122 @@
+"""The Faust shell: one agent, one stream per partition of `ticks`, a group per chain.
+
+Faust acknowledges an event whose agent raised. So an agent that fails ends this process before it
+lets go of the event, and whoever gets the partition next begins at a mark.
+"""
+
+import asyncio
+import os
+import threading
+from typing import Any
+
+import faust
+import structlog
+
+from .. import metrics
+from ..config import Settings
+from ..errors import OutsideError
+from ..protocol import facts
+from .worker import Worker, load_chain
+
+RETRY_SECONDS = 1.0
+LOOK_SECONDS = 1.0  # between two looks at the ends of the log
+POLL_SECONDS = 0.05
+STREAM_MESSAGES_MAX = 16  # of a partition, waiting in memory; each may hold thousands of rows
+FETCH_BYTES_MAX = 4 * 1024 * 1024
+log = structlog.get_logger()
+
+
+def make_app(settings: Settings, worker: Worker) -> faust.App:
+    """Return the Faust application of one chain. It holds no arithmetic and no state."""
+    app = faust.App(
+        f"orrery-chain-{facts.chain_id(worker.chain.digest)}",
+        broker=f"kafka://{settings.kafka.replace(',', ';kafka://')}",
+        store="memory://",
+        datadir=str(settings.home / "run" / "faust" / settings.node),
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=FETCH_BYTES_MAX,
+        broker_session_timeout=6,
+        broker_heartbeat_interval=1,
+        broker_request_timeout=20,
+        broker_commit_interval=1.0,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=STREAM_MESSAGES_MAX,
+        value_serializer="raw",
+        key_serializer="raw",
+    )
+    ticks = app.topic("ticks", key_type=bytes, value_type=bytes)
+
+    @app.agent(ticks, isolated_partitions=True)
+    async def compute(stream: faust.Stream) -> None:
+        async for event in stream.events():
+            with _ends_the_process():
+                message = event.message
+                await worker.deliver(
+                    message.partition, message.offset, event.value, message.headers
+                )
+
+    @app.timer(LOOK_SECONDS)
+    async def look() -> None:
+        with _ends_the_process():
+            await worker.look()
+
+    @app.on_partitions_assigned.connect
+    async def assigned(_: Any, assigned: set, **__: Any) -> None:
+        metrics.REBALANCES.inc()
+        worker.assign({place.partition for place in assigned if place.topic == "ticks"})
+
+    @app.on_partitions_revoked.connect
+    async def revoked(_: Any, revoked: set, **__: Any) -> None:
+        worker.revoke({place.partition for place in revoked if place.topic == "ticks"})
+
+    return app
+
+
+class _ends_the_process:
+    """Ends the process at once when the block fails: nothing of it is acknowledged."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type | None, cause: BaseException | None, _: object) -> None:
+        if cause is None or isinstance(cause, asyncio.CancelledError | GeneratorExit):
+            return
+        metrics.STOPPED.inc()
+        log.critical("an agent failed: the worker stops", error=kind.__name__, exc_info=cause)
+        os._exit(1)
+
+
+async def serve(
+    settings: Settings, worker: Worker, health: metrics.Health, stop: threading.Event
+) -> int:
+    """Run the application until told to stop. Return the exit code."""
+    app = make_app(settings, worker)
+    await app.start()
+    while not stop.is_set() and not app.crashed:
+        health.beat()
+        worker.report(health)
+        await asyncio.sleep(POLL_SECONDS)
+    await app.stop()
+    worker.close()
+    return 1 if app.crashed else 0
+
+
+def main(settings: Settings, health: metrics.Health, stop: threading.Event) -> int:
+    """Compute this node's chain until told to stop."""
+    chain = load_chain(settings)
+    worker = None
+    while worker is None and not stop.is_set():
+        health.beat()
+        try:
+            worker = Worker(settings, chain)
+        except OutsideError as cause:
+            health.not_ready(str(cause))
+            log.warning("waiting", reason=str(cause))
+            stop.wait(RETRY_SECONDS)
+    if worker is None:
+        return 0
+    return asyncio.run(serve(settings, worker, health, stop))

@@ -1,0 +1,65 @@
+"""Reading back what a partition's work goes on from: mark, checkpoint, stored input."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+
+from ..protocol import facts, marks
+from ..protocol.marks import Mark
+from ..store import reading
+from . import steps
+
+INPUTS_AT_ONCE = 256  # stored input chunks recomputed in one transaction
+
+
+def recover(connection: psycopg.Connection, chain: Any, log_id: str, partition: int) -> steps.Work:
+    """Return the work at the node's mark: the last checkpoint below it, and the input since."""
+    name = facts.chain_id(chain.digest)
+    mark = mark_of(connection, name, partition)
+    work = at_checkpoint(connection, chain, partition, mark.ordinal)
+    for link, row in inputs_of(connection, work, mark.ordinal):
+        steps.replay(work, link, rows_of(connection, row))
+    if work.position.ordinal != mark.ordinal:
+        raise facts.BadFact(
+            f"input chunk {work.position.ordinal} of partition {partition} must be held: "
+            f"the mark of {name} is {mark.ordinal}"
+        )
+    steps.start(work, mark, log_id)
+    return work
+
+
+def at_checkpoint(
+    connection: psycopg.Connection, chain: Any, partition: int, ordinal: int
+) -> steps.Work:
+    """Return the work at the last checkpoint that is not behind an ordinal."""
+    name = facts.chain_id(chain.digest)
+    row = reading.newest_checkpoint(connection, name, partition, ordinal)
+    if row is None:
+        return steps.begin(chain, "", partition, None)
+    fetch = reading.fetch_piece(connection, partition)
+    data = facts.data_of(row.payload, fetch)
+    position, rows, pieces = steps.checkpoint_of(row.payload, data)
+    buckets = {
+        bucket: b"".join(facts.data_of(fetch(name), fetch) for name in ids)
+        for bucket, ids in pieces.items()
+    }
+    checkpoint = steps.Checkpoint(position, rows, pieces, buckets)
+    return steps.begin(chain, facts.place_of(row.key).log_id, partition, checkpoint)
+
+
+def inputs_of(
+    connection: psycopg.Connection, work: steps.Work, stop: int | None = None
+) -> Iterator[tuple[marks.Link, reading.Row]]:
+    """Yield the stored input chunks from where the work stands, up to a hole or an ordinal."""
+    first = Mark(work.log_id, *work.position)
+    return reading.inputs_from(connection, work.partition, first, stop)
+
+
+def rows_of(connection: psycopg.Connection, row: reading.Row) -> pa.RecordBatch:
+    return facts.rows_of(row.payload, reading.fetch_piece(connection, row.stream))
+
+
+def mark_of(connection: psycopg.Connection, chain: str, partition: int) -> Mark:
+    return reading.marks(connection).get((chain, partition), Mark())

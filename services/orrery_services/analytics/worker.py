@@ -1,0 +1,179 @@
+"""All partitions of one worker: each is caught up before its first event."""
+
+import asyncio
+import functools
+import os
+from datetime import datetime
+from typing import Any
+
+import structlog
+from orrery_kernels import Chain
+
+from .. import bus, metrics, store
+from ..config import Settings
+from ..errors import ConfigError
+from ..protocol import facts
+from ..protocol.batches import check_batch
+from ..protocol.rules import rules_from
+from ..store import heartbeats
+from . import naming, steps
+from .committer import Committer, connect
+from .lane import TICKS, Lane, refuser
+
+CHAIN = "ORRERY_CHAIN"  # the chain of this process, when the node declares several
+RECOVER_PAUSE_SECONDS = 0.5
+log = structlog.get_logger()
+
+
+def load_chain(settings: Settings) -> Chain:
+    """Return the chain that this process computes, compiled before it joins its group."""
+    name = chain_name(settings)
+    chain = Chain(settings.chains[name])
+    log.info("chain", name=name, chain=facts.chain_id(chain.digest))
+    return chain
+
+
+def chain_name(settings: Settings) -> str:
+    name = os.environ.get(CHAIN) or next(iter(settings.chains))
+    if name not in settings.chains:
+        known = ", ".join(settings.chains)
+        raise ConfigError(f"{CHAIN} must be one of {known}, was {name!r} ({settings.universe})")
+    return name
+
+
+class Worker:
+    """Lives in the event loop; what blocks runs in threads, one per lane at a time."""
+
+    def __init__(self, settings: Settings, chain: Chain):
+        self.chain, self._settings = chain, settings
+        self._rules = rules_from(os.environ)
+        self._log_id = bus.log_ids(bus.admin(settings.kafka), [TICKS])[TICKS]
+        self._connection = connect(settings.postgres("writer"))
+        heartbeats.adopt_first(self._connection, TICKS, self._log_id)
+        limits = settings.limits
+        self._committer = Committer(
+            settings.postgres("writer"),
+            limits.commit_rows_max,
+            limits.commit_wait_ms_max / 1000,
+            self._rules,
+        )
+        self._reader = bus.LogReader(settings.kafka, "orrery-analytics")
+        self._producer = bus.producer(settings.kafka)
+        self._blocking = asyncio.Lock()  # reader and connection serve one thread at a time
+        self._lanes: dict[int, Lane] = {}
+        self._locks: dict[int, asyncio.Lock] = {}
+        self._tasks: set[asyncio.Task] = set()
+        self._started = self._connection.execute("SELECT now()").fetchone()[0]
+        self._declare()
+
+    def _declare(self) -> None:
+        """Write down what the chain is, and give it its human name when nobody has it."""
+        name = chain_name(self._settings)
+        fact = steps.chain_fact(self.chain, self._settings.chains[name], self._settings.partitions)
+        store.commit(self._connection, fact, [], self._rules)
+        naming.claim(self._connection, name, facts.chain_id(self.chain.digest))
+
+    # ---- who holds what ----
+
+    def assign(self, partitions: set[int]) -> None:
+        """Hold these partitions too: each begins anew, from the node's mark."""
+        for partition in sorted(partitions):
+            self._lanes[partition] = self._lane(partition)
+            self._locks[partition] = asyncio.Lock()
+            task = asyncio.create_task(self._bring_up(partition))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+        log.info("assigned", partitions=sorted(partitions))
+
+    def revoke(self, partitions: set[int]) -> None:
+        for partition in partitions:
+            self._lanes.pop(partition, None)
+            self._locks.pop(partition, None)
+        log.info("revoked", partitions=sorted(partitions))
+
+    def _lane(self, partition: int) -> Lane:
+        check = functools.partial(
+            check_batch, partition=partition, partitions=self._settings.partitions
+        )
+        return Lane(
+            self.chain, (self._log_id, partition), self._committer, self._reader, check,
+            refuser(self._producer), self._settings.limits.checkpoint_rows, self._rules,
+        )  # fmt: skip
+
+    def _ended(self, task: asyncio.Task) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (cause := task.exception()):
+            metrics.STOPPED.inc()
+            log.critical("a partition failed: the worker stops", exc_info=cause)
+            os._exit(1)
+
+    async def _bring_up(self, partition: int) -> None:
+        lane, lock = self._lanes.get(partition), self._locks.get(partition)
+        if lane and lock:
+            async with lock:
+                await self._level(lane)
+
+    # ---- work ----
+
+    async def deliver(self, partition: int, offset: int, value: bytes | None, headers: Any) -> None:
+        """Take one delivered message: fold up to it and have it committed."""
+        lane, lock = self._lanes.get(partition), self._locks.get(partition)
+        if lane is None or lock is None:
+            return  # revoked meanwhile: whoever has it now reads it
+        async with lock:
+            if lane.work is None and not await self._level(lane):
+                return
+            stretch = lane.stretch(offset)
+            if stretch is None:
+                return
+            if stretch.start < offset:
+                await self._level(lane, offset)
+            if lane.work is None or lane.stretch(offset) is None:
+                return
+            future = lane.take(offset, value, headers)
+            if future is not None:
+                lane.settle(await asyncio.wrap_future(future))
+
+    async def look(self) -> None:
+        """Look at the ends of the log: what was never delivered is read all the same."""
+        for partition, lane in list(self._lanes.items()):
+            lock = self._locks.get(partition)
+            if lock is None or lock.locked():
+                continue
+            async with lock:
+                _, end = await self._run(self._reader.ends, TICKS, partition)
+                metrics.LAG_ROWS.labels(f"analytics-{partition}").set(end - (lane.offset() or 0))
+                if lane.work is None or lane.work.position.offset < end:
+                    await self._level(lane)
+        await self._run(naming.take_over, self._connection, *self._named())
+
+    async def _level(self, lane: Lane, end: int | None = None) -> bool:
+        """Bring a lane to the end of the log, or to `end`; False when it must wait for facts."""
+        while self._lanes.get(lane.partition) is lane:
+            if lane.work is None and not await self._run(lane.recover, self._connection):
+                return False
+            if lane.work is not None and await self._run(lane.catch_up, end):
+                return lane.work is not None
+        return False
+
+    async def _run(self, function: Any, *arguments: Any) -> Any:
+        async with self._blocking:
+            return await asyncio.to_thread(function, *arguments)
+
+    def _named(self) -> tuple[str, str, int, datetime]:
+        name = chain_name(self._settings)
+        chain = facts.chain_id(self.chain.digest)
+        return name, chain, self._settings.partitions, self._started
+
+    def report(self, health: metrics.Health) -> None:
+        behind = [p for p, lane in self._lanes.items() if lane.work is None]
+        if behind:
+            health.not_ready(f"catching up partitions {behind}")
+        else:
+            health.ready()
+
+    def close(self) -> None:
+        self._committer.close()
+        self._producer.flush(1.0)
+        self._reader.close()
+        self._connection.close()
