@@ -5,7 +5,6 @@ hold {placeholders}; passwords are not among them: Connect reads those itself fr
 """
 
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,8 @@ import httpx
 from .config import Settings
 from .errors import ConfigError, OutsideError
 
-SECONDS_MAX = 15.0
-PAUSE_SECONDS = 0.1
+SECONDS_MAX = 30.0
 NAMES = ("trades-source", "facts-source")
-SLOT_LOST = ("slot", "no longer available", "re-snapshot", "resnapshot")
 
 
 def connector_config(settings: Settings, name: str) -> dict[str, str]:
@@ -62,6 +59,16 @@ def put(settings: Settings, name: str, config: Mapping[str, str]) -> None:
     _call(settings, "PUT", f"/{registered(settings, name)}/config", dict(config))
 
 
+def config(settings: Settings, name: str) -> dict[str, str] | None:
+    """Return the configuration in force, None where Connect knows no connector of this name."""
+    return _call(settings, "GET", f"/{registered(settings, name)}/config", missing_ok=True)
+
+
+def offsets(settings: Settings, name: str) -> list[dict[str, Any]]:
+    """Return what a source has stored of how far it is: [{"partition": …, "offset": …}]."""
+    return _call(settings, "GET", f"/{registered(settings, name)}/offsets")["offsets"]
+
+
 def status(settings: Settings, name: str) -> dict[str, Any] | None:
     """Return Connect's word on a connector, None where it knows none of this name (yet)."""
     return _call(settings, "GET", f"/{registered(settings, name)}/status", missing_ok=True)
@@ -71,7 +78,7 @@ def state(settings: Settings, name: str) -> tuple[str, str]:
     """Return (state, why): RUNNING only when connector and task run, else the worse of them."""
     told = status(settings, name)
     if told is None:
-        return "MISSING", "not registered"
+        return "STARTING", "not known to Connect (yet)"
     parts = [told["connector"], *told.get("tasks", [])]
     if len(parts) == 1:
         return ("STARTING" if parts[0]["state"] == "RUNNING" else parts[0]["state"]), "no task"
@@ -119,32 +126,3 @@ def _call(
     if answer.status_code >= 400:
         raise OutsideError(f"Kafka Connect refused {verb} {url}: {answer.text[:600]}")
     return answer.json() if answer.content else None
-
-
-def keep(settings: Settings, name: str) -> str | None:
-    """Bring a connector back that is missing or has failed; return what was done, None if nothing.
-
-    One that failed because its slot is gone begins anew: its offsets are forgotten, and the
-    snapshot that follows sends every row of this node once more, in order, which readers absorb.
-    """
-    now, why = state(settings, name)
-    if now == "MISSING":
-        put(settings, name, connector_config(settings, name))
-        return "registered again"
-    if now != "FAILED":
-        return None
-    if any(word in why.lower() for word in SLOT_LOST):
-        begin_anew(settings, name)
-        return f"begun anew: {why}"
-    restart(settings, name)
-    return f"started again: {why}"
-
-
-def begin_anew(settings: Settings, name: str) -> None:
-    """Let a connector forget its offsets: it starts with a snapshot and a new slot."""
-    stop(settings, name)
-    deadline = time.monotonic() + SECONDS_MAX
-    while (state(settings, name)[0] != "STOPPED") and time.monotonic() < deadline:
-        time.sleep(PAUSE_SECONDS)
-    reset_offsets(settings, name)
-    resume(settings, name)

@@ -1,6 +1,6 @@
 """The connectors of a node as parts: registered from connectors/*.json, ready when they run."""
 
-from .. import connect
+from .. import cdc, connect
 from ..config import Settings
 from ..errors import OutsideError
 from . import plan, postgres
@@ -9,7 +9,7 @@ from .part import NotReady, Tell
 
 def register(stack: plan.Plan, node: str, name: str, tell: Tell) -> None:
     settings = postgres.settings(stack, node)
-    connect.put(settings, name, connect.connector_config(settings, name))
+    tell(cdc.register(settings, name) or "")
 
 
 def running(stack: plan.Plan, node: str, name: str) -> None:
@@ -29,7 +29,7 @@ def check(settings: Settings, name: str) -> None:
 def ensure(settings: Settings) -> str:
     """Register both connectors of this node and wait until they run."""
     for name in connect.NAMES:
-        connect.put(settings, name, connect.connector_config(settings, name))
+        cdc.register(settings, name)
     for name in connect.NAMES:
         check(settings, name)
     return f"{', '.join(connect.NAMES)} run"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 
-from .. import connect
+from .. import cdc
 from . import control, postgres
 from .stack import Stack
 
@@ -60,27 +60,13 @@ def admin(stack: Stack, node: str) -> psycopg.Connection:
 def drop_slot(stack: Stack, node: str, slot: str = "orrery_facts") -> None:
     """Drop a replication slot under its reader."""
     with admin(stack, node) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots "
-            "WHERE slot_name = %s AND active_pid IS NOT NULL",
-            [slot],
-        )
-        for _ in range(100):
-            try:
-                connection.execute("SELECT pg_drop_replication_slot(%s)", [slot])
-                return
-            except psycopg.errors.ObjectInUse:
-                connection.execute(
-                    "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots "
-                    "WHERE slot_name = %s",
-                    [slot],
-                )
-        raise TimeoutError(f"slot {slot} of {node} stays in use")
+        cdc.drop_slot(connection, slot)
 
 
 def reset_connector(stack: Stack, node: str, name: str) -> None:
     """Let a connector forget how far it was: everything comes once more."""
-    connect.begin_anew(stack.settings(node), name)
+    with admin(stack, node) as connection:
+        cdc.begin_anew(stack.settings(node), name, connection)
 
 
 def backup(stack: Stack, node: str, to: Path) -> None:

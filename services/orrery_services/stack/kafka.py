@@ -100,7 +100,7 @@ def connect(stack: plan.Plan) -> Part:
         ),
         ready=http_ok(f"http://127.0.0.1:{stack.ports['connect']}/connectors"),
         after=("kafka",),
-        ready_seconds=90.0,
+        ready_seconds=300.0,
         stop_seconds=15.0,
     )
 

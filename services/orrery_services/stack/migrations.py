@@ -91,7 +91,8 @@ def _own(connection: psycopg.Connection) -> None:
 
 
 def _make_role(connection: psycopg.Connection, role: str, password: str) -> None:
-    exists = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).fetchone()
+    query = "SELECT 1 FROM pg_roles WHERE rolname = %s"
+    exists = connection.execute(query, [role]).fetchone()
     verb = sql.SQL("ALTER" if exists else "CREATE")
     statement = sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE {} PASSWORD {}")
     attribute = sql.SQL(ATTRIBUTES.get(role, "NOREPLICATION"))

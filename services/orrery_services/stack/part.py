@@ -38,7 +38,7 @@ class Part:
     user: User | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 10.0
-    ready_seconds: float = 60.0
+    ready_seconds: float = 180.0
     wanted: Callable[[], str | None] | None = None  # the reason why this part is left out
 
 

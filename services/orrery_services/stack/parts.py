@@ -33,7 +33,7 @@ def _node_parts(stack: plan.Plan, node: str) -> list[Part]:
                 prepare=lambda tell, name=name: connectors.register(stack, node, name, tell),
                 ready=lambda name=name: connectors.running(stack, node, name),
                 after=("connect", "topics", f"{node}.tables"),
-                ready_seconds=90.0,
+                ready_seconds=300.0,
             )
             for name in rest.NAMES
         ),

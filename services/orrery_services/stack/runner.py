@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from ..errors import ServiceError
 from . import postgres, processes, service_parts
 from .part import NotReady, Part
@@ -27,6 +29,7 @@ LOG_BYTES_MAX = 64 * 1024 * 1024
 WAITING, STARTING, READY = "waiting", "starting", "ready"
 STOPPED, LEFT_OUT, FAILED = "stopped", "left out", "failed"
 
+log_lines = structlog.get_logger()
 Report = Callable[[str, str, str], None]  # part, state, why
 
 
@@ -89,7 +92,12 @@ class Runner:
             try:
                 self._live()
             except (ServiceError, NotReady, OSError) as cause:
-                self._tell(self.state, str(cause))
+                self._tell(STARTING, str(cause))
+            except (
+                Exception
+            ) as cause:  # a defect in one part must not cost the thread that keeps it
+                log_lines.exception("part failed", part=self.part.name)
+                self._tell(STARTING, f"{type(cause).__name__}: {cause}")
             self._end_process()
             if time.monotonic() - began > RUNS_WELL_SECONDS:
                 self.restarts = 0

@@ -53,7 +53,7 @@ def _part(stack: plan.Plan, node: str, service: str, name: str, *arguments: str)
         after=tuple(place.format(node=node) for place in after),
         env=env,
         stop_seconds=8.0,
-        ready_seconds=120.0,
+        ready_seconds=300.0,
         wanted=lambda: None if exists(service) else NOT_BUILT,
     )
 

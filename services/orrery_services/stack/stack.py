@@ -21,7 +21,7 @@ from ..errors import PartFailed, StackError
 from . import control, jars, plan, postgres, processes, runner, service_parts, victoria
 from .plan import Plan
 
-UP_SECONDS_MAX = 240.0
+UP_SECONDS_MAX = 900.0
 DOWN_SECONDS_MAX = 90.0
 ATTEMPTS_MAX = 3  # of one part before `up` says that it failed
 LOOK_SECONDS = 0.05

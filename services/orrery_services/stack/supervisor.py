@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from .. import connect, log
+from .. import cdc, connect, log
 from ..errors import ServiceError
 from . import control, parts, plan, postgres, processes, runner
 
@@ -67,7 +67,7 @@ class Supervisor:
 
     def _keep_connector(self, node: str, name: str, kept: runner.Runner) -> None:
         try:
-            done = connect.keep(postgres.settings(self.stack, node), name)
+            done = cdc.keep(postgres.settings(self.stack, node), name)
         except ServiceError as cause:
             done = f"cannot be looked at: {cause}"
         if done and done != kept.why:
