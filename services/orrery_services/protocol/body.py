@@ -9,7 +9,7 @@ of the values alone, so equal columns have equal bytes, in whatever slices they 
 not repeated: it has a digest.
 """
 
-from typing import NamedTuple
+from collections.abc import Container
 
 import numpy as np
 import pyarrow as pa
@@ -78,26 +78,43 @@ def encode(batch: pa.RecordBatch) -> bytes:
 
 def decode(data: bytes, schema: pa.Schema) -> pa.RecordBatch:
     """Return the batch behind a body. Raises BadBody when the bytes are not one of this schema."""
+    rows, columns = _read_columns(data, schema, range(len(schema)))
+    filled = [
+        columns[index] if index in columns else pa.nulls(rows, kind)
+        for index, kind in enumerate(schema.types)
+    ]
+    return pa.RecordBatch.from_arrays(filled, schema=schema)
+
+
+def decode_column(data: bytes, schema: pa.Schema, name: str) -> pa.Array:
+    """Return one column of a body: the others are not even looked at."""
+    index = schema.get_field_index(name)
+    rows, columns = _read_columns(data, schema, (index,))
+    return columns.get(index, pa.nulls(rows, schema.types[index]))
+
+
+def _read_columns(
+    data: bytes, schema: pa.Schema, wanted: Container[int]
+) -> tuple[int, dict[int, pa.Array]]:
     data = bytes(data)
     rows, at = read_varint(data, 0)
     if rows > ROWS_MAX:
         raise BadBody(f"a body holds at most {ROWS_MAX} rows, was {rows}")
-    columns: list[pa.Array | None] = [None] * len(schema)
+    columns: dict[int, pa.Array] = {}
     while at < len(data):
         if at + 2 > len(data) or data[at] >= len(schema):
             raise BadBody(f"a column must be one of {len(schema)}, at byte {at}")
         index, form = data[at], data[at + 1]
         length, at = read_varint(data, at + 2)
-        try:
-            columns[index] = _decode_column(data[at : at + length], form, rows, schema.types[index])
-        except (ValueError, IndexError, pa.ArrowException) as cause:
-            raise BadBody(f"column {schema.names[index]!r} must decode: {cause}") from cause
+        if index in wanted:
+            try:
+                columns[index] = _decode_column(
+                    data[at : at + length], form, rows, schema.types[index]
+                )
+            except (ValueError, IndexError, KeyError, pa.ArrowException) as cause:
+                raise BadBody(f"column {schema.names[index]!r} must decode: {cause}") from cause
         at += length
-    filled = [
-        pa.nulls(rows, kind) if column is None else column
-        for column, kind in zip(columns, schema.types, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(filled, schema=schema)
+    return rows, columns
 
 
 def _validity(column: pa.Array) -> np.ndarray:
@@ -247,14 +264,3 @@ def _planes(values: np.ndarray) -> bytes:
 def _from_planes(data: bytes, kind: np.dtype, count: int) -> np.ndarray:
     planes = np.frombuffer(data, np.uint8, count * kind.itemsize)
     return np.ascontiguousarray(planes.reshape(kind.itemsize, count).T).view(kind).reshape(count)
-
-
-class Shape(NamedTuple):
-    """What a body says without being decoded."""
-
-    rows: int
-    size: int
-
-
-def shape(data: bytes) -> Shape:
-    return Shape(read_varint(data, 0)[0], len(data))

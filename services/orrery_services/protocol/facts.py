@@ -186,6 +186,11 @@ def rows_of(payload: bytes, fetch: FetchPiece, schema: pa.Schema = TICK_SCHEMA) 
     return body.decode(data_of(payload, fetch), schema)
 
 
+def column_of(payload: bytes, fetch: FetchPiece, schema: pa.Schema, name: str) -> pa.Array:
+    """Return one column of a chunk."""
+    return body.decode_column(data_of(payload, fetch), schema, name)
+
+
 def check(fact: Fact) -> None:
     """Raise BadFact unless the payload is what the id names."""
     form, meta, stored = _split(fact.payload)

@@ -5,6 +5,8 @@ others), reading, identity (who this database is).
     outcome = store.commit(connection, facts, moves)
 """
 
+from orrery_services.protocol.marks import Mark
+
 from .connection import connect
 from .identity import Identity, NotLookedAt, is_looked_at, who
 from .ledger import Outcome, commit
@@ -23,6 +25,7 @@ from .receiving import Receipt, Received, receive
 
 __all__ = [
     "Identity",
+    "Mark",
     "NotLookedAt",
     "Outcome",
     "Receipt",

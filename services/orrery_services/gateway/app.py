@@ -1,0 +1,91 @@
+"""The loop of the gateway: project what is new in portions, and rest longer than it worked."""
+
+import threading
+
+import psycopg
+import structlog
+
+from .. import clock, metrics, store
+from ..config import Settings
+from ..errors import OutsideError
+from ..store import results
+from . import page, projections
+from .series import Series
+
+DUTY = 0.2  # of the time at most: the ledger comes first
+PAUSE_SECONDS_MIN = 0.2
+RETRY_SECONDS = 2.0
+ROWS_A_CHUNK = 1000  # assumed, to turn the bound of samples into chunks
+log = structlog.get_logger()
+
+
+class Gateway:
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        self._connection = store.connect(settings.postgres("writer"))
+        self._series = Series(settings.tsdb, settings.node) if settings.tsdb else None
+        self._tsdb_away = False
+
+    def step(self) -> None:
+        """Project the next portion of every chain and partition."""
+        connection = self._connection
+        chains = set(store.chain_names(connection).values())
+        for (chain, partition), mark in sorted(store.marks(connection).items()):
+            if chain not in chains:
+                continue
+            info = results.chain_info(connection, chain)
+            for projection in (projections.ROWS, projections.SERIES):
+                self._project(projection, info, partition, mark)
+
+    def _project(
+        self, projection: str, info: results.ChainInfo, partition: int, mark: store.Mark
+    ) -> None:
+        if projection == projections.SERIES and self._series is None:
+            return
+        stretch = projections.ahead(self._connection, projection, info, partition, mark)
+        if stretch is None:
+            return
+        metrics.LAG_ROWS.labels(f"{projection}-{partition}").set(stretch.high - stretch.low)
+        if projection == projections.ROWS:
+            projections.show_rows(self._connection, stretch)
+            return
+        try:
+            samples = self._settings.limits.tsdb_samples_max
+            chunks_max = max(1, samples // (ROWS_A_CHUNK * max(1, len(info.outputs.names))))
+            self._series.show(self._connection, stretch, chunks_max)
+            self._tsdb_away = False
+        except OutsideError as cause:
+            if not self._tsdb_away:
+                log.warning("the time-series store is away; it is rebuilt later", reason=str(cause))
+            self._tsdb_away = True
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def main(settings: Settings, health: metrics.Health, stop: threading.Event) -> int:
+    """Project until told to stop."""
+    if settings.tsdb is None:
+        log.warning("this node has no time-series store: it runs without")
+    server = page.serve(settings)
+    gateway = None
+    while not stop.is_set():
+        health.beat()
+        began_ns = clock.monotonic_ns()
+        try:
+            gateway = gateway or Gateway(settings)
+            gateway.step()
+            health.ready()
+            pause = max(PAUSE_SECONDS_MIN, clock.seconds_since(began_ns) * (1 / DUTY - 1))
+            stop.wait(min(pause, 5.0))
+        except (OutsideError, psycopg.OperationalError) as cause:
+            health.not_ready(str(cause))
+            log.warning("waiting", reason=str(cause).strip())
+            if gateway:
+                gateway.close()
+            gateway = None
+            stop.wait(RETRY_SECONDS)
+    if gateway:
+        gateway.close()
+    server.shutdown()
+    return 0

@@ -1,0 +1,121 @@
+"""Chunks as people see them: the last row of a symbol, the last rows, series. Pure."""
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from ..protocol.facts import Place
+
+MS = 1_000_000  # nanoseconds
+
+
+class Shown(NamedTuple):
+    """One row of a projection."""
+
+    place: Place
+    row: int
+    symbol: str
+    ts_event_ns: int | None
+    outputs: str  # JSON
+
+
+class Points(NamedTuple):
+    """One output of one symbol, in order of time; no NaN, one value a millisecond."""
+
+    symbol: str
+    output: str
+    values: list[float]
+    times_ms: list[int]
+
+
+def latest(place: Place, rows: pa.RecordBatch, outputs: pa.RecordBatch) -> dict[str, Shown]:
+    """Return the last row of every symbol in a chunk.
+
+    Outputs that this row leaves empty keep an older value of the chunk: a quote does not wipe out
+    what the last trade said.
+    """
+    symbols = rows["symbol"].to_pylist()
+    last = {symbol: row for row, symbol in enumerate(symbols)}
+    columns = {name: outputs[name].to_pylist() for name in outputs.schema.names}
+    times = rows["ts_event_ns"].to_pylist()
+    where: dict[str, list[int]] = {}
+    for row, symbol in enumerate(symbols):
+        where.setdefault(symbol, []).append(row)
+    return {
+        symbol: Shown(place, row, symbol, times[row], _json(_newest(columns, where[symbol])))
+        for symbol, row in last.items()
+    }
+
+
+def _newest(columns: dict[str, list[Any]], rows: list[int]) -> dict[str, Any]:
+    found = {}
+    for name, values in columns.items():
+        value = next((values[row] for row in reversed(rows) if values[row] is not None), None)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def last_rows(
+    place: Place, rows: pa.RecordBatch, outputs: pa.RecordBatch, many: int
+) -> list[Shown]:
+    """Return at most the last `many` rows of a chunk."""
+    skip = max(0, rows.num_rows - many)
+    symbols = rows["symbol"].slice(skip).to_pylist()
+    times = rows["ts_event_ns"].slice(skip).to_pylist()
+    values = outputs.slice(skip).to_pylist()
+    return [
+        Shown(place, skip + i, symbol, times[i], _json(values[i]))
+        for i, symbol in enumerate(symbols)
+    ]
+
+
+def points(rows: pa.RecordBatch, outputs: pa.RecordBatch) -> list[Points]:
+    """Return the series of a chunk. A row without an event time, or a NaN, is no point."""
+    if rows["ts_event_ns"].null_count == rows.num_rows:
+        return []
+    coded = rows["symbol"].dictionary_encode()
+    names, codes = coded.dictionary.to_pylist(), coded.indices.to_numpy()
+    timed = rows["ts_event_ns"].is_valid().to_numpy(zero_copy_only=False)
+    times = rows["ts_event_ns"].fill_null(0).to_numpy() // MS
+    found = []
+    for output in outputs.schema.names:
+        column = outputs[output]
+        if not pa.types.is_floating(column.type) and not pa.types.is_integer(column.type):
+            continue
+        values = column.cast(pa.float64(), safe=False).fill_null(math.nan).to_numpy()
+        good = timed & np.isfinite(values)
+        for code, symbol in enumerate(names):
+            here = np.flatnonzero(good & (codes == code))
+            if len(here):
+                found.append(_points(symbol, output, values[here], times[here]))
+    return found
+
+
+def _points(symbol: str, output: str, values: np.ndarray, times: np.ndarray) -> Points:
+    order = np.argsort(times, kind="stable")
+    values, times = values[order], times[order]
+    last = np.append(times[1:] != times[:-1], True)  # the last of each millisecond
+    return Points(symbol, output, values[last].tolist(), times[last].tolist())
+
+
+def merge(shown: Iterable[dict[str, Shown]]) -> list[Shown]:
+    """Return the last row of every symbol over several chunks, in order of symbol."""
+    found: dict[str, Shown] = {}
+    for one in shown:
+        found.update(one)
+    return [found[symbol] for symbol in sorted(found)]
+
+
+def _json(values: dict[str, Any]) -> str:
+    """Return the outputs as JSON; what is not finite is left out."""
+    kept = {
+        name: value
+        for name, value in values.items()
+        if value is not None and (not isinstance(value, float) or math.isfinite(value))
+    }
+    return json.dumps(kept, separators=(",", ":"))

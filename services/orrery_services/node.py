@@ -1,0 +1,87 @@
+"""A node, to read from: `Node("n1").read(chain="default", symbol="…") -> pyarrow.Table`."""
+
+import os
+from collections.abc import Iterator, Mapping
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+from orrery_kernels.partition import partition_of
+
+from . import store
+from .config import Settings, load_settings
+from .protocol.marks import Mark
+from .store import results
+
+
+class Node:
+    """Reads one node's own store. Opens a connection of the reader's role when first needed."""
+
+    def __init__(
+        self,
+        name: str | None = None,
+        settings: Settings | None = None,
+        env: Mapping[str, str] = os.environ,
+    ):
+        self.settings = settings or load_settings(name, env)
+        self.name = self.settings.node
+        self._connection: psycopg.Connection | None = None
+
+    def __enter__(self) -> "Node":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def connection(self) -> psycopg.Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = store.connect(self.settings.postgres("reader"), attempts_max=2)
+        return self._connection
+
+    def read(
+        self,
+        chain: str,
+        symbol: str,
+        from_ns: int | None = None,
+        to_ns: int | None = None,
+    ) -> pa.Table:
+        """Return the rows of a symbol in log order, inputs and outputs side by side.
+
+        With `from_ns` or `to_ns`: those whose event time is in [from_ns, to_ns).
+        """
+        batches = list(self.batches(chain, symbol, from_ns, to_ns))
+        return pa.Table.from_batches(batches, self.schema(chain))
+
+    def schema(self, chain: str) -> pa.Schema:
+        return results.schema(results.chain_info(self.connection, chain))
+
+    def batches(
+        self, chain: str, symbol: str, from_ns: int | None = None, to_ns: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the same rows chunk by chunk."""
+        info = results.chain_info(self.connection, chain)
+        columns = results.schema(info)
+        partition = partition_of(symbol, self.settings.partitions)
+        mark = store.marks(self.connection).get((info.id, partition), Mark())
+        found = results.chunks(
+            self.connection, info, partition, Mark(), mark.ordinal, symbol=symbol
+        )
+        for chunk in found:
+            rows = results.as_rows(chunk, columns)
+            rows = rows.filter(pc.equal(rows["symbol"], symbol))
+            rows = _within(rows, from_ns, to_ns)
+            if rows.num_rows:
+                yield rows
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
+def _within(rows: pa.RecordBatch, from_ns: int | None, to_ns: int | None) -> pa.RecordBatch:
+    if from_ns is not None:
+        rows = rows.filter(pc.greater_equal(rows["ts_event_ns"], from_ns))
+    if to_ns is not None:
+        rows = rows.filter(pc.less(rows["ts_event_ns"], to_ns))
+    return rows
