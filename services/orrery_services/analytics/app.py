@@ -28,11 +28,13 @@ log = structlog.get_logger()
 
 def make_app(settings: Settings, worker: Worker) -> faust.App:
     """Return the Faust application of one chain. It holds no arithmetic and no state."""
+    scratch = settings.home / "run" / "faust" / settings.node  # Faust wants a folder; it stays empty
+    scratch.mkdir(parents=True, exist_ok=True)
     app = faust.App(
         f"orrery-chain-{facts.chain_id(worker.chain.digest)}",
         broker=f"kafka://{settings.kafka.replace(',', ';kafka://')}",
         store="memory://",
-        datadir=str(settings.home / "run" / "faust" / settings.node),
+        datadir=str(scratch),
         web_enabled=False,
         topic_allow_declare=False,
         topic_disable_leader=True,

@@ -38,7 +38,7 @@ def _latest(settings: Settings, connection: psycopg.Connection, query: dict[str,
     rows = connection.execute(
         """SELECT chain, symbol, ts_event_ns, outputs FROM latest
            WHERE (%(chain)s::text IS NULL OR chain = %(chain)s)
-           AND (%(symbol)s::text IS NULL OR symbol = %(symbol)s) 
+           AND (%(symbol)s::text IS NULL OR symbol = %(symbol)s)
            ORDER BY chain, symbol LIMIT %(many)s""",
         {"chain": query.get("chain"), "symbol": query.get("symbol"), "many": ROWS_MAX},
     )

@@ -123,7 +123,8 @@ _OLD_ARRIVED = """
     SELECT f.origin, f.stream, max(f.oseq), max(f.oseq), 0 FROM facts f
     JOIN incarnations i ON i.origin = f.origin JOIN node n USING (incarnation)
     GROUP BY f.origin, f.stream
-    ON CONFLICT (origin, stream) DO NOTHING"""
+    ON CONFLICT (origin, stream) DO UPDATE SET
+        contiguous = excluded.contiguous, greatest = excluded.greatest"""
 _CLOSE = """
     UPDATE incarnations SET closed = now() WHERE closed IS NULL
     AND incarnation = (SELECT incarnation FROM node)"""
