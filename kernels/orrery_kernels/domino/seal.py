@@ -1,0 +1,134 @@
+"""What a domino may touch: arithmetic, its inputs, and what cannot change under it.
+
+A domino's code is walked through everything it calls. Names are judged here: a module or a callable
+is allowed by this list or it is refused, so that a result is a pure function of its inputs.
+"""
+
+import builtins
+from types import ModuleType
+from typing import Any
+
+from orrery_kernels.errors import SealError
+
+# Modules, with all below them, from which everything may be used that is not refused here.
+_MODULES = {
+    "abc",
+    "bisect",
+    "collections",
+    "copy",
+    "dataclasses",
+    "difflib",
+    "enum",
+    "fractions",
+    "functools",
+    "heapq",
+    "itertools",
+    "llvmlite",
+    "math",
+    "numbers",
+    "numba",
+    "numpy",
+    "operator",
+    "orrery_kernels",
+    "pyarrow",
+    "re",
+    "string",
+    "struct",
+    "types",
+    "typing",
+    "zlib",
+}
+_WHY_NAMES = {
+    "clock": {"time", "datetime", "sched", "calendar", "zoneinfo"},
+    "chance": {"random", "secrets", "uuid", "numpy.random"},
+    "the outside": {
+        "asyncio", "ctypes", "glob", "http", "importlib", "io", "logging", "multiprocessing", "os",
+        "pathlib", "pickle", "shutil", "signal", "socket", "sqlite3", "subprocess", "sys",
+        "tempfile", "threading", "urllib", "pyarrow.fs", "pyarrow.parquet", "pyarrow.csv",
+        "pyarrow.flight", "pyarrow.dataset", "pyarrow.json",
+    },
+}  # fmt: skip
+# The C library and vector units round these differently from one processor to the next.
+_ROUNDING = {
+    "math": {
+        "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "cos", "cosh", "erf",
+        "erfc", "exp", "exp2", "expm1", "gamma", "lgamma", "log", "log10", "log1p", "log2", "pow",
+        "sin", "sinh", "sumprod", "tan", "tanh",
+    },
+    "numpy": {
+        "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "cbrt", "cos",
+        "cosh", "dot", "einsum", "exp", "exp2", "expm1", "float_power", "hypot", "inner", "log",
+        "log10", "log1p", "log2", "logaddexp", "matmul", "power", "sin", "sinh", "tan", "tanh",
+        "tensordot", "vdot", "linalg", "fft", "convolve", "correlate", "polyfit",
+    },
+}  # fmt: skip
+_OUTSIDE = {
+    "numpy": {"fromfile", "genfromtxt", "load", "loadtxt", "memmap", "save", "savetxt", "savez"},
+    "pyarrow": {"OSFile", "memory_map", "input_stream", "output_stream", "create_memory_map"},
+}
+_BUILTINS_REFUSED = {
+    "__import__", "breakpoint", "compile", "delattr", "eval", "exec", "globals", "hash", "id",
+    "input", "locals", "open", "print", "setattr", "vars",
+}  # fmt: skip
+_SETS = {"set", "frozenset"}
+ATTRIBUTES_REFUSED = {
+    "__builtins__", "__class__", "__code__", "__dict__", "__globals__", "__subclasses__", "now",
+    "popen", "setflags", "system", "to_parquet", "today", "tofile", "utcnow", "write_bytes",
+    "write_text",
+}  # fmt: skip
+
+
+def is_library(module: str) -> bool:
+    """Return whether a module is one whose code is known by its version, and not walked."""
+    root = module.split(".")[0]
+    return root == "builtins" or (root in _MODULES and root != "orrery_kernels")
+
+
+def judge_home(name: str) -> str | None:
+    """Return why nothing that lives in a module may be used, or None."""
+    for why, names in _WHY_NAMES.items():
+        if any(name == refused or name.startswith(refused + ".") for refused in names):
+            return f"it reaches for {why} ({name})"
+    return None
+
+
+def judge_module(name: str) -> str | None:
+    """Return why a module must not be used by name, or None."""
+    known = name.split(".")[0] in _MODULES
+    return judge_home(name) or (None if known else f"{name!r} is not on the list of pure modules")
+
+
+def judge_member(module: str, name: str, inside_lab: bool) -> str | None:
+    """Return why `module.name` must not be used, or None."""
+    if module == "builtins":
+        if name in _BUILTINS_REFUSED:
+            return f"{name}() reads or changes what is not an input"
+        if name in _SETS and not inside_lab:
+            return f"{name}() has an order of its own: use dict.fromkeys or sorted"
+        return None
+    if name in _OUTSIDE.get(module, ()):
+        return f"it reaches for the outside ({module}.{name})"
+    if name in _ROUNDING.get(module, ()):
+        return (
+            f"{module}.{name} rounds differently from one processor to the next: "
+            f"use the lab's exp and log"
+        )
+    return None
+
+
+def is_builtin(name: str, value: Any) -> bool:
+    return getattr(builtins, name, None) is value
+
+
+def member_module(value: Any, reached_by: ModuleType | None) -> str:
+    """Return the module a callable belongs to, as people write it."""
+    module = getattr(value, "__module__", None) or (reached_by.__name__ if reached_by else "")
+    inside_numpy = module.startswith("numpy") and not module.startswith("numpy.random")
+    return "numpy" if inside_numpy else module
+
+
+def refuse(domino: str, where: str, why: str) -> SealError:
+    return SealError(
+        f"a domino must depend on its inputs alone, {domino!r} does not: {why} ({where}). Give it "
+        f"as an input or a parameter"
+    )
