@@ -18,6 +18,13 @@ __all__ = ["DEGRADED", "FAILED", "OK", "USAGE", "app", "main"]
 # One line a verb, in the order in which `orrery --help` lists them.
 VERBS = [
     "up",
+    "status",
+    "read",
+    "log",
+    "show",
+    "verify",
+    "converge",
+    "tsdb",
     "doctor",
     "config",
 ]

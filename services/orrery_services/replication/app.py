@@ -25,6 +25,7 @@ FETCH_MAX = 256  # messages in one transaction: at most 256 x 512 KiB
 WAIT_SECONDS = 0.02
 LOOK_SECONDS = 1.0
 BEAT_SECONDS = 1.0
+READY_BEHIND_MAX = 1000  # facts on their way are no reason to send people elsewhere
 RETRY_SECONDS = 1.0
 log = structlog.get_logger()
 
@@ -174,7 +175,7 @@ class Replicator:
         metrics.LAG_ROWS.labels("replication").set(behind)
         for receipts in self._asking.look(clock.monotonic_ns(), at_end=behind == 0):
             count(store.receive(self._replica, receipts, self._log_id, {}, self._rules))
-        if behind:
+        if behind > READY_BEHIND_MAX:
             self._health.not_ready(f"{behind} facts behind")
         else:
             self._health.ready()

@@ -68,6 +68,12 @@ def facts_by_keys(connection: psycopg.Connection, keys: Sequence[str]) -> dict[s
     return {row[5]: _row(row) for row in found}
 
 
+def ids_of(connection: psycopg.Connection, keys: Sequence[str]) -> dict[str, bytes]:
+    """Return the ids under natural keys, of those that are held."""
+    found = connection.execute(_IDS, (list(keys),))
+    return {key: bytes(id_) for key, id_ in found}
+
+
 def facts_named(connection: psycopg.Connection, prefix: str, many: int = 20) -> list[Row]:
     """Return the facts whose id begins with these hex digits, at most `many`."""
     low = bytes.fromhex(prefix.ljust(64, "0"))
@@ -184,6 +190,7 @@ _MARKS_OF = f"{_MARKS} WHERE partition = %s"
 _FACT = "id, kind, origin, stream, oseq, key, payload"
 _FACTS = f"SELECT {_FACT} FROM facts"  # noqa: S608 - the columns are a constant
 _BY_KEY = f"{_FACTS} WHERE key = %s"
+_IDS = "SELECT key, id FROM facts WHERE key = ANY(%s)"
 _BY_KEYS = f"{_FACTS} WHERE key = ANY(%s)"
 _NAMED = f"{_FACTS} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"
 _UNDER = f"""

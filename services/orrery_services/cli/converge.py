@@ -1,0 +1,115 @@
+"""orrery converge: the roots of every node, how much was compared, and which ranges differ."""
+
+from typing import Annotated, Any
+
+import typer
+
+from ..node import Node
+from ..protocol import leaves
+from ..protocol.leaves import Block
+from ..protocol.marks import Mark
+from ..store import leaves as stored
+from ..store import reading
+from . import common, nodes
+
+RANGES_SHOWN_MAX = 20
+
+Wait = Annotated[
+    float, typer.Option("--wait", help="Seconds to wait for what a node had at the start.", min=0)
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(converge)
+
+
+def converge(wait: Wait = 5.0, as_json: common.Json = False) -> None:
+    """Compare what the nodes hold, at the lower of their marks."""
+    with nodes.opened() as (found, away):
+        document = compare(found, away, wait)
+    common.show(document, as_json, _print)
+    codes = {"CONVERGED": common.OK, "DIVERGED": common.FAILED}
+    raise typer.Exit(codes.get(document["state"], common.DEGRADED))
+
+
+def compare(found: list[Node], away: dict[str, str], wait: float) -> dict[str, Any]:
+    """Return roots, counts and differences as JSON can hold them."""
+    marks, goal, lacking, seconds = nodes.level(found, wait)
+    parts = [
+        _chunks(found, slot, {name: of.get(slot, Mark()) for name, of in marks.items()})
+        for slot in sorted(goal)
+    ]
+    if len({node.settings.partitions for node in found}) == 1:
+        parts.append(_others(found, found[0].settings.partitions))
+    diverged = {node.name: reading.quarantined(node.connection) for node in found}
+    compared = sum(part["compared"] for part in parts) if len(found) > 1 else 0
+    different = sum(len(part["differ"]) for part in parts) + sum(map(len, diverged.values()))
+    behind = lacking + sum(part.get("behind", 0) for part in parts)
+    return {
+        "state": leaves.verdict(compared, different, behind),
+        "facts_compared": compared,
+        "facts_behind": behind,
+        "seconds_behind": round(seconds, 1),
+        "roots": {node.name: _root_of(parts, node.name) for node in found},
+        "away": away,
+        "diverged": diverged,
+        "parts": parts,
+    }
+
+
+def _root_of(parts: list[dict[str, Any]], node: str) -> str:
+    found = [Block("", "", 0, bytes.fromhex(part["roots"][node])) for part in parts]
+    return leaves.root(found).hex()
+
+
+def _chunks(found: list[Node], slot: tuple[str, int], marks: dict[str, Mark]) -> dict[str, Any]:
+    low = leaves.lower(marks.values())
+    held = {
+        node.name: list(leaves.blocks(stored.of_chunks(node.connection, *slot, low)))
+        for node in found
+    }
+    return {"chain": slot[0], "partition": slot[1], "ordinal": low.ordinal, **_compared(held)}
+
+
+def _others(found: list[Node], stream: int) -> dict[str, Any]:
+    """Compare the facts that have no mark, where the same has arrived everywhere."""
+    vectors = {node.name: stored.vector(node.connection, stream) for node in found}
+    top = {
+        origin: max(v.get(origin, 0) for v in vectors.values())
+        for origin in set().union(*vectors.values())
+    }
+    behind = sum(top[o] - v.get(o, 0) for v in vectors.values() for o in top)
+    if behind:
+        empty = {node.name: [] for node in found}
+        return {"stream": stream, "behind": behind, **_compared(empty)}
+    held = {
+        node.name: list(leaves.blocks(stored.of_stream(node.connection, stream))) for node in found
+    }
+    return {"stream": stream, "behind": 0, **_compared(held)}
+
+
+def _compared(held: dict[str, list[Block]]) -> dict[str, Any]:
+    first, *rest = held.values()
+    differ = sorted({pair for other in rest for pair in leaves.differing(first, other)})
+    return {
+        "compared": min(sum(block.leaves for block in blocks) for blocks in held.values()),
+        "roots": {name: leaves.root(blocks).hex() for name, blocks in held.items()},
+        "differ": [list(pair) for pair in differ[:RANGES_SHOWN_MAX]],
+    }
+
+
+def _print(document: dict[str, Any]) -> None:
+    for node, root in document["roots"].items():
+        typer.echo(f"{node:<10} {root[:16]}…")
+    for node, why in document["away"].items():
+        typer.echo(f"{node:<10} away: {why}")
+    for part in document["parts"]:
+        for first, last in part["differ"]:
+            typer.echo(f"differ     {first} .. {last}")
+    for node, keys in document["diverged"].items():
+        for key in keys[:RANGES_SHOWN_MAX]:
+            typer.echo(f"{node:<10} has two contents for {key}")
+    state = document["state"]
+    if state == "CATCHING UP":
+        state += f" ({document['facts_behind']:,} facts, {document['seconds_behind']} seconds)"
+    typer.echo(f"{state}: {document['facts_compared']:,} facts compared")

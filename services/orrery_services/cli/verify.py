@@ -1,0 +1,115 @@
+"""orrery verify: recompute stored results from stored input, and compare names."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from orrery_kernels import Chain
+
+from .. import store
+from ..analytics import recovery, steps
+from ..errors import OutsideError
+from ..node import Node
+from ..protocol import facts
+from ..protocol.marks import Link, Mark
+from ..store import reading, results
+from . import common
+
+DIFFERENCES_SHOWN_MAX = 20
+CHUNKS_AT_ONCE = 256
+
+
+class Found(NamedTuple):
+    chunks: int
+    checkpoints: int
+    differ: list[str]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(verify)
+
+
+def verify(
+    node: common.Node = None,
+    chain: Annotated[str | None, typer.Option("--chain", help="Only this chain.")] = None,
+    last: Annotated[
+        int | None, typer.Option("--last", help="Only the last chunks of a partition.", min=1)
+    ] = None,
+    as_json: common.Json = False,
+) -> None:
+    """Recompute results from stored input, from the checkpoint before; say how many differ."""
+    with Node(settings=common.settings_of(node)) as found:
+        names = [chain] if chain else sorted(store.chain_names(found.connection))
+        if not names:
+            raise OutsideError(f"{found.name} must have a chain, but has computed nothing yet")
+        document = {"node": found.name, "chunks": 0, "checkpoints": 0, "differ": []}
+        for name in names:
+            for one in _chain(found, name, last):
+                document["chunks"] += one.chunks
+                document["checkpoints"] += one.checkpoints
+                document["differ"] += one.differ
+    common.show(document, as_json, _print)
+    if document["differ"]:
+        raise typer.Exit(common.FAILED)
+    raise typer.Exit(common.OK if document["chunks"] else common.DEGRADED)
+
+
+def _chain(node: Node, name: str, last: int | None) -> Iterator[Found]:
+    info = results.chain_info(node.connection, name)
+    chain = Chain(info.steps)
+    if chain.digest.hex() != info.digest:
+        raise OutsideError(
+            f"chain {name!r} must be {info.digest[:16]} to be recomputed, but this installation "
+            f"makes {chain.digest.hex()[:16]} of its steps: another numeric version"
+        )
+    for (held, partition), mark in sorted(store.marks(node.connection).items()):
+        if held == info.id:
+            first = 0 if last is None else max(0, mark.ordinal - last)
+            yield verify_partition(node, chain, partition, mark, first)
+
+
+def verify_partition(node: Node, chain: Chain, partition: int, mark: Mark, first: int) -> Found:
+    """Recompute the chunks from ordinal `first` to the mark, and the checkpoints between."""
+    connection = node.connection
+    work = recovery.at_checkpoint(connection, chain, partition, first)
+    every = node.settings.limits.checkpoint_rows
+    chunks = checkpoints = 0
+    differ: list[str] = []
+    group: list[tuple[Link, list[facts.Fact]]] = []
+    for link, row in recovery.inputs_of(connection, work, mark.ordinal):
+        made = steps.recompute(work, link, recovery.rows_of(connection, row), every)
+        if link.ordinal >= first:
+            group.append((link, made))
+        if len(group) >= CHUNKS_AT_ONCE:
+            differ += _compare(connection, group)
+            chunks, checkpoints = chunks + len(group), checkpoints + _checkpoints(group)
+            group = []
+    differ += _compare(connection, group)
+    chunks, checkpoints = chunks + len(group), checkpoints + _checkpoints(group)
+    if work.position.ordinal != mark.ordinal:
+        differ.append(f"input {work.position.ordinal} of partition {partition} is not held")
+    return Found(chunks, checkpoints, differ)
+
+
+def _checkpoints(group: list[tuple[Link, list[facts.Fact]]]) -> int:
+    return sum(fact.kind == facts.CHECKPOINT for _, made in group for fact in made)
+
+
+def _compare(connection: Any, group: list[tuple[Link, list[facts.Fact]]]) -> list[str]:
+    """Return the keys whose stored name is not the one just computed. No checkpoint is a must."""
+    made = {fact.key: fact for _, facts_ in group for fact in facts_}
+    held = reading.ids_of(connection, list(made))
+    return [
+        key
+        for key, fact in made.items()
+        if held.get(key, None if fact.kind == facts.RESULT else fact.id) != fact.id
+    ]
+
+
+def _print(document: dict[str, Any]) -> None:
+    for key in document["differ"][:DIFFERENCES_SHOWN_MAX]:
+        typer.echo(f"differs: {key}")
+    typer.echo(
+        f"{document['node']}: {document['chunks']:,} chunks recomputed, "
+        f"{len(document['differ']):,} differ"
+    )
