@@ -23,19 +23,20 @@ from orrery_kernels.curves._math import exp
 
 OPTIONS = {"nogil": True, "fastmath": False, "error_model": "numpy"}
 ONE = (0,)
-LANES = (0,) * 16
+LANES = (0,) * 32
 STEPS_MAX = 8
 # The error left is of fourth order in the last step: below 1e-15 after a step of 1e-3 (measured).
 STEP_DONE = 1e-3
 SERIES = 7  # terms of the guess; the rest is below 1e-5 for a segment of 20 years at 3 %
 SERIES_POINTS_MIN = 4  # below it an evaluation costs less than the series
-_BRACKET_FORWARDS = (-0.5, -0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+BRACKET_FORWARDS = (-0.5, -0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 # Positions in the header of `ints`: three counts, then where each part of `ints` or `floats` begins.
 NODES, POINTS, OWN_MAX = 0, 1, 2
 ROW_START, ROW_OWN, ROW_POINT, ROW_BASE, NODE_START, NODE_USED, LEG_START, LEG_NODE = range(3, 11)
-ROW_CONSTANT, ROW_PER_RATE, LEG_WEIGHT, SCALE, SHIFT, TIME, GUESS_CONSTANT, GUESS_PER_RATE = range(11, 19)
-HEADER = 19
+ROW_CONSTANT, ROW_PER_RATE, LEG_WEIGHT, SCALE, SHIFT, TIME, BAND = range(11, 18)
+GUESS_CONSTANT, GUESS_PER_RATE = 18, 19
+HEADER = 20
 
 
 @njit(**OPTIONS)
@@ -45,7 +46,9 @@ def part(array, ints, which):
 
 
 @njit(**OPTIONS)
-def _known(begin, own, end, point, constant, per_rate, rate, values, by_constant, by_rate, g, lanes):
+def _known(
+    begin, own, end, point, constant, per_rate, rate, values, by_constant, by_rate, g, lanes
+):
     """Complete the sums over points of earlier nodes; set g[0] to their value, g[1:] to own weights."""
     for j in range(begin, own):
         for lane in range(len(lanes)):
@@ -173,8 +176,8 @@ def _bracketed(count, a, b, g, guess, before, dt):
     """Return a log discount factor with f = 0 nearest to the guess by bisection, or NaN."""
     best = np.nan
     left, f_left = 0.0, 0.0
-    for j in range(len(_BRACKET_FORWARDS)):
-        right = before - _BRACKET_FORWARDS[j] * dt
+    for j in range(len(BRACKET_FORWARDS)):
+        right = before - BRACKET_FORWARDS[j] * dt
         f_right = _function(count, a, b, g, right)
         if j > 0 and f_left * f_right <= 0.0:
             root = _bisect(count, a, b, g, left, right, f_left)
@@ -211,9 +214,17 @@ def _solve(ints, floats, offsets, quotes, first, y, values, sums_of, status, lan
     sums_of[0 or 1, i] are the sums of constant and per_rate times value over the points of row i.
     """
     count, own_max = ints[NODES], ints[OWN_MAX]
-    begin, used, time = part(ints, ints, NODE_START), part(ints, ints, NODE_USED), part(floats, ints, TIME)
+    begin, used, time = (
+        part(ints, ints, NODE_START),
+        part(ints, ints, NODE_USED),
+        part(floats, ints, TIME),
+    )
     scale, shift = part(floats, ints, SCALE), part(floats, ints, SHIFT)
-    start, owned, base = part(ints, ints, ROW_START), part(ints, ints, ROW_OWN), part(ints, ints, ROW_BASE)
+    start, owned, base = (
+        part(ints, ints, ROW_START),
+        part(ints, ints, ROW_OWN),
+        part(ints, ints, ROW_BASE),
+    )
     point = part(ints, ints, ROW_POINT)
     constant, per_rate = part(floats, ints, ROW_CONSTANT), part(floats, ints, ROW_PER_RATE)
     leg_start, leg_node = part(ints, ints, LEG_START), part(ints, ints, LEG_NODE)
@@ -237,12 +248,27 @@ def _solve(ints, floats, offsets, quotes, first, y, values, sums_of, status, lan
             sums_of[0, i, lane] = sums_of[0, base[i], lane]
             sums_of[1, i, lane] = sums_of[1, base[i], lane]
         mine, own, by_c, by_r = values[begin[i] :], used[i] - begin[i], sums_of[0, i], sums_of[1, i]
-        _known(start[i], owned[i], start[i + 1], point, constant, per_rate, rate, values, by_c, by_r, g, lanes)
+        _known(
+            start[i],
+            owned[i],
+            start[i + 1],
+            point,
+            constant,
+            per_rate,
+            rate,
+            values,
+            by_c,
+            by_r,
+            g,
+            lanes,
+        )
         _exponents(begin[i], begin[i + 1], leg_start, leg_node, leg_weight, offsets, y, a, b, lanes)
         _guess(time, i, rate, y, lanes)
         guess = y[i, 0]
         if own >= SERIES_POINTS_MIN:
-            _improve(guess_c[SERIES * i :], guess_r[SERIES * i :], rate, g[0], y[i - 1], y[i], lanes)
+            _improve(
+                guess_c[SERIES * i :], guess_r[SERIES * i :], rate, g[0], y[i - 1], y[i], lanes
+            )
         for _ in range(STEPS_MAX):
             _evaluate(own, a, b, g, y[i], mine, sums, live, lanes)
             if _step(sums, y[i], step, live, lanes) == 0:
@@ -263,7 +289,11 @@ def _solve(ints, floats, offsets, quotes, first, y, values, sums_of, status, lan
 def _jacobian(ints, floats, quotes, values, sums_of, jacobian):
     """Set jacobian[i, j] = d y[i + 1] / d quote[j]: one forward substitution (implicit function)."""
     count = ints[NODES]
-    start, base, point = part(ints, ints, ROW_START), part(ints, ints, ROW_BASE), part(ints, ints, ROW_POINT)
+    start, base, point = (
+        part(ints, ints, ROW_START),
+        part(ints, ints, ROW_BASE),
+        part(ints, ints, ROW_POINT),
+    )
     leg_start, leg_node = part(ints, ints, LEG_START), part(ints, ints, LEG_NODE)
     constant, per_rate = part(floats, ints, ROW_CONSTANT), part(floats, ints, ROW_PER_RATE)
     leg_weight = part(floats, ints, LEG_WEIGHT)
@@ -290,8 +320,29 @@ def _jacobian(ints, floats, quotes, values, sums_of, jacobian):
 
 
 @njit(**OPTIONS)
+def outside_band(ints, floats, quotes):
+    """Return 0, or the first node whose rate is not a number within the band of the plan."""
+    scale, shift, band = (
+        part(floats, ints, SCALE),
+        part(floats, ints, SHIFT),
+        part(floats, ints, BAND),
+    )
+    for i in range(1, ints[NODES] + 1):
+        rate = scale[i] * quotes[i - 1] + shift[i]
+        if not (band[0] <= rate <= band[1]):
+            return i
+    return 0
+
+
+@njit(**OPTIONS)
 def solve_one(ints, floats, offsets, quotes, log_discounts, jacobian):
-    """Solve one curve; return 0 or the first node without a solution. An empty jacobian is not wanted."""
+    """Solve one curve; return 0, the first node without a solution, or minus a node out of band.
+
+    An empty jacobian is not wanted.
+    """
+    outside = outside_band(ints, floats, quotes)
+    if outside:
+        return -outside
     y = log_discounts.reshape(ints[NODES] + 1, 1)
     values = np.empty((ints[POINTS], 1))
     status = np.empty(1, np.int64)
@@ -305,7 +356,7 @@ def solve_one(ints, floats, offsets, quotes, log_discounts, jacobian):
 
 @njit(**OPTIONS)
 def solve_many(ints, floats, offsets, quotes, log_discounts, status):
-    """Solve a curve for each row of quotes into the rows of log_discounts."""
+    """Solve a curve for each row of quotes into the rows of log_discounts; status as of solve_one."""
     count, total, width = ints[NODES], quotes.shape[0], len(LANES)
     y = np.empty((count + 1, width))
     values = np.empty((ints[POINTS], width))
@@ -314,6 +365,7 @@ def solve_many(ints, floats, offsets, quotes, log_discounts, status):
     for first in range(0, total, width):
         _solve(ints, floats, offsets, quotes, first, y, values, sums_of, found, LANES)
         for lane in range(min(width, total - first)):
-            status[first + lane] = found[lane]
+            outside = outside_band(ints, floats, quotes[first + lane])
+            status[first + lane] = -outside if outside else found[lane]
             for i in range(count + 1):
                 log_discounts[first + lane, i] = y[i, lane]

@@ -70,11 +70,14 @@ class Market(NamedTuple):
 
     as_of: int
     discount: str
-    calendars: Mapping[str, Calendar]
+    calendars: dict[str, Calendar]
     fixings: Mapping[str, Mapping[int, float]]
 
     def calendar(self, name: str) -> Calendar:
-        return self.calendars[name] if name in self.calendars else calendar(name)
+        """Return a calendar by name, and remember it: `calendars` is part of the plan's digest."""
+        if name not in self.calendars:
+            self.calendars[name] = calendar(name)
+        return self.calendars[name]
 
 
 def equation(instrument: Instrument, market: Market) -> Equation:

@@ -16,7 +16,7 @@ class System(NamedTuple):
 
     own: str
     legs: list[tuple[Leg, ...]]
-    rows: list[list[tuple[int, float, float]]]
+    rows: list["Row"]
 
     def own_dates(self) -> list[int]:
         return sorted({date for legs in self.legs for name, date, _ in legs if name == self.own})
@@ -47,7 +47,63 @@ def system_of(equations: Sequence[Equation], own: str, as_of: int) -> System:
     return System(own, list(index), rows)
 
 
-def ordered_for(system: System, last_node: Callable[[tuple[Leg, ...]], int]) -> System:
+Row = list[tuple[int, float, float]]
+Packed = tuple[np.ndarray, np.ndarray]
+
+
+def pack_local(
+    system: System,
+    weights: Callable[[int], dict[int, float]],
+    times: Sequence[float],
+    rates: Sequence[tuple[float, float]],
+    band: tuple[float, float],
+) -> tuple[System, Packed]:
+    """Return the system with its points in order of their last node, and the arrays of `_local`.
+
+    weights: the nodes and weights of the log discount factor of a date. times: of the nodes, in
+    years. rates: (scale, shift) of each quote. band: of rates.
+    """
+
+    def by_node(legs: tuple[Leg, ...]) -> dict[int, float]:
+        total: dict[int, float] = {}
+        for name, date, sign in legs:
+            for node, weight in weights(date).items() if name == system.own else ():
+                total[node] = total.get(node, 0.0) + sign * weight
+        return {node: total[node] for node in sorted(total) if total[node] != 0.0}
+
+    system = _ordered(system, lambda legs: max(by_node(legs), default=0))
+    legs = [by_node(point) for point in system.legs]
+    last = [max(point, default=0) for point in legs]
+    count = len(system.rows)
+    starts = [sum(node < i for node in last) for i in range(count + 2)]
+    own = [[term for term in row if last[term[0]] == i] for i, row in enumerate(system.rows, 1)]
+    used = [starts[i] + len(row) for i, row in enumerate(own, 1)]
+    series = [_series(row, legs, i) for i, row in enumerate(own, 1)]
+    blank = [0.0] * _local.SERIES
+    ints = {_local.NODE_START: starts, _local.NODE_USED: [0, *used]}
+    floats = {
+        _local.TIME: times,
+        _local.BAND: band,
+        _local.GUESS_CONSTANT: blank + [c for pair in series for c in pair[0]],
+        _local.GUESS_PER_RATE: blank + [r for pair in series for r in pair[1]],
+    }
+    widest = max(starts[i + 1] - starts[i] for i in range(count + 1))
+    pairs = [list(point.items()) for point in legs]
+    return system, _packed(system, pairs, rates, widest, [len(row) for row in own], ints, floats)
+
+
+def pack_global(system: System, rates: Sequence[tuple[float, float]]) -> tuple[list[int], Packed]:
+    """Return the dates of the own curve, and the arrays of `_global`: legs are (date, sign)."""
+    dates = system.own_dates()
+    place = {date: position for position, date in enumerate(dates)}
+    pairs = [
+        [(place[date], float(sign)) for name, date, sign in legs if name == system.own]
+        for legs in system.legs
+    ]
+    return dates, _packed(system, pairs, rates, 0, [0] * len(system.rows), {}, {})
+
+
+def _ordered(system: System, last_node: Callable[[tuple[Leg, ...]], int]) -> System:
     """Put the points in order of their last node, within it those its own equation uses first."""
     users = [{point for point, _, _ in row} for row in system.rows]
     nodes = [last_node(legs) for legs in system.legs]
@@ -62,63 +118,8 @@ def ordered_for(system: System, last_node: Callable[[tuple[Leg, ...]], int]) -> 
     return System(system.own, [system.legs[point] for point in order], rows)
 
 
-def pack_local(
-    system: System,
-    weights: Callable[[int], dict[int, float]],
-    times: Sequence[float],
-    rates: Sequence[tuple[float, float]],
-) -> tuple[System, np.ndarray, np.ndarray]:
-    """Return the reordered system and the packed arrays of `_local`.
-
-    weights: the nodes and weights of the log discount factor of a date. times: of the nodes, years.
-    rates: (scale, shift) of each quote.
-    """
-
-    def by_node(legs: tuple[Leg, ...]) -> dict[int, float]:
-        total: dict[int, float] = {}
-        for name, date, sign in legs:
-            for node, weight in weights(date).items() if name == system.own else ():
-                total[node] = total.get(node, 0.0) + sign * weight
-        return {node: total[node] for node in sorted(total) if total[node] != 0.0}
-
-    system = ordered_for(system, lambda legs: max(by_node(legs), default=0))
-    legs = [by_node(point) for point in system.legs]
-    last = [max(point, default=0) for point in legs]
-    count = len(system.rows)
-    node_start = [sum(node < i for node in last) for i in range(count + 2)]
-    own = [[(p, c, d) for p, c, d in row if last[p] == i] for i, row in enumerate(system.rows, 1)]
-    bases, rows = _shared(system.rows)
-    series = [_series(row, legs, i) for i, row in enumerate(own, 1)]
-    starts = np.cumsum([0, 0] + [len(row) for row in rows])
-    int_parts = {
-        _local.ROW_START: starts,
-        _local.ROW_OWN: [0] + [starts[i + 1] - len(own[i - 1]) for i in range(1, count + 1)],
-        _local.ROW_POINT: [point for row in rows for point, _, _ in row],
-        _local.ROW_BASE: [0, *bases],
-        _local.NODE_START: node_start,
-        _local.NODE_USED: [0] + [node_start[i] + len(own[i - 1]) for i in range(1, count + 1)],
-        _local.LEG_START: np.cumsum([0] + [len(point) for point in legs]),
-        _local.LEG_NODE: [node for point in legs for node in point],
-    }
-    float_parts = {
-        _local.ROW_CONSTANT: [constant for row in rows for _, constant, _ in row],
-        _local.ROW_PER_RATE: [per_rate for row in rows for _, _, per_rate in row],
-        _local.LEG_WEIGHT: [weight for point in legs for weight in point.values()],
-        _local.SCALE: [0.0] + [scale for scale, _ in rates],
-        _local.SHIFT: [0.0] + [shift for _, shift in rates],
-        _local.TIME: times,
-        _local.GUESS_CONSTANT: [0.0] * _local.SERIES + [c for pair in series for c in pair[0]],
-        _local.GUESS_PER_RATE: [0.0] * _local.SERIES + [d for pair in series for d in pair[1]],
-    }
-    widest = max(node_start[i + 1] - node_start[i] for i in range(count + 1))
-    return system, *_packed([count, len(legs), widest], int_parts, float_parts)
-
-
-Row = list[tuple[int, float, float]]
-
-
-def _shared(rows: list[Row]) -> tuple[list[int], list[Row]]:
-    """Return for each row the number of the longest earlier row it contains (0: none), and the rest."""
+def shared_rows(rows: list[Row]) -> tuple[list[int], list[Row]]:
+    """Return for each row the number of the longest earlier row in it (0: none), and the rest."""
     sets = [frozenset(row) for row in rows]
     bases, rest = [], []
     for i, row in enumerate(rows):
@@ -130,7 +131,7 @@ def _shared(rows: list[Row]) -> tuple[list[int], list[Row]]:
 
 
 def _series(own: Row, legs: list[dict[int, float]], node: int) -> tuple[list[float], list[float]]:
-    """Return sums of constant * b^m / m! and per_rate * b^m / m! over own points, m = 0, 1, ..."""
+    """Return the sums of constant * b^m / m! and per_rate * b^m / m! over own points."""
     constants, per_rates = [0.0] * _local.SERIES, [0.0] * _local.SERIES
     for point, constant, per_rate in own:
         power = 1.0
@@ -141,16 +142,37 @@ def _series(own: Row, legs: list[dict[int, float]], node: int) -> tuple[list[flo
     return constants, per_rates
 
 
-def _packed(head: list[int], int_parts: dict, float_parts: dict) -> tuple[np.ndarray, np.ndarray]:
+def _packed(system, pairs, rates, widest, own_counts, more_ints, more_floats) -> Packed:
+    """Lay the parts end to end behind a header that says where each begins."""
+    bases, rows = shared_rows(system.rows)
+    starts = np.cumsum([0, 0] + [len(row) for row in rows])
+    int_parts = {
+        _local.ROW_START: starts,
+        _local.ROW_OWN: [0, *(starts[i + 2] - count for i, count in enumerate(own_counts))],
+        _local.ROW_POINT: [point for row in rows for point, _, _ in row],
+        _local.ROW_BASE: [0, *bases],
+        _local.LEG_START: np.cumsum([0] + [len(legs) for legs in pairs]),
+        _local.LEG_NODE: [place for legs in pairs for place, _ in legs],
+        **more_ints,
+    }
+    float_parts = {
+        _local.ROW_CONSTANT: [constant for row in rows for _, constant, _ in row],
+        _local.ROW_PER_RATE: [per_rate for row in rows for _, _, per_rate in row],
+        _local.LEG_WEIGHT: [weight for legs in pairs for _, weight in legs],
+        _local.SCALE: [0.0, *(scale for scale, _ in rates)],
+        _local.SHIFT: [0.0, *(shift for _, shift in rates)],
+        **more_floats,
+    }
     header = np.zeros(_local.HEADER, np.int64)
-    header[: len(head)] = head
+    header[:3] = len(rows), len(pairs), widest
     position = _local.HEADER
     for which, values in int_parts.items():
         header[which] = position
         position += len(values)
-    ints = np.concatenate([header, *(np.asarray(v, np.int64) for v in int_parts.values())])
     position = 0
     for which, values in float_parts.items():
-        ints[which] = position
+        header[which] = position
         position += len(values)
-    return ints, np.concatenate([np.asarray(v, np.float64) for v in float_parts.values()])
+    whole = [header, *(np.asarray(values, np.int64) for values in int_parts.values())]
+    parts = [np.asarray(values, np.float64) for values in float_parts.values()]
+    return np.concatenate(whole), np.concatenate(parts)
