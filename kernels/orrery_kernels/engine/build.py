@@ -9,7 +9,8 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from orrery_kernels.engine import catalog, codegen, loader
+from orrery_kernels.engine import catalog, codegen, loader, native
+from orrery_kernels.engine.program import NATIVE
 
 PROCESSES_MAX = 8
 
@@ -18,7 +19,10 @@ def compile_kernel(name: str) -> tuple[str, bytes, bytes]:
     """Return (name, source digest, object) of one kernel."""
     from orrery_kernels.engine import jit
 
-    source = codegen.generate(catalog.kernels()[name].definition)
+    if name.startswith(NATIVE):
+        source = native.sources()[name.removeprefix(NATIVE)]
+    else:
+        source = codegen.generate(catalog.kernels()[name].definition)
     return (
         name,
         source.digest,
@@ -28,7 +32,7 @@ def compile_kernel(name: str) -> tuple[str, bytes, bytes]:
 
 def build(processes: int = 2) -> str:
     """Compile every kernel over `processes` and return the folder of the catalog."""
-    names = list(catalog.kernels())
+    names = [*(NATIVE + name for name in native.sources()), *catalog.kernels()]
     workers = max(1, min(processes, PROCESSES_MAX, len(names)))
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         made = pool.map(compile_kernel, names, chunksize=4)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orrery_kernels.engine.codegen import NULL_I64
-from orrery_kernels.engine.spec import i64
-from orrery_kernels.engine.state import ChainState
+from orrery_kernels.engine import native
+from orrery_kernels.engine.spec import f64, i64
 from orrery_kernels.errors import ColumnError
 
-AHEAD = 64  # spare ids behind a batch, so that fetching ahead reads something
 _SIDES = {
     "buy": 1.0,
     "b": 1.0,
@@ -27,26 +21,44 @@ _SIDES = {
 }
 
 
-@dataclass
-class Column:
-    """An address of 8-byte numbers, and what keeps it alive."""
+# What native code reads as it is: Arrow type -> how, for a number and for an exact whole number.
+_DIRECT = {
+    f64: {
+        pa.float64(): native.F64,
+        pa.int64(): native.I64_F64,
+        pa.int32(): native.I32_F64,
+        pa.int8(): native.I8_F64,
+        pa.float32(): native.F32_F64,
+    },
+    i64: {pa.int64(): native.I64_RAW, pa.int32(): native.I32_RAW, pa.int8(): native.I8_RAW},
+}
 
-    address: int
-    keep: Any = field(repr=False, default=None)
+
+def code_of(kind: str, arrow: pa.DataType) -> int | None:
+    """Return how native code loads a column, None when it must be converted before."""
+    return _DIRECT[kind].get(arrow)
 
 
-def numbers(array: pa.Array, kind: str, name: str) -> Column:
-    """Return `array` as f64 or i64 numbers, copied only where it must be converted."""
-    if kind == i64:
-        return _whole(array, name)
-    if array.type == pa.float64() and not array.null_count:
-        buffer = array.buffers()[1]
-        return Column(buffer.address + 8 * array.offset if buffer else 0, array)
-    values = _as_float(array, name)
-    if values.null_count:
-        values = pc.fill_null(values, np.nan)
-    buffer = values.buffers()[1]
-    return Column(buffer.address + 8 * values.offset if buffer else 0, values)
+def numbers(array: pa.Array, kind: str, name: str) -> pa.Array:
+    """Return `array` converted to f64 or int64, by the conversion declared for its type."""
+    return _whole(array, name) if kind == i64 else _as_float(array, name)
+
+
+def key_mode(arrow: pa.DataType) -> int | None:
+    """Return how native code reads a key column, None when it must become text before."""
+    if arrow == pa.string():
+        return 1
+    dictionary = pa.types.is_dictionary(arrow)
+    if dictionary and arrow.index_type == pa.int32() and arrow.value_type == pa.string():
+        return 2
+    return None
+
+
+def keys(array: pa.Array) -> pa.Array:
+    """Return a key column as text."""
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    return array.cast(pa.string())
 
 
 def _as_float(array: pa.Array, name: str) -> pa.Array:
@@ -92,7 +104,7 @@ def _as_nanoseconds(array: pa.Array) -> pa.Array:
     return array.cast(pa.int64())
 
 
-def _whole(array: pa.Array, name: str) -> Column:
+def _whole(array: pa.Array, name: str) -> pa.Array:
     kind = array.type
     if pa.types.is_dictionary(kind):
         return _whole(array.dictionary_decode(), name)
@@ -109,32 +121,4 @@ def _whole(array: pa.Array, name: str) -> Column:
         raise ColumnError(
             f"column {name!r} must hold whole numbers or times, was {kind}; cast it before"
         )
-    if array.null_count:
-        array = pc.fill_null(array, NULL_I64)
-    buffer = array.buffers()[1]
-    return Column(buffer.address + 8 * array.offset if buffer else 0, array)
-
-
-def symbol_ids(state: ChainState, array: pa.Array | None, rows: int) -> np.ndarray:
-    """Return the record number of each row as int32, -1 where the symbol is null, and count the rows."""
-    ids = np.zeros(rows + AHEAD, np.int32)
-    if array is None:
-        number = state.id_of("")
-        ids[:rows] = number
-        state.ticks[number] += rows
-        state.dirty[number] |= rows > 0
-        return ids
-    if not pa.types.is_dictionary(array.type):
-        array = array.dictionary_encode()
-    names = array.dictionary.cast(pa.string()).to_pylist()
-    local = array.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
-    used = np.unique(local).tolist()  # an outside dictionary may hold names no row has
-    remap = np.full(len(names) + 1, -1, np.int32)
-    for k in used:
-        if k >= 0 and names[k] is not None:
-            remap[k] = state.id_of(names[k])
-    ids[:rows] = remap[local]
-    counts = np.bincount(ids[:rows][ids[:rows] >= 0], minlength=len(state.names))
-    state.ticks[: len(counts)] += counts
-    state.dirty[: len(counts)] |= counts > 0
-    return ids
+    return array

@@ -11,6 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 _I64, _I32, _I8, _F64 = ir.IntType(64), ir.IntType(32), ir.IntType(8), ir.DoubleType()
+_F32 = ir.FloatType()
 
 NAN = math.nan
 INF = math.inf
@@ -21,12 +22,14 @@ def _place(builder: Any, base: Any, offset: Any, kind: Any) -> Any:
     return builder.bitcast(builder.gep(pointer, [offset]), kind.as_pointer())
 
 
-def _loader(kind: Any, numba_type: Any, widen: bool = False) -> Any:
+def _loader(kind: Any, numba_type: Any, widen: str = "") -> Any:
     @intrinsic
     def load(context, base, offset):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             value = builder.load(_place(builder, *arguments, kind))
-            return builder.sext(value, _I64) if widen else value
+            if widen:
+                return getattr(builder, widen)(value, _F64 if widen == "fpext" else _I64)
+            return value
 
         return numba_type(types.int64, types.int64), generate
 
@@ -35,8 +38,27 @@ def _loader(kind: Any, numba_type: Any, widen: bool = False) -> Any:
 
 ldf = _loader(_F64, types.float64)
 ldi = _loader(_I64, types.int64)
-ldi32 = _loader(_I32, types.int64, widen=True)
-ldi8 = _loader(_I8, types.int64, widen=True)
+ldf32 = _loader(_F32, types.float64, "fpext")
+ldi32 = _loader(_I32, types.int64, "sext")
+ldu32 = _loader(_I32, types.int64, "zext")
+ldi8 = _loader(_I8, types.int64, "sext")
+ldu8 = _loader(_I8, types.int64, "zext")
+
+
+def _narrow_storer(kind: Any) -> Any:
+    @intrinsic
+    def store(context, base, offset, value):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            builder.store(builder.trunc(arguments[2], kind), _place(builder, *arguments[:2], kind))
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64), generate
+
+    return store
+
+
+sti32 = _narrow_storer(_I32)
+sti8 = _narrow_storer(_I8)
 
 
 def _number(context: Any, builder: Any, value: Any, given: Any, wanted: Any) -> Any:
@@ -211,7 +233,7 @@ def call_step(context, function, args, lo, hi):  # type: ignore[no-untyped-def]
 
 
 WORDS = {
-    "NAN": NAN, "INF": INF, "ldf": ldf, "ldi": ldi, "ldi32": ldi32, "ldi8": ldi8, "stf": stf,
+    "ldf32": ldf32, "ldu32": ldu32, "ldu8": ldu8, "sti32": sti32, "sti8": sti8, "NAN": NAN, "INF": INF, "ldf": ldf, "ldi": ldi, "ldi32": ldi32, "ldi8": ldi8, "stf": stf,
     "sti": sti, "as_f64": as_f64, "as_i64": as_i64, "select": select, "min2": min2, "max2": max2,
     "sqrt": sqrt,
     "is_finite": is_finite, "finite_or_nan": finite_or_nan, "bits_of": bits_of, "float_of": float_of, "to_int": to_int,

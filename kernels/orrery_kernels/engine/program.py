@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from weakref import WeakKeyDictionary
 
-from orrery_kernels.engine import codegen, loader
+from orrery_kernels.engine import codegen, loader, native
 from orrery_kernels.engine.spec import Kernel
+
+# What every compiled piece looks like from outside: three words in, one out. The interpreter's lock
+# is given up meanwhile (_CALL) or kept, which is quicker for a few rows (_QUICK).
+_CALL = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+_QUICK = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+NATIVE = "native."  # prefix of the native functions in the built catalog
 
 
 @dataclass(frozen=True)
@@ -23,8 +32,21 @@ _programs: WeakKeyDictionary[Kernel, Program] = WeakKeyDictionary()
 def program_of(kernel: Kernel) -> Program:
     """Return the program of `kernel`, compiling it when nobody has before."""
     if kernel not in _programs:
-        _programs[kernel] = _from_catalog(kernel) or _from_source(kernel)
+        _programs[kernel] = _from_catalog(kernel) or _from_source(codegen.generate(kernel))
     return _programs[kernel]
+
+
+@cache
+def native_address(name: str) -> int:
+    """Return the address of one of the native functions of native.py."""
+    found = loader.catalog().get(NATIVE + name)
+    return found[0] if found else _from_source(native.sources()[name]).address
+
+
+@cache
+def native_call(name: str, quick: bool = False) -> Callable[[int, int, int], int]:
+    """Return a native function as a Python callable; `quick` keeps the interpreter's lock."""
+    return (_QUICK if quick else _CALL)(native_address(name))
 
 
 def _from_catalog(kernel: Kernel) -> Program | None:
@@ -34,8 +56,7 @@ def _from_catalog(kernel: Kernel) -> Program | None:
     return Program(*found) if found else None
 
 
-def _from_source(kernel: Kernel) -> Program:
-    source = codegen.generate(kernel)
+def _from_source(source: codegen.Source) -> Program:
     address = loader.find(source.digest)
     if address is None:
         from orrery_kernels.engine import jit

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from orrery_kernels.engine.native import WORDS
+from orrery_kernels.engine.symbols import Symbols
 from orrery_kernels.errors import StateError
 from orrery_kernels.partition import partition_of
 
@@ -41,43 +43,57 @@ class ChainState:
 
     def __init__(self, digest: bytes, sizes: Sequence[tuple[int, int]]):
         self.digest = digest
+        self.control = np.zeros(WORDS, np.int64)
+        self.table = Symbols(self.control)
         self.records = [Records(used, stride) for used, stride in sizes]
-        self.names: list[str] = []
-        self.index: dict[str, int] = {}
-        self.ticks = np.zeros(_FIRST_CAPACITY, np.int64)  # rows seen, per symbol
-        self.dirty = np.zeros(_FIRST_CAPACITY, np.bool_)
-        self.skipped = np.zeros(len(sizes), np.int64)
+        self.version = 0  # changes when records have moved
+        self.session: Any = None  # what runs batches over this state
 
     @property
     def rows(self) -> int:
         """Rows folded so far."""
-        return int(self.ticks[: len(self.names)].sum())
+        return int(self.table.ticks[: len(self.table)].sum())
+
+    @property
+    def skipped(self) -> np.ndarray:
+        """Rows skipped for a null, NaN or infinite input, per kernel, since this state was made."""
+        return (
+            np.zeros(len(self.records), np.int64)
+            if self.session is None
+            else self.session.skipped()
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """Symbols by record number, in order of first appearance."""
+        return self.table.names
 
     @property
     def symbols(self) -> list[str]:
         return sorted(self.names)
 
     def id_of(self, symbol: str) -> int:
-        """Return the number of `symbol`, giving it a fresh record when it is new."""
-        found = self.index.get(symbol)
-        if found is not None:
-            return found
-        number = len(self.names)
-        if number == len(self.ticks):
-            self._grow(2 * number)
-        self.index[symbol] = number
-        self.names.append(symbol)
+        """Return the record number of `symbol`, giving it a fresh record when it is new."""
+        number = self.table.add(symbol)
+        while number < 0:
+            self.make_room()
+            number = self.table.add(symbol)
         return number
 
-    def _grow(self, capacity: int) -> None:
+    def make_room(self) -> None:
+        """Double the room for symbols, or for their names when it is these that are full."""
+        if not self.table.is_full():
+            self.table.grow(self.table.capacity)
+            return
+        capacity = 2 * self.table.capacity
+        self.table.grow(capacity)
         for records in self.records:
             records.grow(capacity)
-        self.ticks = np.concatenate([self.ticks, np.zeros(capacity - len(self.ticks), np.int64)])
-        self.dirty = np.concatenate([self.dirty, np.zeros(capacity - len(self.dirty), np.bool_)])
+        self.version += 1
 
     def record(self, number: int) -> bytes:
         """Return one symbol's state: rows seen, then each kernel's record in the order of the chain."""
-        parts = [struct.pack("<q", self.ticks[number])]
+        parts = [struct.pack("<q", self.table.ticks[number])]
         parts += [r.rows[number, : r.used].tobytes() for r in self.records]
         return b"".join(parts)
 
@@ -88,7 +104,7 @@ class ChainState:
     def leaves(self) -> tuple[list[str], list[bytes]]:
         """Return the symbols, sorted, and the state of each."""
         symbols = self.symbols
-        return symbols, [self.record(self.index[s]) for s in symbols]
+        return symbols, [self.record(self.table.index[s]) for s in symbols]
 
     def buckets(self, n: int = 256) -> dict[int, bytes]:
         """Return the state by bucket of the symbol's hash; empty buckets are left out."""
@@ -96,13 +112,13 @@ class ChainState:
 
     def dirty_buckets(self, n: int = 256) -> dict[int, bytes]:
         """Return the buckets in which a symbol had a row since `clear_dirty`."""
-        touched = np.flatnonzero(self.dirty[: len(self.names)])
+        touched = np.flatnonzero(self.table.dirty[: len(self.table)])
         changed = {partition_of(self.names[i], n) for i in touched.tolist()}
         members = [i for i, s in enumerate(self.names) if partition_of(s, n) in changed]
         return self._buckets(n, members)
 
     def clear_dirty(self) -> None:
-        self.dirty[:] = False
+        self.table.dirty[:] = False
 
     def to_bytes(self) -> bytes:
         """Return the state of all symbols as one canonical piece."""
@@ -146,31 +162,29 @@ class ChainState:
         if size != self.record_bytes or end + size > len(data):
             raise StateError(f"state is cut short or of another layout at byte {at} ({place})")
         name = bytes(data[at + 4 : end]).decode()
-        if name in self.index:
+        if name in self.table.index:
             raise StateError(f"{name} is held already; restore into a new state ({place})")
         number = self.id_of(name)
-        self.ticks[number] = struct.unpack_from("<q", data, end)[0]
+        self.table.ticks[number] = struct.unpack_from("<q", data, end)[0]
         at = end + 8
         for r in self.records:
             r.rows[number, : r.used] = np.frombuffer(data, np.uint8, r.used, at)
             at += r.used
         return at
 
-    def evict(self, symbols: Sequence[str]) -> Any:
-        """Return the packed state of `symbols` and forget them (restore brings them back)."""
-        packed = self._pack(sorted((self.index[s] for s in symbols), key=self.names.__getitem__))
-        gone = set(symbols)
-        kept = [i for i, s in enumerate(self.names) if s not in gone]
-        self._keep(kept)
-        return packed
-
-    def _keep(self, kept: Sequence[int]) -> None:
-        order = np.array(kept, np.int64)
+    def evict(self, symbols: Sequence[str]) -> bytes:
+        """Return the packed state of `symbols` and forget them (`restore` brings them back)."""
+        index = self.table.index
+        gone = {index[s] for s in symbols}
+        packed = self._pack(sorted(gone, key=self.names.__getitem__))
+        kept = [(n, self.names[n]) for n in range(len(self.table)) if n not in gone]
+        order = np.array([n for n, _ in kept], np.int64)
+        ticks, dirty = self.table.ticks[order].copy(), self.table.dirty[order].copy()
         for r in self.records:
             r.rows[: len(kept)] = r.rows[order]
             r.rows[len(kept) :] = 0
-        for column in (self.ticks, self.dirty):
-            column[: len(kept)] = column[order]
-            column[len(kept) :] = 0
-        self.names = [self.names[i] for i in kept]
-        self.index = {s: i for i, s in enumerate(self.names)}
+        self.table.clear()
+        for _, name in kept:
+            self.id_of(name)
+        self.table.ticks[: len(kept)], self.table.dirty[: len(kept)] = ticks, dirty
+        return packed

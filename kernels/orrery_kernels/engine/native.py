@@ -1,0 +1,484 @@
+"""The native half of running a batch: symbols to records, columns to addresses, results to Arrow.
+
+Text for the compiler, in the same pointer style as the generated loops. All take the address of a
+control block (see `Word`) and a range of rows, and read and write Arrow's C data interface directly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import IntEnum
+
+from orrery_kernels.engine.codegen import (
+    FIRST,
+    IDS,
+    KIND,
+    KINDS,
+    KINDS_STEP,
+    NULL_I64,
+    SKIPPED,
+    STATE,
+    VERSION,
+    Source,
+)
+
+
+class Word(IntEnum):
+    """Words of the control block."""
+
+    ROWS = 0
+    ARRAY = 1  # the exported batch, an ArrowArray
+    KEY_CHILD = 2
+    KEY_MODE = 3  # 0 one series, 1 utf8, 2 dictionary of utf8 with int32 indices
+    KIND_CHILD = 4  # -1: none
+    ROW_IDS = 5
+    SLOTS = 6  # hash table: int32 record number + 1
+    SLOTS_MASK = 7
+    KEYS = 8  # per record: first 8 bytes, last 8 bytes, hash
+    NAME_ENDS = 9  # per record: where its name ends in the arena; one more in front
+    ARENA = 10
+    ARENA_SIZE = 11
+    CAPACITY = 12
+    SYMBOLS = 13
+    TICKS = 14
+    DIRTY = 15
+    REMAP = 16  # dictionary index -> record number, -2 unknown
+    ONE = 17  # record number of the only series
+    COLUMNS = 18  # per column: child, code, scratch, address
+    COLUMN_COUNT = 19
+    WIRING = 20
+    KERNELS = 21
+    PLAN = 22  # pairs of function, arguments
+    BLOCK = 23
+    COLUMNS_OUT = 24  # pairs of result, kind
+    COLUMN_OUT_COUNT = 25
+    RESULTS = 26
+    NULLS = 27  # per result
+    ZERO = 28  # address of a zero byte
+    BASES = 29  # per kernel: address of its records
+    RELEASE = 30
+    ENCODE = 31
+    PREPARE = 32
+    RUN = 33
+    FINISH = 34
+    DATA_OFFSET = 35  # in the block
+    DATA_STEP = 36
+    BITS_STEP = 37
+    FIRST_RESULTS = 38  # per kernel: its first result
+    REACHED = 39  # first row not encoded
+
+
+WORDS = len(Word)
+
+# How a column is loaded.
+F64, I64_F64, I32_F64, I8_F64, F32_F64, I64_RAW, I32_RAW, I8_RAW = range(8)
+# Offsets in struct ArrowArray.
+(
+    LENGTH,
+    NULL_COUNT,
+    OFFSET,
+    N_BUFFERS,
+    N_CHILDREN,
+    BUFFERS,
+    CHILDREN,
+    DICTIONARY,
+    RELEASE,
+    PRIVATE,
+) = range(0, 80, 8)
+ARRAY_BYTES = 80
+OUT_KINDS = {"f64": 0, "i8": 1, "i32": 2, "i64": 3}
+NEEDS_ROOM = -3
+
+_NAMES = {f"W_{w.name}": 8 * w for w in Word} | {
+    "A_LENGTH": LENGTH, "A_NULLS": NULL_COUNT, "A_OFFSET": OFFSET, "A_N_BUFFERS": N_BUFFERS,
+    "A_N_CHILDREN": N_CHILDREN, "A_BUFFERS": BUFFERS, "A_CHILDREN": CHILDREN, "A_DICTIONARY": DICTIONARY,
+    "A_RELEASE": RELEASE, "A_PRIVATE": PRIVATE, "A_BYTES": ARRAY_BYTES, "NULL_I64": NULL_I64,
+    "K_IDS": 8 * IDS, "K_STATE": 8 * STATE, "K_KINDS": 8 * KINDS, "K_KINDS_STEP": 8 * KINDS_STEP,
+    "K_KIND": 8 * KIND, "K_SKIPPED": 8 * SKIPPED, "K_FIRST": 8 * FIRST, "NEEDS_ROOM": NEEDS_ROOM,
+    "BLOCK_ARRAY": 64,
+}  # fmt: skip
+
+_HELPERS = {
+    "find_symbol": """
+def find_symbol(c, offsets, data, row):
+    start = ldi32(offsets, row * 4)
+    n = ldi32(offsets, row * 4 + 4) - start
+    p = data + start
+    first = 0
+    last = 0
+    middle = 0
+    if n >= 8:
+        first = ldi(p, 0)
+        last = ldi(p, n - 8)
+        for k in range(8, n - 8, 8):
+            middle = (middle ^ ldi(p, k)) * 0x2545F4914F6CDD1D
+            middle = middle ^ ((middle >> 29) & 0x7FFFFFFFF)
+    elif n >= 4:
+        first = ldu32(p, 0) | (ldu32(p, n - 4) << 32)
+    elif n > 0:
+        first = ldu8(p, 0) | (ldu8(p, n >> 1) << 8) | (ldu8(p, n - 1) << 16)
+    h = (first ^ (n * 0x1F83D9ABFB41BD6B)) * 0x2545F4914F6CDD1D
+    h = h ^ ((h >> 29) & 0x7FFFFFFFF)
+    h = (h ^ last ^ middle) * 0x5851F42D4C957F2D
+    h = h ^ ((h >> 32) & 0xFFFFFFFF)
+    slots = ldi(c, W_SLOTS)
+    mask = ldi(c, W_SLOTS_MASK)
+    keys = ldi(c, W_KEYS)
+    ends = ldi(c, W_NAME_ENDS)
+    slot = h & mask
+    for probe in range(mask + 1):
+        number = ldi32(slots, slot * 4) - 1
+        if number < 0:
+            break
+        if ldi(keys, number * 24) == first and ldi(keys, number * 24 + 8) == last:
+            begin = ldi(ends, number * 8)
+            if ldi(ends, number * 8 + 8) - begin == n:
+                same = True
+                if n > 16:
+                    arena = ldi(c, W_ARENA) + begin
+                    for k in range(8, n - 8):
+                        same = same and ldu8(arena, k) == ldu8(p, k)
+                if same:
+                    return number
+        slot = (slot + 1) & mask
+    number = ldi(c, W_SYMBOLS)
+    end = ldi(ends, number * 8)
+    if number >= ldi(c, W_CAPACITY) or end + n > ldi(c, W_ARENA_SIZE):
+        return NEEDS_ROOM
+    arena = ldi(c, W_ARENA) + end
+    for k in range(n):
+        sti8(arena, k, ldu8(p, k))
+    sti(ends, number * 8 + 8, end + n)
+    sti(keys, number * 24, first)
+    sti(keys, number * 24 + 8, last)
+    sti(keys, number * 24 + 16, h)
+    sti32(slots, slot * 4, number + 1)
+    sti(c, W_SYMBOLS, number + 1)
+    return number
+""",
+    "is_null": """
+def is_null(valid, row):
+    return valid != 0 and (ldu8(valid, row >> 3) >> (row & 7)) & 1 == 0
+""",
+    "load_column": """
+def load_column(buffers, base, code, nulls, scratch, rows):
+    valid = ldi(buffers, 0) if nulls != 0 else 0
+    data = ldi(buffers, 8)
+    if valid == 0 and (code == 0 or code == 5):
+        return data + base * 8
+    if code == 0:
+        for i in range(rows):
+            missing = is_null(valid, base + i)
+            stf(scratch, i * 8, select(missing, NAN, ldf(data, (base + i) * 8)))
+    elif code == 1:
+        for i in range(rows):
+            missing = is_null(valid, base + i)
+            stf(scratch, i * 8, select(missing, NAN, as_f64(ldi(data, (base + i) * 8))))
+    elif code == 2:
+        for i in range(rows):
+            missing = is_null(valid, base + i)
+            stf(scratch, i * 8, select(missing, NAN, as_f64(ldi32(data, (base + i) * 4))))
+    elif code == 3:
+        for i in range(rows):
+            missing = is_null(valid, base + i)
+            stf(scratch, i * 8, select(missing, NAN, as_f64(ldi8(data, base + i))))
+    elif code == 4:
+        for i in range(rows):
+            missing = is_null(valid, base + i)
+            stf(scratch, i * 8, select(missing, NAN, ldf32(data, (base + i) * 4)))
+    elif code == 5:
+        for i in range(rows):
+            missing = is_null(valid, base + i)
+            sti(scratch, i * 8, select(missing, NULL_I64, ldi(data, (base + i) * 8)))
+    elif code == 6:
+        for i in range(rows):
+            missing = is_null(valid, base + i)
+            sti(scratch, i * 8, select(missing, NULL_I64, ldi32(data, (base + i) * 4)))
+    else:
+        for i in range(rows):
+            missing = is_null(valid, base + i)
+            sti(scratch, i * 8, select(missing, NULL_I64, ldi8(data, base + i)))
+    return scratch
+""",
+    "validity": """
+def validity(data, bits, rows):
+    nulls = 0
+    for word in range((rows + 63) // 64):
+        first = word * 64
+        count = min2(rows - first, 64)
+        missing = 0
+        for k in range(count):
+            x = ldf(data, (first + k) * 8)
+            missing += x != x
+        pattern = 0
+        if missing == 0 and count == 64:
+            pattern = -1
+        else:
+            for k in range(count):
+                x = ldf(data, (first + k) * 8)
+                pattern |= as_i64(x == x) << k
+        sti(bits, word * 8, pattern)
+        nulls += missing
+    return nulls
+""",
+}
+
+_TEXTS = {
+    "encode": """
+def encode(c, lo, hi):
+    ids = ldi(c, W_ROW_IDS)
+    ticks = ldi(c, W_TICKS)
+    dirty = ldi(c, W_DIRTY)
+    mode = ldi(c, W_KEY_MODE)
+    if mode == 0:
+        one = ldi(c, W_ONE)
+        for i in range(lo, hi):
+            sti32(ids, i * 4, one)
+        sti(ticks, one * 8, ldi(ticks, one * 8) + (hi - lo))
+        if hi > lo:
+            sti8(dirty, one, 1)
+        return hi
+    batch = ldi(c, W_ARRAY)
+    key = ldi(ldi(batch, A_CHILDREN), ldi(c, W_KEY_CHILD) * 8)
+    buffers = ldi(key, A_BUFFERS)
+    valid = ldi(buffers, 0) if ldi(key, A_NULLS) != 0 else 0
+    base = ldi(batch, A_OFFSET) + ldi(key, A_OFFSET)
+    offsets = ldi(buffers, 8)
+    indices = offsets
+    data = 0
+    remap = ldi(c, W_REMAP)
+    words_valid = 0
+    words_base = 0
+    if mode == 1:
+        data = ldi(buffers, 16)
+    else:
+        words = ldi(key, A_DICTIONARY)
+        inner = ldi(words, A_BUFFERS)
+        offsets = ldi(inner, 8)
+        data = ldi(inner, 16)
+        words_base = ldi(words, A_OFFSET)
+        words_valid = ldi(inner, 0) if ldi(words, A_NULLS) != 0 else 0
+    for i in range(lo, hi):
+        row = base + i
+        number = -1
+        if not is_null(valid, row):
+            if mode == 1:
+                number = find_symbol(c, offsets, data, row)
+            else:
+                word = ldi32(indices, row * 4)
+                number = ldi32(remap, word * 4)
+                if number == -2:
+                    number = -1
+                    if not is_null(words_valid, words_base + word):
+                        number = find_symbol(c, offsets, data, words_base + word)
+                    if number != NEEDS_ROOM:
+                        sti32(remap, word * 4, number)
+            if number == NEEDS_ROOM:
+                return i
+        sti32(ids, i * 4, number)
+        if number >= 0:
+            sti(ticks, number * 8, ldi(ticks, number * 8) + 1)
+            sti8(dirty, number, 1)
+    return hi
+""",
+    "rehash": """
+def rehash(c, lo, hi):
+    slots = ldi(c, W_SLOTS)
+    mask = ldi(c, W_SLOTS_MASK)
+    keys = ldi(c, W_KEYS)
+    for number in range(lo, hi):
+        slot = ldi(keys, number * 24 + 16) & mask
+        for probe in range(mask + 1):
+            if ldi32(slots, slot * 4) == 0:
+                break
+            slot = (slot + 1) & mask
+        sti32(slots, slot * 4, number + 1)
+    return hi
+""",
+    "prepare": """
+def prepare(c, lo, hi):
+    rows = ldi(c, W_ROWS)
+    batch = ldi(c, W_ARRAY)
+    children = ldi(batch, A_CHILDREN)
+    columns = ldi(c, W_COLUMNS)
+    for k in range(ldi(c, W_COLUMN_COUNT)):
+        at = columns + k * 32
+        child = ldi(children, ldi(at, 0) * 8)
+        base = ldi(batch, A_OFFSET) + ldi(child, A_OFFSET)
+        where = load_column(ldi(child, A_BUFFERS), base, ldi(at, 8), ldi(child, A_NULLS), ldi(at, 16), rows)
+        sti(at, 24, where)
+    kinds = ldi(c, W_ZERO)
+    kinds_step = 0
+    if ldi(c, W_KIND_CHILD) >= 0:
+        child = ldi(children, ldi(c, W_KIND_CHILD) * 8)
+        kinds = ldi(ldi(child, A_BUFFERS), 8) + ldi(batch, A_OFFSET) + ldi(child, A_OFFSET)
+        kinds_step = 1
+    wire = ldi(c, W_WIRING)
+    block = ldi(c, W_BLOCK) + ldi(c, W_DATA_OFFSET)
+    step = ldi(c, W_DATA_STEP)
+    for k in range(ldi(c, W_KERNELS)):
+        args = ldi(wire, 0)
+        wanted = ldi(wire, 8)
+        sti(args, K_IDS, ldi(c, W_ROW_IDS))
+        sti(args, K_STATE, ldi(ldi(c, W_BASES), k * 8))
+        restricted = kinds_step == 1 and wanted >= 0
+        sti(args, K_KINDS, select(restricted, kinds, ldi(c, W_ZERO)))
+        sti(args, K_KINDS_STEP, as_i64(restricted))
+        sti(args, K_KIND, select(restricted, wanted, 0))
+        inputs = ldi(wire, 16)
+        outputs = ldi(wire, 24)
+        for j in range(inputs):
+            source = ldi(wire, 32 + j * 8)
+            where = block + (-source - 1) * step
+            if source >= 0:
+                where = ldi(columns, source * 32 + 24)
+            sti(args, K_FIRST + j * 8, where)
+        first = ldi(ldi(c, W_FIRST_RESULTS), k * 8)
+        for j in range(outputs):
+            sti(args, K_FIRST + (inputs + j) * 8, block + (first + j) * step)
+        wire += 32 + inputs * 8
+    return 0
+""",
+    "run": """
+def run(c, lo, hi):
+    plan = ldi(c, W_PLAN)
+    nulls = ldi(c, W_NULLS)
+    for k in range(ldi(c, W_KERNELS)):
+        missing = call_step(ldi(plan, k * 16), ldi(plan, k * 16 + 8), lo, hi)
+        sti(nulls, k * 8, ldi(nulls, k * 8) + missing)
+    return 0
+""",
+    "run_one": """
+def run_one(c, k, rows):
+    # the rows of one kernel; `rows` holds lo in its upper and hi in its lower 32 bits
+    plan = ldi(c, W_PLAN)
+    nulls = ldi(c, W_NULLS)
+    lo = (rows >> 32) & 0xFFFFFFFF
+    hi = rows & 0xFFFFFFFF
+    missing = call_step(ldi(plan, k * 16), ldi(plan, k * 16 + 8), lo, hi)
+    sti(nulls, k * 8, ldi(nulls, k * 8) + missing)
+    return 0
+""",
+    "finish": """
+def finish(c, lo, hi):
+    rows = ldi(c, W_ROWS)
+    block = ldi(c, W_BLOCK)
+    release = ldi(c, W_RELEASE)
+    count = ldi(c, W_COLUMN_OUT_COUNT)
+    results = ldi(c, W_RESULTS)
+    table = ldi(c, W_COLUMNS_OUT)
+    nulls = ldi(c, W_NULLS)
+    data0 = block + ldi(c, W_DATA_OFFSET)
+    step = ldi(c, W_DATA_STEP)
+    bits_step = ldi(c, W_BITS_STEP)
+    bits0 = data0 + results * step
+    whole0 = bits0 + results * bits_step
+    missing_of = ldi(c, W_KERNELS) * 8 + nulls
+    for k in range(ldi(c, W_KERNELS)):
+        first = ldi(ldi(c, W_FIRST_RESULTS), k * 8)
+        after = ldi(ldi(c, W_FIRST_RESULTS), k * 8 + 8)
+        for r in range(first, after):
+            missing = 0
+            if ldi(nulls, k * 8) != 0:
+                missing = validity(data0 + r * step, bits0 + r * bits_step, rows)
+            sti(missing_of, r * 8, missing)
+        sti(nulls, k * 8, 0)
+    parent = block + BLOCK_ARRAY
+    arrays = parent + A_BYTES
+    pointers = arrays + count * A_BYTES
+    buffers = pointers + count * 8
+    for k in range(count):
+        r = ldi(table, k * 16)
+        kind = ldi(table, k * 16 + 8)
+        data = data0 + r * step
+        missing = ldi(missing_of, r * 8)
+        if kind != 0:
+            whole = whole0 + k * step
+            for i in range(rows):
+                x = ldf(data, i * 8)
+                value = to_int(select(x == x, x, 0.0))
+                if kind == 1:
+                    sti8(whole, i, value)
+                elif kind == 2:
+                    sti32(whole, i * 4, value)
+                else:
+                    sti(whole, i * 8, value)
+            data = whole
+        at = arrays + k * A_BYTES
+        sti(pointers, k * 8, at)
+        sti(buffers, k * 16, select(missing > 0, bits0 + r * bits_step, 0))
+        sti(buffers, k * 16 + 8, data)
+        sti(at, A_LENGTH, rows)
+        sti(at, A_NULLS, missing)
+        sti(at, A_OFFSET, 0)
+        sti(at, A_N_BUFFERS, 2)
+        sti(at, A_N_CHILDREN, 0)
+        sti(at, A_BUFFERS, buffers + k * 16)
+        sti(at, A_CHILDREN, 0)
+        sti(at, A_DICTIONARY, 0)
+        sti(at, A_RELEASE, release)
+        sti(at, A_PRIVATE, block + 8)
+    empty = buffers + count * 16
+    sti(empty, 0, 0)
+    sti(parent, A_LENGTH, rows)
+    sti(parent, A_NULLS, 0)
+    sti(parent, A_OFFSET, 0)
+    sti(parent, A_N_BUFFERS, 1)
+    sti(parent, A_N_CHILDREN, count)
+    sti(parent, A_BUFFERS, empty)
+    sti(parent, A_CHILDREN, pointers)
+    sti(parent, A_DICTIONARY, 0)
+    sti(parent, A_RELEASE, release)
+    sti(parent, A_PRIVATE, block)
+    batch = ldi(c, W_ARRAY)
+    if ldi(batch, A_RELEASE) != 0:
+        call_step(ldi(batch, A_RELEASE), batch, 0, 0)
+    return 0
+""",
+    "insert": """
+def insert(c, offsets, data):
+    return find_symbol(c, offsets, data, 0)
+""",
+    "release": """
+def release(array, unused, also):
+    sti(ldi(array, A_PRIVATE), 0, 0)
+    sti(array, A_RELEASE, 0)
+    return 0
+""",
+    "whole": """
+def whole(c, lo, hi):
+    # one call for a small batch: encode from row lo, then all the rest
+    reached = call_step(ldi(c, W_ENCODE), c, lo, hi)
+    if reached < hi:
+        return reached
+    call_step(ldi(c, W_PREPARE), c, 0, hi)
+    call_step(ldi(c, W_RUN), c, 0, hi)
+    call_step(ldi(c, W_FINISH), c, 0, hi)
+    return hi
+""",
+}
+
+
+def sources() -> dict[str, Source]:
+    """Return the native functions as texts to compile, by name."""
+    return {name: _source(name) for name in _TEXTS}
+
+
+def _source(name: str) -> Source:
+    text = _with_numbers(_TEXTS[name]).replace(f"def {name}(", f"def k_{name}(").strip() + "\n"
+    helpers = {h: _with_numbers(t).strip() + "\n" for h, t in _needed(name).items()}
+    digest = hashlib.blake2b(f"{VERSION}:{text}:{sorted(helpers.items())}".encode(), digest_size=32)
+    return Source(f"k_{name}", text, helpers, digest.digest())
+
+
+def _needed(name: str) -> dict[str, str]:
+    """Return the helpers `name` calls, callees first."""
+    wanted = [h for h in _HELPERS if f"{h}(" in _TEXTS[name]]
+    inner = [h for h in _HELPERS if any(f"{h}(" in _HELPERS[w] for w in wanted if w != h)]
+    return {h: _HELPERS[h] for h in [*inner, *(w for w in wanted if w not in inner)]}
+
+
+def _with_numbers(text: str) -> str:
+    for word in sorted(_NAMES, key=len, reverse=True):
+        text = text.replace(word, str(_NAMES[word]))
+    return text

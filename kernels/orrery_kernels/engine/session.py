@@ -1,0 +1,336 @@
+"""Running batches: one control block per state, filled once, and one native call per batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from orrery_kernels.columns import KIND_NAMES
+from orrery_kernels.engine import blocks, codegen, ingress, native
+from orrery_kernels.engine.native import Word
+from orrery_kernels.engine.plan import Instance, find_column
+from orrery_kernels.engine.program import native_address, native_call
+from orrery_kernels.engine.spec import f64, i64
+
+if TYPE_CHECKING:
+    from orrery_kernels.engine.chain import Chain
+    from orrery_kernels.engine.state import ChainState
+
+AHEAD = 64  # spare ids behind a batch, so that fetching ahead reads something
+QUICK_ROWS = 256  # up to so many rows the interpreter's lock is kept: giving it up costs more
+_FIRST_ROWS = 1_024
+
+
+class Session:
+    """What runs a chain over a state."""
+
+    def __init__(self, chain: Chain, state: ChainState):
+        self.chain, self.state = chain, state
+        self.control = state.control
+        self.words = memoryview(self.control)
+        self.address = self.control.ctypes.data
+        self.kernels = chain.unique
+        self.reads = chain.reads
+        self.keep: list[Any] = []  # arrays whose addresses are in the control block
+        self.array = np.zeros(native.ARRAY_BYTES // 8, np.int64)
+        self.zero = np.zeros(8, np.int8)
+        self.schema: pa.Schema | None = None
+        self.version = -1
+        self.rows = 0
+        self._results()
+        self._wire()
+        self._point_at_code()
+        self._make_room(_FIRST_ROWS)
+        self.whole, self.quick = native_call("whole"), native_call("whole", quick=True)
+        self._ticker: Ticker | None = None
+
+    # What is filled in once.
+
+    def _results(self) -> None:
+        """Number the results: every output of every kernel, in order."""
+        counts = [len(k.outputs) for k in self.kernels]
+        self.first = np.cumsum([0, *counts]).astype(np.int64)
+        self.results = int(self.first[-1])
+        table = []
+        for instance in self.chain.instances:
+            for name, spec in zip(instance.outputs, instance.kernel.outputs, strict=True):
+                kernel, output = self.chain.made[name]
+                table += [int(self.first[kernel]) + output, native.OUT_KINDS[spec.kind]]
+        c = self.control
+        c[Word.COLUMNS_OUT], c[Word.COLUMN_OUT_COUNT] = self._array(table), len(table) // 2
+        c[Word.RESULTS], c[Word.FIRST_RESULTS] = self.results, self._array(self.first)
+        c[Word.NULLS] = self._array(np.zeros(len(self.kernels) + self.results, np.int64))
+        c[Word.ARRAY], c[Word.ZERO] = self.array.ctypes.data, self.zero.ctypes.data
+
+    def _wire(self) -> None:
+        """Lay out each kernel's arguments, and say where its inputs come from."""
+        self.columns: dict[tuple[str, str], int] = {}
+        wiring: list[int] = []
+        plan: list[int] = []
+        self.arguments = []
+        for instance, reads, address in zip(
+            self.kernels, self.reads, self.chain.addresses, strict=True
+        ):
+            args = self._arguments(instance)
+            self.arguments.append(args)
+            plan += [address, args.ctypes.data]
+            kind = KIND_NAMES.index(instance.rows) if instance.rows != "any" else -1
+            wiring += [args.ctypes.data, kind, len(reads), len(instance.outputs)]
+            for item, read in zip(instance.kernel.inputs, reads, strict=True):
+                if isinstance(read, str):
+                    wiring.append(self.columns.setdefault((read, item.kind), len(self.columns)))
+                else:
+                    wiring.append(-(int(self.first[read[0]]) + read[1]) - 1)
+        self.column_table = np.zeros((len(self.columns), 4), np.int64)
+        self.bases = np.zeros(len(self.kernels), np.int64)
+        self.plan = np.array(plan, np.int64)
+        c = self.control
+        c[Word.WIRING], c[Word.KERNELS], c[Word.PLAN] = (
+            self._array(wiring),
+            len(self.kernels),
+            self.plan.ctypes.data,
+        )
+        c[Word.COLUMNS], c[Word.COLUMN_COUNT] = self.column_table.ctypes.data, len(self.columns)
+        c[Word.BASES] = self.bases.ctypes.data
+
+    def _arguments(self, instance: Instance) -> np.ndarray:
+        layout = instance.layout
+        args = np.zeros(layout.words, np.int64)
+        args[codegen.STRIDE] = instance.size[1]
+        tables = iter(instance.tables)
+        for name, (word, kind) in layout.constants.items():
+            value = getattr(instance.p, name)
+            if kind == "table":
+                args[word] = next(tables).ctypes.data
+            elif kind == f64:
+                args.view(np.float64)[word] = value
+            else:
+                args[word] = value
+        for (word, _), offset in zip(layout.rings.values(), instance.size[2], strict=True):
+            args[word] = offset
+        return args
+
+    def _array(self, values: Any) -> int:
+        array = np.array(values, np.int64)
+        self.keep.append(array)
+        return array.ctypes.data
+
+    def _point_at_code(self) -> None:
+        c = self.control
+        for word in (Word.RELEASE, Word.ENCODE, Word.PREPARE, Word.RUN, Word.FINISH):
+            c[word] = native_address(word.name.lower())
+
+    def _make_room(self, rows: int) -> None:
+        """Make room for batches of `rows`: ids, and a place to convert each column."""
+        self.rows = max(rows, 2 * self.rows)
+        self.ids = np.zeros(self.rows + AHEAD, np.int32)
+        self.scratch = np.empty((len(self.columns), self.rows), np.int64)
+        for k, row in enumerate(self.scratch):
+            self.column_table[k, 2] = row.ctypes.data
+        self.control[Word.ROW_IDS] = self.ids.ctypes.data
+
+    # What is done when the schema changes.
+
+    def _bind(self, schema: pa.Schema) -> None:
+        """Find the columns in `schema`; say what native code can read as it is."""
+        names = schema.names
+        self.sources: list[int] = []
+        self.converted = False
+        for (column, kind), k in self.columns.items():
+            at = names.index(find_column(names, column, self._reader_of(column)))
+            code = ingress.code_of(kind, schema.types[at])
+            self.converted |= code is None
+            self.sources.append(at)
+            self.column_table[k, :2] = at, native.F64 if code is None else code
+        key, kind_column = self.chain.symbol_column, "kind"
+        self.key = names.index(key) if key in names else -1
+        self.kind = names.index(kind_column) if kind_column in names else -1
+        mode = 0 if self.key < 0 else ingress.key_mode(schema.types[self.key])
+        self.converted |= mode is None
+        if self.kind >= 0:
+            self.converted |= schema.types[self.kind] != pa.int8()
+        self.may_lack_kind = self.kind >= 0 and schema.field(self.kind).nullable
+        self.mode = 1 if mode is None else mode
+        c = self.control
+        c[Word.KEY_CHILD], c[Word.KIND_CHILD], c[Word.KEY_MODE] = self.key, self.kind, self.mode
+        self.schema = schema
+
+    def _reader_of(self, column: str) -> str:
+        for instance, reads in zip(self.kernels, self.reads, strict=True):
+            if column in reads:
+                return instance.kernel.name
+        return ""
+
+    def _convert(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return `batch` with the columns that are read converted to what native code knows."""
+        arrays = list(batch.columns)
+        for ((_, kind), k), at in zip(self.columns.items(), self.sources, strict=True):
+            if ingress.code_of(kind, batch.schema.types[at]) is None:
+                if any(o != k and s == at for o, s in enumerate(self.sources)):
+                    arrays.append(arrays[at])  # another kernel reads the same column another way
+                    at = len(arrays) - 1
+                    self.column_table[k, 0] = at
+                arrays[at] = ingress.numbers(arrays[at], kind, batch.schema.names[self.sources[k]])
+                self.column_table[k, 1] = native.I64_RAW if kind == i64 else native.F64
+        if self.key >= 0 and ingress.key_mode(batch.schema.types[self.key]) is None:
+            arrays[self.key] = ingress.keys(arrays[self.key])
+        if self.kind >= 0:
+            arrays[self.kind] = arrays[self.kind].cast(pa.int8()).fill_null(-1)
+        return pa.RecordBatch.from_arrays(arrays, [str(k) for k in range(len(arrays))])
+
+    # What is done for each batch.
+
+    def run(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Fold `batch` into the state and return the outputs."""
+        schema, rows = batch.schema, batch.num_rows
+        if self.schema is None or not schema.equals(self.schema):
+            self._bind(schema)
+        if self.converted or (self.may_lack_kind and batch.column(self.kind).null_count):
+            batch = self._convert(batch)
+        if rows > self.rows:
+            self._make_room(rows)
+        if self.version != self.state.version:
+            self._follow_records()
+        if self.mode:
+            if self.mode == 2:
+                self._remap(batch)
+        elif rows:
+            self.control[Word.ONE] = self.state.id_of("")
+        block = self._block(rows)
+        batch._export_to_c(self.array.ctypes.data)
+        self._fold(rows)
+        return pa.RecordBatch._import_from_c(block.address + 64, self.chain.output_schema)
+
+    def _fold(self, rows: int) -> None:
+        call = self.quick if rows <= QUICK_ROWS else self.whole
+        reached = call(self.address, 0, rows)
+        while reached < rows:
+            self.state.make_room()
+            self._follow_records()
+            reached = call(self.address, reached, rows)
+
+    def _follow_records(self) -> None:
+        for k, records in enumerate(self.state.records):
+            self.bases[k] = records.address
+        self.version = self.state.version
+
+    def _remap(self, batch: pa.RecordBatch) -> None:
+        self.remap = np.full(len(batch.column(self.key).dictionary), -2, np.int32)
+        self.control[Word.REMAP] = self.remap.ctypes.data
+
+    def _block(self, rows: int) -> blocks.Block:
+        count = self.control[Word.COLUMN_OUT_COUNT]
+        head = _line(64 + native.ARRAY_BYTES * (1 + int(count)) + 24 * int(count) + 8)
+        step, bits = _line(8 * rows), _line((rows + 63) // 64 * 8)
+        whole = step * int(count) if self.chain.has_whole_outputs else 0
+        block = blocks.take(head + self.results * (step + bits) + whole)
+        w = self.words
+        w[Word.ROWS], w[Word.BLOCK], w[Word.DATA_OFFSET] = rows, block.address, head
+        w[Word.DATA_STEP], w[Word.BITS_STEP] = step, bits
+        return block
+
+    def skipped(self) -> np.ndarray:
+        """Return the rows skipped so far for a null, NaN or infinite input, per kernel."""
+        counted = [args[codegen.SKIPPED] for args in self.arguments]
+        ticked = [args[codegen.SKIPPED] for args in self._ticker.arguments] if self._ticker else 0
+        return np.array(counted, np.int64) + ticked
+
+    @property
+    def tick(self) -> Callable[[str | None, Sequence[float | None]], Any]:
+        """The function (symbol, values) -> outputs that folds one row, without Arrow."""
+        if self._ticker is None:
+            self._ticker = Ticker(self)
+        return self._ticker.tick
+
+
+class Ticker:
+    """The same kernels over one row held in scratch memory."""
+
+    def __init__(self, session: Session):
+        self.session, self.state = session, session.state
+        kernels, columns = session.kernels, session.columns
+        self.values = np.zeros(len(columns) + session.results, np.float64)
+        self.ids = np.zeros(1 + AHEAD, np.int32)
+        self.control = np.zeros(native.WORDS, np.int64)
+        self.nulls = np.zeros(len(kernels), np.int64)
+        self.arguments = [args.copy() for args in session.arguments]
+        self._wire(session)
+        self.floats, self.number = memoryview(self.values), memoryview(self.ids)
+        self.wholes = memoryview(self.values.view(np.int64))
+        self.is_whole = [kind == i64 for _, kind in columns]
+        self.inputs = [session.chain.inputs.index(name) for name, _ in columns]
+        self.simple = not any(self.is_whole) and self.inputs == list(
+            range(len(session.chain.inputs))
+        )
+        table = session.keep[0].reshape(-1, 2)
+        self.outputs = [(len(columns) + int(r), int(kind) != 0) for r, kind in table]
+        self.run = native_call("run", quick=True)
+        self.version = -1
+
+    def _wire(self, session: Session) -> None:
+        at, n = self.values.ctypes.data, len(session.columns)
+        plan = session.plan.copy()
+        for k, (args, instance) in enumerate(zip(self.arguments, session.kernels, strict=True)):
+            plan[2 * k + 1] = args.ctypes.data
+            args[codegen.IDS], args[codegen.KINDS] = self.ids.ctypes.data, session.zero.ctypes.data
+            args[codegen.SKIPPED] = 0
+            for j, (item, read) in enumerate(
+                zip(instance.kernel.inputs, session.reads[k], strict=True)
+            ):
+                if isinstance(read, str):
+                    place = session.columns[read, item.kind]
+                else:
+                    place = n + int(session.first[read[0]]) + read[1]
+                args[codegen.FIRST + j] = at + 8 * place
+            for o, word in enumerate(instance.layout.outputs):
+                args[word] = at + 8 * (n + int(session.first[k]) + o)
+        self.plan = plan
+        self.control[Word.PLAN], self.control[Word.KERNELS] = plan.ctypes.data, len(plan) // 2
+        self.control[Word.NULLS] = self.nulls.ctypes.data
+        self.address = self.control.ctypes.data
+
+    def tick(self, symbol: str | None, values: Sequence[float | None]) -> Any:
+        number = self.state.table._index.get(symbol)
+        if number is None:
+            if symbol is None:
+                return None if len(self.outputs) == 1 else (None,) * len(self.outputs)
+            number = self.state.id_of(symbol)
+            self.state.table.index  # noqa: B018  (the name is found at once from now on)
+        if self.version != self.state.version:
+            for args, records in zip(self.arguments, self.state.records, strict=True):
+                args[codegen.STATE] = records.address
+            self.version = self.state.version
+        self.number[0] = number
+        floats = self.floats
+        if self.simple:
+            for k, value in enumerate(values):
+                floats[k] = _NAN if value is None else value
+        else:
+            self._load(values)
+        self.run(self.address, 0, 1)
+        table = self.state.table
+        table.ticks[number] += 1
+        table.dirty[number] = True
+        found = []
+        for place, whole in self.outputs:
+            value = floats[place]
+            found.append(None if value != value else int(value) if whole else value)
+        return found[0] if len(found) == 1 else tuple(found)
+
+    def _load(self, values: Sequence[float | None]) -> None:
+        for k, (source, whole) in enumerate(zip(self.inputs, self.is_whole, strict=True)):
+            value = values[source]
+            if whole:
+                self.wholes[k] = codegen.NULL_I64 if value is None else int(value)
+            else:
+                self.floats[k] = _NAN if value is None else float(value)
+
+
+_NAN = float("nan")
+
+
+def _line(size: int) -> int:
+    return (size + 63) // 64 * 64
