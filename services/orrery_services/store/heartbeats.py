@@ -1,6 +1,7 @@
 """Heartbeats, what they name, what is missing, and which log a topic is."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -26,6 +27,8 @@ def beat(connection: psycopg.Connection, partitions: int, now_ns: int) -> Held:
     """
     held: Held = {}
     for origin, of_stream, oseq in connection.execute(_GREATEST, (partitions,)):
+        if not oseq:
+            continue
         held.setdefault(origin, {})[str(of_stream)] = oseq
     origin = connection.execute(_ORIGIN).fetchone()[0]
     key = f"{HEARTBEAT}/{origin}"
@@ -63,14 +66,31 @@ def read(fact: Fact) -> Held:
 def missing(connection: psycopg.Connection, rules: Rules = ALL_RULES) -> dict[Source, list[Range]]:
     """Return the gaps of every foreign (origin, stream)."""
     found = {}
-    for origin, stream, *rest in connection.execute(_ORIGINS).fetchall():
-        state = Arrived(*rest)
-        if arrivals.is_gapless(state, rules):
-            continue
-        ahead = numbers_ahead(connection, (origin, stream), state)
+    for source, state, ahead in _arrived(connection):
         if ranges := arrivals.gaps(state, ahead, rules):
-            found[origin, stream] = ranges
+            found[source] = ranges
     return found
+
+
+def settle(connection: psycopg.Connection) -> None:
+    """Remember how far every source has arrived without a gap: the next look begins there.
+
+    What has arrived is in `facts` and `arrivals`; this is only where not to look again.
+    """
+    rows = [
+        (state.contiguous, state.greatest, *source, state.contiguous)
+        for source, state, _ in _arrived(connection)
+    ]
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.executemany(_SETTLE, rows)
+
+
+def _arrived(connection: psycopg.Connection) -> Iterator[tuple[Source, Arrived, list[int]]]:
+    for origin, stream, *rest in connection.execute(_ORIGINS).fetchall():
+        before = Arrived(*rest)
+        ahead = numbers_ahead(connection, (origin, stream), before)
+        after = arrivals.arrive(before, ahead, ())
+        yield (origin, stream), after, [oseq for oseq in ahead if oseq > after.contiguous]
 
 
 def adopt_first(connection: psycopg.Connection, topic: str, log_id: str) -> None:
@@ -106,7 +126,12 @@ _GREATEST = """
         SELECT max(oseq) FROM facts f WHERE f.origin = i.origin AND f.stream = s.stream)
     FROM node n JOIN incarnations i USING (incarnation), generate_series(0, %s) AS s (stream)
     WHERE EXISTS (SELECT FROM facts f WHERE f.origin = i.origin AND f.stream = s.stream)
-    UNION ALL SELECT origin, stream, greatest FROM origins WHERE greatest > 0"""
+    UNION ALL SELECT o.origin, o.stream, greatest(
+        o.greatest,
+        (SELECT max(oseq) FROM facts f WHERE f.origin = o.origin AND f.stream = o.stream),
+        (SELECT max(oseq) FROM arrivals a WHERE a.origin = o.origin AND a.stream = o.stream))
+    FROM origins o
+    WHERE o.origin <> (SELECT i.origin FROM node n JOIN incarnations i USING (incarnation))"""
 _INSERT = """
     INSERT INTO heartbeats (id, kind, origin, stream, oseq, key, payload)
     VALUES (%b, %s, %s, %s, %s, %s, %b)"""
@@ -120,6 +145,9 @@ _ORIGINS = """
     SELECT origin, stream, contiguous, greatest, named FROM origins
     WHERE origin <> (SELECT i.origin FROM node n JOIN incarnations i USING (incarnation))
     ORDER BY origin, stream"""
+_SETTLE = """
+    UPDATE origins SET contiguous = greatest(contiguous, %s), greatest = greatest(greatest, %s)
+    WHERE origin = %s AND stream = %s AND contiguous < %s"""
 _ADOPT_FIRST = """
     INSERT INTO logs (topic, log_id) SELECT %s, %s
     WHERE NOT EXISTS (SELECT FROM logs WHERE topic = %s)"""

