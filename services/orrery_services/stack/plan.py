@@ -2,7 +2,7 @@
 
 .orrery/
   plan.json            what was asked for: nodes, ports, services
-  run/                 state.json, progress.jsonl, supervisor.sock, lock, nodes/<node>.json
+  run/                 progress.jsonl, supervisor.sock, lock, nodes/<node>.json
   logs/<part>.log      of every part, bounded
   secrets/<node>/      a password per role, mode 600
   sky/kafka            the log        nodes/<node>/postgres, tsdb

@@ -2,7 +2,7 @@
 
     python -m orrery_services.stack supervise <home>
 
-It belongs to no terminal. What it does is told in run/progress.jsonl, what it is in run/state.json.
+It belongs to no terminal. What it does is told in run/progress.jsonl.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ import structlog
 
 from .. import cdc, connect, log
 from ..errors import ServiceError
-from . import control, parts, plan, postgres, processes, runner
+from . import class_cache, control, kafka, parts, plan, postgres, processes, runner
 
 KEEP_SECONDS = 1.0
 log_lines = structlog.get_logger()
@@ -30,6 +30,8 @@ class Supervisor:
         self.stack = stack
         self.leaving = threading.Event()
         self.began = time.monotonic()
+        self.settled: float | None = None
+        self.classes: threading.Thread | None = None
         mark = {processes.MARK: str(stack.home)}
         self.runners = {
             part.name: runner.Runner(part, stack.log(part.name), mark, self.report)
@@ -55,6 +57,9 @@ class Supervisor:
 
     def keep(self) -> None:
         """Do what must be done again and again: bounded logs, connectors that failed."""
+        if self.classes is None and self.settled_for() > class_cache.UP_SECONDS_MIN:
+            self.classes = threading.Thread(target=self.keep_classes, daemon=True)
+            self.classes.start()
         for name in self.runners:
             runner.bound_log(self.stack.log(name))
         runner.bound_log(self.stack.log("supervisor"))
@@ -64,6 +69,18 @@ class Supervisor:
                 sources = (self.runners["connect"], self.runners[f"{node}.postgres"])
                 if kept.state == runner.READY and all(part.settled() for part in sources):
                     self._keep_connector(node, name, kept)
+
+    def settled_for(self) -> float:
+        """Return the seconds since everything was first ready."""
+        if self.settled is None and all(part.settled() for part in self.runners.values()):
+            self.settled = time.monotonic()
+        return 0.0 if self.settled is None else time.monotonic() - self.settled
+
+    def keep_classes(self) -> None:
+        for name in class_cache.PARTS:
+            process = self.runners[name].process
+            if process is not None and not self.leaving.is_set():
+                class_cache.dump(self.stack.root, kafka.runtime(), name, process.pid)
 
     def _keep_connector(self, node: str, name: str, kept: runner.Runner) -> None:
         try:
