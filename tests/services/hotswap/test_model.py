@@ -31,7 +31,8 @@ class Swapping(RuleBasedStateMachine):
         images_return=st.booleans(),
         stages_many=st.integers(1, 5),
         outcomes=st.dictionaries(
-            st.sampled_from(["s1", "s2", "s3"]), st.lists(FAILURES, max_size=4)
+            st.sampled_from(["s1", "s2", "s3"]),
+            st.lists(FAILURES, max_size=3) | FAILURES.map(lambda code: [code] * 1000),
         ),
     )
     def begin(self, overlapped, reuse, images_return, stages_many, outcomes):
@@ -40,8 +41,9 @@ class Swapping(RuleBasedStateMachine):
         mode = "overlapped" if overlapped else "serial"
         self.run = a_run(stages_many, mode, reuse=reuse)
         self.controllers = [self.new_controller(), self.new_controller()]
-        self.runs = 0
         self.images_return = images_return
+        self.runs = 0
+        self.somebody_asks_for_a_run()
 
     def new_controller(self) -> Controller:
         cluster = self.cluster
@@ -73,6 +75,18 @@ class Swapping(RuleBasedStateMachine):
         self.cluster.fuse = fuse
         self.turn(which, pod)
         self.cluster.fuse = -1
+
+    @rule(worked=st.lists(st.sampled_from(SLOTS), max_size=2), rounds=st.integers(1, 4))
+    def all_goes_well_for_a_while(self, worked, rounds):
+        for _ in range(rounds):
+            self.cluster.sync()
+            self.cluster.report()
+            for name in worked:
+                self.cluster.work(name)
+            self.never_more_than_two_stages_are_resident()
+            self.cluster.report()
+            self.turn(0, self.cluster.get("domino-0"))
+            self.cluster.now += 0.5
 
     @rule()
     def the_kubelet_acts(self):

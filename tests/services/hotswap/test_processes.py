@@ -1,0 +1,236 @@
+"""The same chain, runner and decisions on plain processes, with a controller that dies."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+from orrery_services.hotswap import pods, processes
+from orrery_services.protocol import stages
+
+from .pool import Pool, append, shell_chain, wait_until
+
+KILLS = int(os.environ.get("ORRERY_TEST_KILLS", "200"))
+
+
+@pytest.fixture
+def pool(tmp_path):
+    made = Pool(tmp_path)
+    made.start()
+    yield made
+    made.stop()
+    assert made.processes() == [], "stopping ends every container"
+
+
+def test_a_chain_goes_through_two_slots_and_its_record_says_what_came_of_each(pool):
+    run = pool.ask(shell_chain([append("a"), append("b"), append("c")]), "r1")
+
+    event = pool.end_of(run)
+
+    assert event["kind"] == "completed"
+    assert pool.output(event) == b"in:abc"
+    assert [entry["slot"] for entry in event["stages"]] == ["a", "b", "a"]
+    assert event["stages"][1]["inputs"] == [event["stages"][0]["output"]]
+    assert all(entry["swap_ms"] > 0 and entry["run_ms"] > 0 for entry in event["stages"])
+
+
+def test_the_same_question_again_is_answered_without_swapping_anything(pool):
+    read = shell_chain([append("a"), append("b")])
+    first = pool.end_of(pool.ask(read, "r1"))
+    wait_until(lambda: pool.pod() and not pods.annotations(pool.pod()).get("run"))
+    uid = pool.pod()["metadata"]["uid"]
+
+    again = pool.end_of(pool.ask(read, "r2"))
+
+    assert again["result"] == first["result"]
+    assert [entry["reused"] for entry in again["stages"]] == [True, True]
+    assert pool.pod()["metadata"]["uid"] == uid
+
+
+def test_a_changed_stage_runs_and_those_before_it_are_skipped(pool):
+    pool.end_of(pool.ask(shell_chain([append("a"), append("b"), append("c")]), "r1"))
+
+    event = pool.end_of(pool.ask(shell_chain([append("a"), append("b"), append("z")]), "r2"))
+
+    assert [entry["reused"] for entry in event["stages"]] == [True, True, False]
+    assert pool.output(event) == b"in:abz"
+
+
+def test_an_audit_computes_everything_again_and_finds_the_same(pool):
+    read = shell_chain([append("a"), append("b")], mode="overlapped")
+    first = pool.end_of(pool.ask(read, "r1"))
+
+    audit = pool.end_of(pool.ask(read, "r2", reuse=False))
+
+    assert [entry["reused"] for entry in audit["stages"]] == [False, False]
+    assert audit["result"] == first["result"]
+
+
+def test_an_overlapped_chain_gives_the_same_bytes(pool):
+    scripts = [append(letter) for letter in "abcde"]
+
+    event = pool.end_of(pool.ask(shell_chain(scripts, mode="overlapped"), "r1"))
+
+    assert event["kind"] == "completed"
+    assert pool.output(event) == b"in:abcde"
+
+
+def test_a_stage_that_fails_for_good_ends_the_run_with_its_last_words_and_frees_the_pod(pool):
+    read = shell_chain([append("a"), "echo no quotes; exit 70", append("c")])
+
+    event = pool.end_of(pool.ask(read, "r1"))
+    after = pool.end_of(pool.ask(shell_chain([append("z")]), "r2"))
+
+    assert event["kind"] == "failed"
+    found = event["result"]
+    assert (found["stage"], found["class"], found["exit_code"]) == (2, "permanent", 70)
+    assert "no quotes" in found["why"]
+    assert after["kind"] == "completed"
+
+
+def test_a_stage_that_fails_once_is_repeated(pool, tmp_path):
+    mark = tmp_path / "tried"
+    script = f"test -e {mark} || {{ touch {mark}; exit 1; }}; {append('b')}"
+
+    event = pool.end_of(pool.ask(shell_chain([append("a"), script]), "r1"))
+
+    assert event["kind"] == "completed"
+    assert pool.output(event) == b"in:ab"
+
+
+def test_a_program_that_is_not_there_is_a_missing_image(pool, monkeypatch):
+    monkeypatch.setattr("orrery_services.hotswap.steps.IMAGE_SECONDS", 1.0)
+    pool.stop()
+    pool.start()
+    read = shell_chain([append("a")])
+    bad = read.stages[0]._replace(image='command:1:["no-such-program"]')
+
+    event = pool.end_of(pool.ask(read._replace(stages=(bad,)), "r1"))
+
+    assert event["result"]["class"] == "image"
+
+
+def test_a_stage_past_its_deadline_does_not_hold_the_pod(pool):
+    event = pool.end_of(pool.ask(shell_chain(["sleep 600"], deadline_s=0.5), "r1"))
+
+    assert event["result"]["class"] == "deadline"
+
+
+def test_a_killed_stage_counts_as_out_of_memory_and_is_tried_once_more(pool):
+    event = pool.end_of(pool.ask(shell_chain(["kill -9 $$"]), "r1"))
+
+    assert (event["result"]["class"], event["result"]["exit_code"]) == ("resource", stages.KILLED)
+
+
+def test_a_runner_killed_hard_takes_its_stage_along_and_the_stage_is_repeated(pool, tmp_path):
+    mark = tmp_path / "tried"
+    script = f"test -e {mark} || {{ touch {mark}; sleep 300; }}; {append('b')}"
+    run = pool.ask(shell_chain([script]), "r1")
+    wait_until(mark.exists)
+    sleeping = pool.processes()
+
+    hand = pool.port()._read("domino-0")["hands"]["slot-a"]
+    os.kill(hand["pid"], signal.SIGKILL)
+
+    assert pool.end_of(run)["kind"] == "completed"
+    assert len(sleeping) > len(pool.processes()) - 1
+
+
+def test_a_controller_stopped_in_the_middle_goes_on_where_it_was(pool, tmp_path):
+    go = tmp_path / "go"
+    script = f"while ! test -e {go}; do sleep 0.05; done; {append('b')}"
+    run = pool.ask(shell_chain([append("a"), script]), "r1")
+    wait_until(lambda: pool.pod() and pods.annotations(pool.pod()).get("step") == "2")
+
+    pool.stop()
+    go.touch()
+    pool.start()
+
+    event = pool.end_of(run)
+    assert pool.output(event) == b"in:ab"
+    assert event["attempt"] == 1
+
+
+def test_a_lost_pod_is_a_new_attempt_that_finds_what_was_done(pool, tmp_path):
+    go = tmp_path / "go"
+    script = f"while ! test -e {go}; do sleep 0.05; done; {append('b')}"
+    run = pool.ask(shell_chain([append("a"), script]), "r1")
+    wait_until(lambda: pool.pod() and pods.annotations(pool.pod()).get("step") == "2")
+
+    pool.port().delete("domino-0", pool.pod()["metadata"]["uid"])
+    go.touch()
+
+    event = pool.end_of(run)
+    assert (event["kind"], event["attempt"]) == ("completed", 2)
+    assert [entry["reused"] for entry in event["stages"]] == [True, False]
+
+
+def test_two_controllers_do_no_harm(pool):
+    other = Pool(pool.folder)
+    other.start()
+    runs = [pool.ask(shell_chain([append(x), append("b")]), f"r{x}") for x in "12345"]
+
+    events = [pool.end_of(run) for run in runs]
+
+    assert [pool.output(event) for event in events] == [f"in:{x}b".encode() for x in "12345"]
+    assert all(len(pool.ends(run)) == 1 for run in runs)
+    other.kill()
+
+
+def test_runs_are_dealt_to_pods_by_their_name_and_run_side_by_side(tmp_path):
+    pool = Pool(tmp_path, pods=2)
+    pool.start()
+
+    runs = [pool.ask(shell_chain([append(x)]), f"r{x}") for x in "123456"]
+
+    assert {pool.end_of(run)["kind"] for run in runs} == {"completed"}
+    used = {event["result"]["pod"] for run in runs for event in pool.runs.events(run)[:1]}
+    assert used == {"domino-0", "domino-1"}
+    pool.stop()
+
+
+@pytest.mark.timeout(1200)
+def test_a_controller_killed_at_random_moments_loses_nothing_and_doubles_nothing(tmp_path):
+    """Every stage leaves a line in a log outside when it begins and when it ends."""
+    dice = random.Random(7)
+    pool, log = Pool(tmp_path), tmp_path / "effects"
+    log.touch()
+    kills, number = 0, 0
+    while kills < KILLS:
+        number += 1
+        mode = "overlapped" if number % 2 else "serial"
+        scripts = [
+            f"echo begin {number}/{stage} >> {log}; {append(letter)}; "
+            f"echo end {number}/{stage} >> {log}"
+            for stage, letter in enumerate("abc", 1)
+        ]
+        run = pool.ask(shell_chain(scripts, mode), f"r{number}", f"in{number}:".encode())
+        while not pool.ends(run) and kills < KILLS:
+            pool.start()
+            time.sleep(dice.expovariate(1 / 0.3))
+            pool.kill()
+            kills += 1
+        pool.start()
+        event = pool.end_of(run)
+        pool.kill()
+        assert event["kind"] == "completed"
+        assert pool.output(event) == f"in{number}:abc".encode()
+        assert len(pool.ends(run)) == 1
+    pool.stop()
+    check_effects(log.read_text().split("\n")[:-1], number)
+    assert pool.processes() == []
+
+
+def check_effects(lines: list[str], runs: int) -> None:
+    """Killing the controller kills no stage: each began once and ended once."""
+    for number in range(1, runs + 1):
+        for stage in (1, 2, 3):
+            for word in ("begin", "end"):
+                assert lines.count(f"{word} {number}/{stage}") == 1, (word, number, stage)
+
+
+def test_what_an_image_of_a_plain_process_stands_for():
+    assert processes.command_of("command:1:[]") == []
+    assert processes.command_of("registry/x@sha256:ab") is None
+    assert processes.command_of("command:1:{}") is None

@@ -1,0 +1,322 @@
+"""The memo over HTTP, its real server, a real folder: what probes, runners and controllers ask."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from orrery_services import scratch
+from orrery_services.errors import DivergenceError
+from orrery_services.hotswap.memo_client import MemoClient
+from orrery_services.memo import app, steps
+from orrery_services.memo.store import FileMemo
+from orrery_services.protocol import stages
+
+KEY = "ab" * 32
+
+
+class Beside:
+    """A memo as it stands beside two slots."""
+
+    def __init__(self, folder: Path, store=None) -> None:
+        self.scratch = str(folder / "scratch")
+        Path(self.scratch).mkdir(exist_ok=True)
+        self.store = store or FileMemo(folder / "memo")
+        self.memo = app.Memo(self.scratch, self.store)
+        self.server = app.serve(self.memo, "127.0.0.1", 0)
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.port}"
+        self.client = MemoClient(self.url, 10)
+
+    def finish(self, stage: int, data: bytes = b"out", key: str = KEY, run: str = "r") -> str:
+        folder = Path(scratch.stage_folder(self.scratch, run, stage))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "x").write_bytes(data)
+        marker = {"token": f"{run}/{stage}/1", "key": key, "inputs": [], "reused": False}
+        return scratch.finish_stage(self.scratch, run, stage, str(folder / "x"), marker)["output"]
+
+    def close(self) -> None:
+        self.client.close()
+        self.server.shutdown()
+        self.server.server_close()
+        self.memo.close()
+
+
+@pytest.fixture
+def beside(tmp_path):
+    made = Beside(tmp_path)
+    yield made
+    made.close()
+
+
+def status_of(beside: Beside, path: str) -> int:
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", beside.server.port, timeout=10)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status
+
+
+def test_a_slot_is_done_when_the_marker_of_its_token_is_there(beside):
+    assert status_of(beside, "/v1/slots/a/done") == 503
+    scratch.enter_slot(beside.scratch, "a", "r/1/1")
+    assert status_of(beside, "/v1/slots/a/done") == 503
+
+    beside.finish(1)
+
+    assert status_of(beside, "/v1/slots/a/done") == 200
+    assert status_of(beside, "/v1/slots/b/done") == 503
+
+
+def test_a_placeholder_is_done_and_a_slot_that_was_left_is_not(beside):
+    scratch.enter_slot(beside.scratch, "b", "")
+    assert status_of(beside, "/v1/slots/b/done") == 200
+
+    scratch.leave_slot(beside.scratch, "b")
+
+    assert status_of(beside, "/v1/slots/b/done") == 503
+
+
+def test_what_a_marker_says_is_remembered_and_found_under_its_key(beside, tmp_path):
+    digest = beside.finish(1, b"answer")
+    assert beside.client.lookup(KEY) is None
+
+    assert beside.client.marker("r", 1)["output"] == digest
+    counts = beside.client.flush()
+
+    assert counts["stored"] == 1
+    assert beside.client.lookup(KEY) == digest
+    assert FileMemo(tmp_path / "memo").digest_of(KEY) == digest
+
+
+def test_a_memo_started_again_answers_the_same(beside, tmp_path):
+    digest = beside.finish(1)
+    beside.client.marker("r", 1)
+    beside.client.flush()
+
+    again = Beside(tmp_path)
+
+    assert again.client.lookup(KEY) == digest
+    assert again.client.marker("r", 1)["output"] == digest
+    again.close()
+
+
+def test_a_connection_survives_the_restart_of_the_memo(beside):
+    beside.client.lookup(KEY)
+    port = beside.server.port
+    beside.server.shutdown()
+    beside.server.server_close()
+    beside.client._connection.sock.shutdown(socket.SHUT_RDWR)  # as its end leaves it
+
+    beside.server = app.serve(beside.memo, "127.0.0.1", port)
+    threading.Thread(target=beside.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    assert beside.client.lookup(KEY) is None
+
+
+def test_bytes_are_fetched_into_the_scratch_as_the_output_of_a_stage(beside):
+    digest = beside.finish(1, b"answer")
+    beside.client.marker("r", 1)
+    beside.client.flush()
+
+    marker = beside.client.fetch("other", 4, digest, {"key": KEY, "token": "other/4/1"})
+
+    assert (marker["output"], marker["reused"]) == (digest, True)
+    path = scratch.output_path(beside.scratch, "other", 4, digest)
+    assert Path(path).read_bytes() == b"answer"
+    assert beside.client.fetch("other", 5, "cd" * 32) is None
+
+
+def test_damaged_bytes_are_never_served(beside, tmp_path):
+    digest = beside.finish(1, b"answer")
+    beside.client.marker("r", 1)
+    beside.client.flush()
+    (tmp_path / "memo" / "bodies" / digest[:2] / digest).write_bytes(b"anSwer")
+
+    assert beside.client.fetch("other", 1, digest) is None
+    assert not scratch.is_done(beside.scratch, "other", 1)
+
+
+def test_a_key_with_two_answers_is_counted_and_neither_is_served(beside):
+    beside.finish(1, b"one")
+    beside.finish(2, b"two")
+    beside.client.marker("r", 1)
+    beside.client.marker("r", 2)
+
+    assert beside.client.flush()["diverged"] == 1
+    assert beside.client.lookup(KEY) is None
+
+
+def test_two_answers_for_a_key_raise_and_name_both(tmp_path):
+    store = FileMemo(tmp_path / "memo")
+    (tmp_path / "one").write_bytes(b"1")
+    store.put(KEY, "11" * 32, tmp_path / "one")
+
+    with pytest.raises(DivergenceError, match="had 111111111111, now 222222222222"):
+        store.put(KEY, "22" * 32, tmp_path / "one")
+
+    assert store.digest_of(KEY) is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/runs/../1",
+        "/v1/runs/r/x",
+        "/v1/slots/c/done",
+        "/v1/memo/short",
+        "/v1/memo/" + "g" * 64,
+        "/",
+    ],
+)
+def test_what_makes_no_sense_is_answered_with_not_found(beside, path):
+    assert status_of(beside, path) == 404
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [{}, {"run": "../x", "stage": 1, "digest": KEY}, {"run": "r", "stage": -1, "digest": KEY}],
+)
+def test_a_wish_that_leads_out_of_the_scratch_is_refused(beside, wish):
+    with pytest.raises(OSError, match="a wish must name"):
+        beside.client._ask("POST", "/v1/fetch", wish)
+
+
+class Slow(FileMemo):
+    """A memo that counts how often it is really asked, and takes its time."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.asked = 0
+
+    def digest_of(self, key: str) -> str | None:
+        self.asked += 1
+        time.sleep(0.3)
+        return super().digest_of(key)
+
+
+def test_the_same_question_at_the_same_time_is_asked_once(tmp_path):
+    store = Slow(tmp_path / "memo")
+    (tmp_path / "x").write_bytes(b"1")
+    store.put(KEY, "11" * 32, tmp_path / "x")
+    beside = Beside(tmp_path, store)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: MemoClient(beside.url).lookup(KEY), range(8)))
+
+    assert found == ["11" * 32] * 8
+    assert store.asked == 1
+    beside.close()
+
+
+def test_a_key_never_seen_is_answered_by_the_filter_alone(tmp_path):
+    store = Slow(tmp_path / "memo")
+    beside = Beside(tmp_path, store)
+
+    assert beside.client.lookup(KEY) is None
+
+    assert store.asked == 0
+    assert beside.memo.counts["filtered"] == 1
+    beside.close()
+
+
+def test_a_key_that_another_node_computed_is_found_within_the_refresh(tmp_path):
+    now = [0]
+    store = FileMemo(tmp_path / "memo")
+    memo = app.Memo(str(tmp_path), store, lambda: now[0])
+    assert memo.lookup(KEY) is None
+    (tmp_path / "x").write_bytes(b"1")
+    FileMemo(tmp_path / "memo").put(KEY, "11" * 32, tmp_path / "x")
+
+    now[0] += app.REFRESH_NS
+
+    assert memo.lookup(KEY) == "11" * 32
+
+
+def test_a_store_that_is_away_costs_reuse_and_nothing_else(tmp_path):
+    class Away(FileMemo):
+        def digest_of(self, key: str) -> str | None:
+            raise OSError("no route")
+
+    store = Away(tmp_path / "memo")
+    (tmp_path / "x").write_bytes(b"1")
+    store.put(KEY, "11" * 32, tmp_path / "x")
+    beside = Beside(tmp_path, store)
+
+    with pytest.raises(OSError, match="no route"):
+        beside.client.lookup(KEY)
+
+    assert status_of(beside, "/healthz") == 200
+    beside.close()
+
+
+def test_the_filter_is_wrong_as_rarely_as_it_says():
+    capacity, rate = 20_000, 0.01
+    seen = steps.BloomFilter(capacity, rate)
+    keys = [stages.stage_key("c", {}, [str(n)]) for n in range(2 * capacity)]
+    for key in keys[:capacity]:
+        seen.add(key)
+
+    assert all(key in seen for key in keys[:capacity])
+    wrong = sum(key in seen for key in keys[capacity:])
+    assert wrong <= 1.3 * rate * capacity
+    assert not seen.full
+
+
+@pytest.mark.parametrize(("capacity", "rate"), [(0, 0.1), (10, 0.0), (10, 1.0)])
+def test_a_filter_that_cannot_be_is_refused(capacity, rate):
+    with pytest.raises(ValueError, match="was"):
+        steps.BloomFilter(capacity, rate)
+
+
+def test_the_process_says_its_port_serves_and_leaves_on_sigterm(tmp_path):
+    env = {
+        "PATH": "/usr/bin",
+        "ORRERY_SCRATCH": str(tmp_path),
+        "ORRERY_MEMO_FOLDER": str(tmp_path / "memo"),
+        "ORRERY_MEMO_PORT": "0",
+        "ORRERY_MEMO_PORT_FILE": str(tmp_path / "port"),
+    }
+    child = subprocess.Popen([sys.executable, "-m", "orrery_services.memo"], env=env)
+    until = time.monotonic() + 20
+    while not (tmp_path / "port").exists():
+        assert time.monotonic() < until and child.poll() is None
+        time.sleep(0.02)
+
+    client = MemoClient(f"http://127.0.0.1:{(tmp_path / 'port').read_text()}")
+    assert client.lookup(KEY) is None
+    rss_kb = int(
+        next(
+            line.split()[1]
+            for line in Path(f"/proc/{child.pid}/status").read_text().splitlines()
+            if line.startswith("VmRSS")
+        )
+    )
+
+    child.terminate()
+    assert child.wait(5) == 0
+    assert rss_kb < 60 * 1024
+
+
+def test_keys_are_listed_from_a_cursor_on(tmp_path):
+    store = FileMemo(tmp_path / "memo")
+    (tmp_path / "x").write_bytes(b"1")
+    keys = [stages.stage_key("c", {}, [str(n)]) for n in range(3)]
+    for key in keys[:2]:
+        store.put(key, "11" * 32, tmp_path / "x")
+    first, cursor = store.keys_since(0)
+    store.put(keys[2], "11" * 32, tmp_path / "x")
+
+    again, _ = store.keys_since(cursor)
+
+    assert first == keys[:2]
+    assert again == keys[2:]
+    assert json.dumps(cursor)
