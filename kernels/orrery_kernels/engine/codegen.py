@@ -21,6 +21,7 @@ VERSION = 1  # of the generated code; part of every digest
 IDS, STATE, STRIDE, KINDS, KINDS_STEP, KIND, SKIPPED = range(7)
 FIRST = 7
 AHEAD_ROWS = 24  # how far ahead a symbol's record is fetched
+RING_AHEAD_ROWS = 12  # and, by then in cache, the place in each ring that will be written
 
 
 @dataclass(frozen=True)
@@ -255,11 +256,7 @@ def _loop(kernel: Kernel, layout: Layout, states: _States, body: list[ast.stmt])
         "    skipped = 0",
         "    nulls = 0",
         "    for i in range(lo, hi):",
-        *(
-            ["        prefetch(state + ldi32(ids, (i + %d) * 4) * stride)" % AHEAD_ROWS]
-            if keyed
-            else []
-        ),
+        *(_fetch_ahead(layout) if keyed else []),
         "        wanted = ldi8(kinds, i * kinds_step) == kind",
         *(f"        {x.name} = {_load(x)}" for x in kernel.inputs),
         *(["        symbol = ldi32(ids, i * 4)"] if keyed else []),
@@ -284,6 +281,20 @@ def _loop(kernel: Kernel, layout: Layout, states: _States, body: list[ast.stmt])
         row.append(f"        nulls += null{k}")
     row += [f"    sti(args, {8 * SKIPPED}, ldi(args, {8 * SKIPPED}) + skipped)", "    return nulls"]
     return "\n".join(head + row) + "\n"
+
+
+def _fetch_ahead(layout: Layout) -> list[str]:
+    """Return the lines that bring records, then the next places of their rings, into the cache."""
+    lines = [f"        prefetch(state + ldi32(ids, (i + {AHEAD_ROWS}) * 4) * stride)"]
+    rings = [path for path in layout.rings if (*path[:-1], "at") in layout.scalars]
+    if rings:
+        lines.append(
+            f"        soon = state + max2(ldi32(ids, (i + {RING_AHEAD_ROWS}) * 4), 0) * stride"
+        )
+    for path in rings:
+        at = layout.scalars[(*path[:-1], "at")][0]
+        lines.append(f"        prefetch(soon + r_{'_'.join(path)} + ldi(soon, {at}) * 8)")
+    return lines
 
 
 _COMMON = (

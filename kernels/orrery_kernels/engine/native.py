@@ -32,40 +32,40 @@ class Word(IntEnum):
     KEY_MODE = 3  # 0 one series, 1 utf8, 2 dictionary of utf8 with int32 indices
     KIND_CHILD = 4  # -1: none
     ROW_IDS = 5
-    SLOTS = 6  # hash table: int32 record number + 1
+    SLOTS = (
+        6  # hash table, per slot: first and last 8 bytes of the name, number + 1, length, rows seen
+    )
     SLOTS_MASK = 7
-    KEYS = 8  # per record: first 8 bytes, last 8 bytes, hash
+    PLACES = 8  # per record: byte offset of its slot
     NAME_ENDS = 9  # per record: where its name ends in the arena; one more in front
     ARENA = 10
     ARENA_SIZE = 11
     CAPACITY = 12
     SYMBOLS = 13
-    TICKS = 14
-    DIRTY = 15
-    REMAP = 16  # dictionary index -> record number, -2 unknown
-    ONE = 17  # record number of the only series
-    COLUMNS = 18  # per column: child, code, scratch, address
-    COLUMN_COUNT = 19
-    WIRING = 20
-    KERNELS = 21
-    PLAN = 22  # pairs of function, arguments
-    BLOCK = 23
-    COLUMNS_OUT = 24  # pairs of result, kind
-    COLUMN_OUT_COUNT = 25
-    RESULTS = 26
-    NULLS = 27  # per result
-    ZERO = 28  # address of a zero byte
-    BASES = 29  # per kernel: address of its records
-    RELEASE = 30
-    ENCODE = 31
-    PREPARE = 32
-    RUN = 33
-    FINISH = 34
-    DATA_OFFSET = 35  # in the block
-    DATA_STEP = 36
-    BITS_STEP = 37
-    FIRST_RESULTS = 38  # per kernel: its first result
-    REACHED = 39  # first row not encoded
+    REMAP = 14  # dictionary index -> record number, -2 unknown
+    ONE = 15  # record number of the only series
+    COLUMNS = 16  # per column: child, code, scratch, address
+    COLUMN_COUNT = 17
+    WIRING = 18
+    KERNELS = 19
+    PLAN = 20  # pairs of function, arguments
+    BLOCK = 21
+    COLUMNS_OUT = 22  # pairs of result, kind
+    COLUMN_OUT_COUNT = 23
+    RESULTS = 24
+    NULLS = 25  # per result
+    ZERO = 26  # address of a zero byte
+    BASES = 27  # per kernel: address of its records
+    RELEASE = 28
+    ENCODE = 29
+    PREPARE = 30
+    RUN = 31
+    FINISH = 32
+    DATA_OFFSET = 33  # in the block
+    DATA_STEP = 34
+    BITS_STEP = 35
+    FIRST_RESULTS = 36  # per kernel: its first result
+    REACHED = 37  # first row not encoded
 
 
 WORDS = len(Word)
@@ -99,11 +99,8 @@ _NAMES = {f"W_{w.name}": 8 * w for w in Word} | {
 }  # fmt: skip
 
 _HELPERS = {
-    "find_symbol": """
-def find_symbol(c, offsets, data, row):
-    start = ldi32(offsets, row * 4)
-    n = ldi32(offsets, row * 4 + 4) - start
-    p = data + start
+    "hash_of": """
+def hash_of(p, n):
     first = 0
     last = 0
     middle = 0
@@ -120,28 +117,38 @@ def find_symbol(c, offsets, data, row):
     h = (first ^ (n * 0x1F83D9ABFB41BD6B)) * 0x2545F4914F6CDD1D
     h = h ^ ((h >> 29) & 0x7FFFFFFFF)
     h = (h ^ last ^ middle) * 0x5851F42D4C957F2D
-    h = h ^ ((h >> 32) & 0xFFFFFFFF)
+    return h ^ ((h >> 32) & 0xFFFFFFFF)
+""",
+    "find_symbol": """
+def find_symbol(c, p, n, slot):
+    first = 0
+    last = 0
+    if n >= 8:
+        first = ldi(p, 0)
+        last = ldi(p, n - 8)
+    elif n >= 4:
+        first = ldu32(p, 0) | (ldu32(p, n - 4) << 32)
+    elif n > 0:
+        first = ldu8(p, 0) | (ldu8(p, n >> 1) << 8) | (ldu8(p, n - 1) << 16)
     slots = ldi(c, W_SLOTS)
     mask = ldi(c, W_SLOTS_MASK)
-    keys = ldi(c, W_KEYS)
-    ends = ldi(c, W_NAME_ENDS)
-    slot = h & mask
+    at = slots + slot * 32
     for probe in range(mask + 1):
-        number = ldi32(slots, slot * 4) - 1
+        number = ldi32(at, 16) - 1
         if number < 0:
             break
-        if ldi(keys, number * 24) == first and ldi(keys, number * 24 + 8) == last:
-            begin = ldi(ends, number * 8)
-            if ldi(ends, number * 8 + 8) - begin == n:
-                same = True
-                if n > 16:
-                    arena = ldi(c, W_ARENA) + begin
-                    for k in range(8, n - 8):
-                        same = same and ldu8(arena, k) == ldu8(p, k)
-                if same:
-                    return number
+        if (ldi(at, 0) == first) & (ldi(at, 8) == last) & (ldi32(at, 20) == n):
+            same = True
+            if n > 16:
+                arena = ldi(c, W_ARENA) + ldi(ldi(c, W_NAME_ENDS), number * 8)
+                for k in range(8, n - 8):
+                    same = same and ldu8(arena, k) == ldu8(p, k)
+            if same:
+                return at
         slot = (slot + 1) & mask
+        at = slots + slot * 32
     number = ldi(c, W_SYMBOLS)
+    ends = ldi(c, W_NAME_ENDS)
     end = ldi(ends, number * 8)
     if number >= ldi(c, W_CAPACITY) or end + n > ldi(c, W_ARENA_SIZE):
         return NEEDS_ROOM
@@ -149,12 +156,14 @@ def find_symbol(c, offsets, data, row):
     for k in range(n):
         sti8(arena, k, ldu8(p, k))
     sti(ends, number * 8 + 8, end + n)
-    sti(keys, number * 24, first)
-    sti(keys, number * 24 + 8, last)
-    sti(keys, number * 24 + 16, h)
-    sti32(slots, slot * 4, number + 1)
+    sti(at, 0, first)
+    sti(at, 8, last)
+    sti32(at, 16, number + 1)
+    sti32(at, 20, n)
+    sti(at, 24, 0)
+    sti(ldi(c, W_PLACES), number * 8, at - slots)
     sti(c, W_SYMBOLS, number + 1)
-    return number
+    return at
 """,
     "is_null": """
 def is_null(valid, row):
@@ -227,73 +236,93 @@ _TEXTS = {
     "encode": """
 def encode(c, lo, hi):
     ids = ldi(c, W_ROW_IDS)
-    ticks = ldi(c, W_TICKS)
-    dirty = ldi(c, W_DIRTY)
     mode = ldi(c, W_KEY_MODE)
+    slots = ldi(c, W_SLOTS)
+    mask = ldi(c, W_SLOTS_MASK)
     if mode == 0:
         one = ldi(c, W_ONE)
+        at = slots + ldi(ldi(c, W_PLACES), one * 8)
         for i in range(lo, hi):
             sti32(ids, i * 4, one)
-        sti(ticks, one * 8, ldi(ticks, one * 8) + (hi - lo))
-        if hi > lo:
-            sti8(dirty, one, 1)
+        sti(at, 24, ldi(at, 24) + (hi - lo))
         return hi
     batch = ldi(c, W_ARRAY)
     key = ldi(ldi(batch, A_CHILDREN), ldi(c, W_KEY_CHILD) * 8)
     buffers = ldi(key, A_BUFFERS)
     valid = ldi(buffers, 0) if ldi(key, A_NULLS) != 0 else 0
     base = ldi(batch, A_OFFSET) + ldi(key, A_OFFSET)
-    offsets = ldi(buffers, 8)
-    indices = offsets
-    data = 0
-    remap = ldi(c, W_REMAP)
-    words_valid = 0
-    words_base = 0
+    offsets = ldi(buffers, 8) + base * 4
     if mode == 1:
         data = ldi(buffers, 16)
-    else:
-        words = ldi(key, A_DICTIONARY)
-        inner = ldi(words, A_BUFFERS)
-        offsets = ldi(inner, 8)
-        data = ldi(inner, 16)
-        words_base = ldi(words, A_OFFSET)
-        words_valid = ldi(inner, 0) if ldi(words, A_NULLS) != 0 else 0
+        for chunk in range(lo, hi, 32):
+            end = min2(chunk + 32, hi)
+            for i in range(chunk, end):
+                start = ldi32(offsets, i * 4)
+                slot = hash_of(data + start, ldi32(offsets, i * 4 + 4) - start) & mask
+                prefetch(slots + slot * 32)
+                sti32(ids, i * 4, slot)
+            for i in range(chunk, end):
+                number = -1
+                if not is_null(valid, base + i):
+                    start = ldi32(offsets, i * 4)
+                    n = ldi32(offsets, i * 4 + 4) - start
+                    at = find_symbol(c, data + start, n, ldi32(ids, i * 4))
+                    if at == NEEDS_ROOM:
+                        return i
+                    number = ldi32(at, 16) - 1
+                    sti(at, 24, ldi(at, 24) + 1)
+                sti32(ids, i * 4, number)
+        return hi
+    remap = ldi(c, W_REMAP)
+    places = ldi(c, W_PLACES)
+    words = ldi(key, A_DICTIONARY)
+    inner = ldi(words, A_BUFFERS)
+    word_base = ldi(words, A_OFFSET)
+    word_valid = ldi(inner, 0) if ldi(words, A_NULLS) != 0 else 0
+    word_offsets = ldi(inner, 8) + word_base * 4
+    word_data = ldi(inner, 16)
     for i in range(lo, hi):
-        row = base + i
         number = -1
-        if not is_null(valid, row):
-            if mode == 1:
-                number = find_symbol(c, offsets, data, row)
-            else:
-                word = ldi32(indices, row * 4)
-                number = ldi32(remap, word * 4)
-                if number == -2:
-                    number = -1
-                    if not is_null(words_valid, words_base + word):
-                        number = find_symbol(c, offsets, data, words_base + word)
-                    if number != NEEDS_ROOM:
-                        sti32(remap, word * 4, number)
-            if number == NEEDS_ROOM:
-                return i
+        if not is_null(valid, base + i):
+            word = ldi32(offsets, i * 4)
+            number = ldi32(remap, word * 4)
+            if number == -2:
+                number = -1
+                if not is_null(word_valid, word_base + word):
+                    start = ldi32(word_offsets, word * 4)
+                    n = ldi32(word_offsets, word * 4 + 4) - start
+                    p = word_data + start
+                    at = find_symbol(c, p, n, hash_of(p, n) & mask)
+                    if at == NEEDS_ROOM:
+                        return i
+                    number = ldi32(at, 16) - 1
+                sti32(remap, word * 4, number)
+            if number >= 0:
+                at = slots + ldi(places, number * 8)
+                sti(at, 24, ldi(at, 24) + 1)
         sti32(ids, i * 4, number)
-        if number >= 0:
-            sti(ticks, number * 8, ldi(ticks, number * 8) + 1)
-            sti8(dirty, number, 1)
     return hi
 """,
     "rehash": """
-def rehash(c, lo, hi):
+def rehash(c, old, count):
+    # enter the first `count` symbols again; `old` is where their entries were
+    ends = ldi(c, W_NAME_ENDS)
+    places = ldi(c, W_PLACES)
     slots = ldi(c, W_SLOTS)
     mask = ldi(c, W_SLOTS_MASK)
-    keys = ldi(c, W_KEYS)
-    for number in range(lo, hi):
-        slot = ldi(keys, number * 24 + 16) & mask
+    for number in range(count):
+        before = old + ldi(places, number * 8)
+        start = ldi(ends, number * 8)
+        n = ldi(ends, number * 8 + 8) - start
+        slot = hash_of(ldi(c, W_ARENA) + start, n) & mask
         for probe in range(mask + 1):
-            if ldi32(slots, slot * 4) == 0:
+            if ldi32(slots, slot * 32 + 16) == 0:
                 break
             slot = (slot + 1) & mask
-        sti32(slots, slot * 4, number + 1)
-    return hi
+        for k in range(4):
+            sti(slots, slot * 32 + 8 * k, ldi(before, 8 * k))
+        sti(places, number * 8, slot * 32)
+    return 0
 """,
     "prepare": """
 def prepare(c, lo, hi):
@@ -436,8 +465,9 @@ def finish(c, lo, hi):
     return 0
 """,
     "insert": """
-def insert(c, offsets, data):
-    return find_symbol(c, offsets, data, 0)
+def insert(c, data, n):
+    at = find_symbol(c, data, n, hash_of(data, n) & ldi(c, W_SLOTS_MASK))
+    return NEEDS_ROOM if at == NEEDS_ROOM else ldi32(at, 16) - 1
 """,
     "release": """
 def release(array, unused, also):

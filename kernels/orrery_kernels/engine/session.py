@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 AHEAD = 64  # spare ids behind a batch, so that fetching ahead reads something
 QUICK_ROWS = 256  # up to so many rows the interpreter's lock is kept: giving it up costs more
 _FIRST_ROWS = 1_024
+_BLOCK = int(Word.BLOCK)
 
 
 class Session:
@@ -39,7 +40,7 @@ class Session:
         self.zero = np.zeros(8, np.int8)
         self.schema: pa.Schema | None = None
         self.version = -1
-        self.rows = 0
+        self.rows, self.block_rows = 0, -1
         self._results()
         self._wire()
         self._point_at_code()
@@ -63,7 +64,8 @@ class Session:
         c[Word.COLUMNS_OUT], c[Word.COLUMN_OUT_COUNT] = self._array(table), len(table) // 2
         c[Word.RESULTS], c[Word.FIRST_RESULTS] = self.results, self._array(self.first)
         c[Word.NULLS] = self._array(np.zeros(len(self.kernels) + self.results, np.int64))
-        c[Word.ARRAY], c[Word.ZERO] = self.array.ctypes.data, self.zero.ctypes.data
+        self.array_address = self.array.ctypes.data
+        c[Word.ARRAY], c[Word.ZERO] = self.array_address, self.zero.ctypes.data
 
     def _wire(self) -> None:
         """Lay out each kernel's arguments, and say where its inputs come from."""
@@ -200,7 +202,7 @@ class Session:
         elif rows:
             self.control[Word.ONE] = self.state.id_of("")
         block = self._block(rows)
-        batch._export_to_c(self.array.ctypes.data)
+        batch._export_to_c(self.array_address)
         self._fold(rows)
         return pa.RecordBatch._import_from_c(block.address + 64, self.chain.output_schema)
 
@@ -210,6 +212,8 @@ class Session:
         while reached < rows:
             self.state.make_room()
             self._follow_records()
+            if self.mode == 2:
+                self.remap[:] = -2
             reached = call(self.address, reached, rows)
 
     def _follow_records(self) -> None:
@@ -222,15 +226,26 @@ class Session:
         self.control[Word.REMAP] = self.remap.ctypes.data
 
     def _block(self, rows: int) -> blocks.Block:
-        count = self.control[Word.COLUMN_OUT_COUNT]
-        head = _line(64 + native.ARRAY_BYTES * (1 + int(count)) + 24 * int(count) + 8)
-        step, bits = _line(8 * rows), _line((rows + 63) // 64 * 8)
-        whole = step * int(count) if self.chain.has_whole_outputs else 0
-        block = blocks.take(head + self.results * (step + bits) + whole)
-        w = self.words
-        w[Word.ROWS], w[Word.BLOCK], w[Word.DATA_OFFSET] = rows, block.address, head
-        w[Word.DATA_STEP], w[Word.BITS_STEP] = step, bits
+        if rows != self.block_rows:
+            self._lay_out_block(rows)
+        block = blocks.take(self.block_size)
+        self.words[_BLOCK] = block.address
         return block
+
+    def _lay_out_block(self, rows: int) -> None:
+        """Say where a block for `rows` has its results, their validity bits and converted integers."""
+        count = len(self.chain.output_schema)
+        head = _line(64 + native.ARRAY_BYTES * (1 + count) + 24 * count + 8)
+        step, bits = _line(8 * rows), _line((rows + 63) // 64 * 8)
+        whole = step * count if self.chain.has_whole_outputs else 0
+        self.block_rows, self.block_size = rows, head + self.results * (step + bits) + whole
+        c = self.control
+        c[Word.ROWS], c[Word.DATA_OFFSET], c[Word.DATA_STEP], c[Word.BITS_STEP] = (
+            rows,
+            head,
+            step,
+            bits,
+        )
 
     def skipped(self) -> np.ndarray:
         """Return the rows skipped so far for a null, NaN or infinite input, per kernel."""
@@ -298,11 +313,9 @@ class Ticker:
             if symbol is None:
                 return None if len(self.outputs) == 1 else (None,) * len(self.outputs)
             number = self.state.id_of(symbol)
-            self.state.table.index  # noqa: B018  (the name is found at once from now on)
+            self.state.table._sync()
         if self.version != self.state.version:
-            for args, records in zip(self.arguments, self.state.records, strict=True):
-                args[codegen.STATE] = records.address
-            self.version = self.state.version
+            self._follow_records()
         self.number[0] = number
         floats = self.floats
         if self.simple:
@@ -311,14 +324,21 @@ class Ticker:
         else:
             self._load(values)
         self.run(self.address, 0, 1)
-        table = self.state.table
-        table.ticks[number] += 1
-        table.dirty[number] = True
+        if number >= len(self.seen):
+            self.seen = [self.state.table.seen(k)[1] for k in range(len(self.state.table))]
+        self.entries[self.seen[number]] += 1
         found = []
         for place, whole in self.outputs:
             value = floats[place]
             found.append(None if value != value else int(value) if whole else value)
         return found[0] if len(found) == 1 else tuple(found)
+
+    def _follow_records(self) -> None:
+        for args, records in zip(self.arguments, self.state.records, strict=True):
+            args[codegen.STATE] = records.address
+        self.entries = self.state.table.seen(0)[0]
+        self.seen: list[int] = []
+        self.version = self.state.version
 
     def _load(self, values: Sequence[float | None]) -> None:
         for k, (source, whole) in enumerate(zip(self.inputs, self.is_whole, strict=True)):

@@ -47,12 +47,13 @@ class ChainState:
         self.table = Symbols(self.control)
         self.records = [Records(used, stride) for used, stride in sizes]
         self.version = 0  # changes when records have moved
+        self.clean = np.zeros(0, np.int64)  # rows seen of each symbol when last cleared
         self.session: Any = None  # what runs batches over this state
 
     @property
     def rows(self) -> int:
         """Rows folded so far."""
-        return int(self.table.ticks[: len(self.table)].sum())
+        return int(self.table.ticks().sum())
 
     @property
     def skipped(self) -> np.ndarray:
@@ -93,9 +94,13 @@ class ChainState:
 
     def record(self, number: int) -> bytes:
         """Return one symbol's state: rows seen, then each kernel's record in the order of the chain."""
-        parts = [struct.pack("<q", self.table.ticks[number])]
+        parts = [struct.pack("<q", self._ticks(number))]
         parts += [r.rows[number, : r.used].tobytes() for r in self.records]
         return b"".join(parts)
+
+    def _ticks(self, number: int) -> int:
+        flat, at = self.table.seen(number)
+        return flat[at]
 
     @property
     def record_bytes(self) -> int:
@@ -111,14 +116,17 @@ class ChainState:
         return self._buckets(n, range(len(self.names)))
 
     def dirty_buckets(self, n: int = 256) -> dict[int, bytes]:
-        """Return the buckets in which a symbol had a row since `clear_dirty`."""
-        touched = np.flatnonzero(self.table.dirty[: len(self.table)])
+        """Return the buckets in which a symbol had a row since `clear_dirty` or its `restore`."""
+        seen = self.table.ticks()
+        seen[: len(self.clean)] -= self.clean
+        touched = np.flatnonzero(seen)
         changed = {partition_of(self.names[i], n) for i in touched.tolist()}
         members = [i for i, s in enumerate(self.names) if partition_of(s, n) in changed]
         return self._buckets(n, members)
 
     def clear_dirty(self) -> None:
-        self.table.dirty[:] = False
+        """Count as changed only what changes from now on."""
+        self.clean = self.table.ticks()
 
     def to_bytes(self) -> bytes:
         """Return the state of all symbols as one canonical piece."""
@@ -139,8 +147,11 @@ class ChainState:
 
     def restore(self, buckets: Mapping[int, bytes]) -> None:
         """Add the symbols of `buckets`; StateError when they belong to another chain or are held already."""
+        before = len(self.table)
+        clean = np.concatenate([self.clean, np.zeros(before - len(self.clean), np.int64)])
         for bucket in sorted(buckets):
             self._unpack(buckets[bucket], f"bucket {bucket}")
+        self.clean = np.concatenate([clean, self.table.ticks()[before:]])
 
     def _unpack(self, data: bytes, place: str) -> None:
         if data[:4] != _MAGIC or len(data) < 44:
@@ -165,7 +176,7 @@ class ChainState:
         if name in self.table.index:
             raise StateError(f"{name} is held already; restore into a new state ({place})")
         number = self.id_of(name)
-        self.table.ticks[number] = struct.unpack_from("<q", data, end)[0]
+        self.table.set_ticks(number, struct.unpack_from("<q", data, end)[0])
         at = end + 8
         for r in self.records:
             r.rows[number, : r.used] = np.frombuffer(data, np.uint8, r.used, at)
@@ -179,12 +190,14 @@ class ChainState:
         packed = self._pack(sorted(gone, key=self.names.__getitem__))
         kept = [(n, self.names[n]) for n in range(len(self.table)) if n not in gone]
         order = np.array([n for n, _ in kept], np.int64)
-        ticks, dirty = self.table.ticks[order].copy(), self.table.dirty[order].copy()
+        ticks = self.table.ticks()
+        clean = np.concatenate([self.clean, np.zeros(len(ticks) - len(self.clean), np.int64)])
         for r in self.records:
             r.rows[: len(kept)] = r.rows[order]
             r.rows[len(kept) :] = 0
         self.table.clear()
-        for _, name in kept:
-            self.id_of(name)
-        self.table.ticks[: len(kept)], self.table.dirty[: len(kept)] = ticks, dirty
+        for number, (before, name) in enumerate(kept):
+            self.table.set_ticks(self.id_of(name), int(ticks[before]))
+            assert self.table.index[name] == number
+        self.clean = clean[order]
         return packed

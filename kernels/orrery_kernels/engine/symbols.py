@@ -6,15 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from orrery_kernels.engine.native import NEEDS_ROOM, Word
+from orrery_kernels.engine.native import Word
 from orrery_kernels.engine.program import native_call
 
 _FIRST_CAPACITY = 64
 _NAME_BYTES = 24  # room in the arena for each symbol, to begin with
+_LINE = 64
+_ENTRY_WORDS = 4  # of a slot: first and last 8 bytes of the name, number and length, rows seen
+_ROWS_SEEN = 3
 
 
 class Symbols:
-    """Symbol -> record number, in order of first appearance."""
+    """Symbol -> record number, in order of first appearance, and the rows seen of each."""
 
     def __init__(self, control: np.ndarray):
         self.control = control
@@ -22,9 +25,8 @@ class Symbols:
         self.capacity = 0
         self.arena = np.zeros(0, np.uint8)
         self.ends = np.zeros(1, np.int64)
-        self.keys = np.zeros((0, 3), np.int64)
-        self.ticks = np.zeros(0, np.int64)  # rows seen, per symbol
-        self.dirty = np.zeros(0, np.bool_)
+        self.places = np.zeros(0, np.int64)
+        self.entries = np.zeros((0, _ENTRY_WORDS), np.int64)
         self._names: list[str] = []
         self._index: dict[str, int] = {}
         self.grow(_FIRST_CAPACITY)
@@ -49,56 +51,62 @@ class Symbols:
             self._names.append(name)
             self._index[name] = number
 
+    def ticks(self) -> np.ndarray:
+        """Return the rows seen, by record number."""
+        return self.entries[self.places[: len(self)] // (8 * _ENTRY_WORDS), _ROWS_SEEN]
+
+    def set_ticks(self, number: int, rows: int) -> None:
+        self.entries[self.places[number] // (8 * _ENTRY_WORDS), _ROWS_SEEN] = rows
+
+    def seen(self, number: int) -> tuple[Any, int]:
+        """Return (flat words, position) of the rows seen of one symbol, for counting them up."""
+        flat = memoryview(self.entries.reshape(-1))
+        return flat, int(self.places[number]) // 8 + _ROWS_SEEN
+
     def add(self, name: str) -> int:
-        """Return the record number of `name`, a fresh one when it is new; NEEDS_ROOM when full."""
+        """Return the record number of `name`, a fresh one when it is new; negative when full."""
         data = np.frombuffer(name.encode() + bytes(1), np.uint8)
-        offsets = np.array([0, len(data) - 1], np.int32)
-        return native_call("insert")(self.address, offsets.ctypes.data, data.ctypes.data)
-
-    def grow(self, capacity: int) -> None:
-        """Make room for `capacity` symbols (and as much more for their names)."""
-        arena = np.zeros(max(2 * len(self.arena), capacity * _NAME_BYTES), np.uint8)
-        arena[: len(self.arena)] = self.arena
-        self.arena = arena
-        if capacity > self.capacity:
-            self.keys = _grown(self.keys, capacity)
-            self.ends = _grown(self.ends, capacity + 1)
-            self.ticks = _grown(self.ticks, capacity)
-            self.dirty = _grown(self.dirty, capacity)
-            self.capacity = capacity
-            self._rehash()
-        self._point()
-
-    def _rehash(self) -> None:
-        self.slots = np.zeros(2 * self.capacity, np.int32)
-        c = self.control
-        c[Word.SLOTS], c[Word.SLOTS_MASK] = self.slots.ctypes.data, len(self.slots) - 1
-        c[Word.KEYS] = self.keys.ctypes.data
-        if len(self):
-            native_call("rehash")(self.address, 0, len(self))
-
-    def _point(self) -> None:
-        c = self.control
-        c[Word.NAME_ENDS], c[Word.ARENA] = self.ends.ctypes.data, self.arena.ctypes.data
-        c[Word.ARENA_SIZE], c[Word.CAPACITY] = len(self.arena), self.capacity
-        c[Word.TICKS], c[Word.DIRTY] = self.ticks.ctypes.data, self.dirty.ctypes.data
+        return native_call("insert")(self.address, data.ctypes.data, len(data) - 1)
 
     def is_full(self) -> bool:
         return len(self) == self.capacity
+
+    def grow(self, capacity: int) -> None:
+        """Make room for `capacity` symbols, and as much more for their names."""
+        arena = np.zeros(max(2 * len(self.arena), capacity * _NAME_BYTES), np.uint8)
+        arena[: len(self.arena)] = self.arena
+        self.arena = arena
+        self.control[Word.ARENA], self.control[Word.ARENA_SIZE] = arena.ctypes.data, len(arena)
+        if capacity > self.capacity:
+            self._more_slots(capacity)
+
+    def _more_slots(self, capacity: int) -> None:
+        self.ends = _grown(self.ends, capacity + 1)
+        self.places = _grown(self.places, capacity)
+        before, self.capacity = self.entries, capacity
+        self._fresh_entries()
+        c = self.control
+        c[Word.NAME_ENDS], c[Word.PLACES] = self.ends.ctypes.data, self.places.ctypes.data
+        c[Word.CAPACITY] = capacity
+        if len(self):
+            native_call("rehash")(self.address, before.ctypes.data, len(self))
+
+    def _fresh_entries(self) -> None:
+        count = 2 * self.capacity
+        block = np.zeros(count * _ENTRY_WORDS + _LINE // 8, np.int64)
+        start = -block.ctypes.data % _LINE // 8
+        self.entries = block[start : start + count * _ENTRY_WORDS].reshape(count, _ENTRY_WORDS)
+        c = self.control
+        c[Word.SLOTS], c[Word.SLOTS_MASK] = self.entries.ctypes.data, count - 1
 
     def clear(self) -> None:
         """Forget all symbols."""
         self.control[Word.SYMBOLS] = 0
         self._names, self._index = [], {}
-        self.slots[:] = 0
-        self.ticks[:] = 0
-        self.dirty[:] = False
+        self.entries[:] = 0
 
 
 def _grown(array: np.ndarray, length: int) -> np.ndarray:
-    fresh: Any = np.zeros((length, *array.shape[1:]), array.dtype)
+    fresh = np.zeros(length, array.dtype)
     fresh[: len(array)] = array
     return fresh
-
-
-__all__ = ["NEEDS_ROOM", "Symbols"]
