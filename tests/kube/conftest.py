@@ -1,0 +1,39 @@
+"""The API server alone (any user, three seconds) and the whole node (root, ten seconds), each once per run."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kube import cluster
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cluster.Cluster]:
+    if cluster.binaries() is None:
+        pytest.skip("the control plane is not built; tests/kube/build.sh builds it (9 minutes, once)")
+    root = tmp_path_factory.mktemp("api")
+    ports = {"API_PORT": str(free_port()), "ETCD_PORT": str(free_port())}
+    made = cluster.up("api", root, IP="127.0.0.1", **ports)
+    yield made
+    made.down()
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[cluster.Cluster]:
+    if cluster.binaries() is None:
+        pytest.skip("the control plane is not built; tests/kube/build.sh builds it (9 minutes, once)")
+    if os.geteuid() != 0:
+        pytest.skip("a kubelet needs root")
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    made = cluster.up("node", home / "orrery/kube/cluster")
+    yield made
+    made.down()
