@@ -131,6 +131,9 @@ def test_a_cut_moves_the_vector_and_carries_no_row():
 # ---- a small world: two packers a partition, and a net that fails, repeats and delays ----
 
 
+TURNS_MAX = 1500
+
+
 class World:
     def __init__(self, seed: int, rules=ALL_RULES):
         self.rng = random.Random(seed)
@@ -141,7 +144,8 @@ class World:
         self.rules = rules
         self.happened: Counter = Counter()
         self.packers = [Sequencer(p, P, rules=rules) for p in range(P) for _ in range(2)]
-        self.queues: dict[int, list] = {id(q): [] for q in self.packers}
+        self.queues: dict[int, list] = {}
+        self.gone: list[Sequencer] = []
 
     def land(self, send, sequencer) -> int:
         log = {"ticks": self.log.get(send.partition), "trades": self.rows.get(send.partition)}.get(
@@ -153,13 +157,14 @@ class World:
     def crash(self, i: int) -> None:
         self.happened["crash"] += 1
         old = self.packers[i]
+        self.queues.pop(id(old), None)
+        self.gone.append(old)  # its reports come to nobody
         self.packers[i] = Sequencer(old.partition, P, rules=self.rules)
-        self.queues[id(self.packers[i])] = []
 
     def deliver(self, faults: bool) -> None:
         if not self.flying:
             return
-        i = self.rng.randrange(len(self.flying)) if faults and self.rng.random() < 0.2 else 0
+        i = self.rng.randrange(len(self.flying)) if faults and self.rng.random() < 0.4 else 0
         send, sequencer = self.flying.pop(i)
         if faults and self.rng.random() < 0.1:
             self.happened["failed, lands later"] += 1
@@ -170,13 +175,18 @@ class World:
         if faults and self.rng.random() < 0.1:
             self.happened["twice"] += 1
             self.flying.append((send, sequencer))
-        self.fly(sequencer, sequencer.delivered(send.token, offset))
+        if sequencer not in self.gone:
+            self.fly(sequencer, sequencer.delivered(send.token, offset))
 
     def fly(self, sequencer: Sequencer, sends: list) -> None:
-        self.flying += [(send, sequencer) for send in sends]
+        """Hand sends to the net one at a time, in `turn`: a crash forgets the rest."""
+        self.queues.setdefault(id(sequencer), []).extend(sends)
 
     def turn(self, sequencer: Sequencer) -> bool:
         log = self.log[sequencer.partition]
+        if queue := self.queues.get(id(sequencer)):
+            self.flying.append((queue.pop(0), sequencer))
+            return True
         if sequencer.must_fold():
             for at in range(sequencer.position, len(log)):
                 sequencer.saw(at, ticks.parse(*log[at]))
@@ -188,26 +198,28 @@ class World:
         if not sequencer.wants_rows():
             return True
         first = sequencer.head.get("row:trades:L", 0)
-        rows = self.rows[sequencer.partition][first : first + self.rng.randint(1, 4)]
+        rows = self.rows[sequencer.partition][first : first + self.rng.randint(2, 8)]
         if rows:
             self.fly(sequencer, sequencer.pack([run(rows, first)]))
         return bool(rows)
 
     def play(self, count: int) -> None:
         number = 0
-        while number < count or self.flying:
+        for _ in range(TURNS_MAX):
+            if number == count and not self.flying:
+                break
             if number < count and self.rng.random() < 0.3:
                 number += 1
                 home = self.rng.randrange(P)
-                p = self.rng.randrange(P) if self.rng.random() < 0.2 else home
-                self.rows[p].append((row(number, home, self.rng.random() > 0.05), None))
-            if number < count and self.rng.random() < 0.01:
+                p = self.rng.randrange(P) if self.rng.random() < 0.4 else home
+                self.rows[p].append((row(number, home, self.rng.random() > 0.1), None))
+            if number < count and self.rng.random() < 0.05:
                 self.crash(self.rng.randrange(len(self.packers)))
             self.turn(self.rng.choice(self.packers))
             self.deliver(faults=number < count)
-        for _ in range(2000):
+        for _ in range(TURNS_MAX):
             busy = [self.turn(sequencer) for sequencer in self.packers]
-            while self.flying:
+            for _ in range(len(self.flying)):
                 self.deliver(faults=False)
                 busy.append(True)
             if not any(busy):
@@ -239,7 +251,7 @@ def judge(world: World, count: int) -> str | None:
     return None
 
 
-SEEDS = 150
+SEEDS = 40
 
 
 def test_whatever_happens_every_row_counts_once():
@@ -259,7 +271,7 @@ def test_whatever_happens_every_row_counts_once():
      "moved_rows_in_order", "dead_letters_before_label"],
 )  # fmt: skip
 def test_without_a_rule_rows_are_lost_or_counted_twice(rule):
-    for seed in range(2000):
+    for seed in range(300):
         world = World(seed, ALL_RULES.without(rule))
         try:
             world.play(60)
