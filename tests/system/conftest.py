@@ -60,3 +60,9 @@ def new_stack(short_tmp: Path) -> Iterator[NewStack]:
     yield make
     for one in made:
         remove(one)
+
+
+@pytest.fixture(scope="session")
+def start_and_remove() -> tuple[NewStack, Callable[[Stack], None]]:
+    """The two functions, for fixtures of a module's own."""
+    return start, remove

@@ -12,8 +12,13 @@ _HOME_OF = {
     "Plan": "plan",
     "Stack": "stack",
     "faults": "faults",
+    "control": "control",
     "free_port_base": "plan",
     "make_plan": "plan",
+    "plan": "plan",
+    "processes": "processes",
+    "secrets": "secrets",
+    "topics": "topics",
 }
 __all__ = sorted(_HOME_OF)
 

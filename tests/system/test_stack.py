@@ -1,0 +1,278 @@
+"""The stack itself: started twice, killed, crashed, on taken ports, and gone without a trace.
+
+One node and no services: these tests are about servers, slots and processes.
+"""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from orrery_services import cdc, connect
+from orrery_services.config import ROLES
+from orrery_services.errors import PortTaken
+from orrery_services.stack import Stack, control, faults, make_plan, processes
+
+pytestmark = pytest.mark.real
+NODE = "n1"
+SECONDS_MAX = 120.0
+
+
+@pytest.fixture(scope="module")
+def servers(short_tmp, request) -> Iterator[Stack]:
+    """One sky and one node without services."""
+    start, remove = request.getfixturevalue("start_and_remove")
+    made = start(short_tmp / "servers", (NODE,), services=())
+    with faults.admin(made, NODE) as admin:
+        give_incarnation(admin)
+    yield made
+    remove(made)
+
+
+def give_incarnation(admin: psycopg.Connection) -> None:
+    """Do what the replication service does at its first start."""
+    fresh = uuid.uuid4()
+    admin.execute(
+        "INSERT INTO incarnations (incarnation, node, origin, reason) VALUES (%s, %s, %s, 'test')",
+        [fresh, NODE, f"{NODE}.{fresh.hex[:22]}"],
+    )
+    admin.execute("INSERT INTO node SELECT true, %s, %s, (server_identity()).*", [NODE, fresh])
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + SECONDS_MAX
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {SECONDS_MAX:.0f} s: {what}"
+        time.sleep(0.1)
+
+
+def insert_trades(stack: Stack, symbol: str, count: int) -> None:
+    with psycopg.connect(stack.settings(NODE).postgres("writer"), autocommit=True) as writer:
+        for number in range(count):
+            writer.execute(
+                "INSERT INTO trades (symbol, price, size) VALUES (%s, %s, 1)",
+                [symbol, f"{100 + number}.50"],
+            )
+
+
+def captured(stack: Stack, symbol: str) -> list[bytes]:
+    """Return every message of `trades` with this key, in order of partition and offset."""
+    consumer = Consumer({"bootstrap.servers": stack.settings(NODE).kafka, "group.id": "none"})
+    partitions = [TopicPartition("trades", p, 0) for p in range(stack.settings(NODE).partitions)]
+    left = {p.partition: consumer.get_watermark_offsets(p, 10)[1] for p in partitions}
+    consumer.assign([p for p in partitions if left[p.partition]])
+    remaining, found = sum(left.values()), []
+    while remaining:
+        message = consumer.poll(10)
+        assert message is not None, "the broker must give what it says it has"
+        assert message.error() is None
+        remaining -= 1
+        if message.key() == symbol.encode():
+            found.append(message.value())
+    consumer.close()
+    return found
+
+
+def test_the_second_up_changes_nothing_and_says_so(servers):
+    before = {name: part["pid"] for name, part in servers.parts().items()}
+
+    assert servers.up() is False
+    assert {name: part["pid"] for name, part in servers.parts().items()} == before
+
+
+def test_the_command_says_that_it_is_up_already(servers):
+    env = os.environ | {"ORRERY_HOME": str(servers.plan.home)}
+    command = [sys.executable, "-c", "from orrery_services.cli.main import main; main()", "up"]
+
+    told = subprocess.run(command, env=env, capture_output=True, text=True, timeout=SECONDS_MAX)
+
+    assert told.returncode == 0, told.stderr
+    assert "is up already" in told.stdout
+    assert f"127.0.0.1:{servers.plan.ports['kafka']}" in told.stdout
+
+
+def test_a_row_inserted_in_postgres_arrives_in_its_topic_as_it_was_written(servers):
+    insert_trades(servers, "ROW.TEST", 3)
+
+    wait_until(lambda: len(captured(servers, "ROW.TEST")) == 3, "three rows in the topic")
+    first = captured(servers, "ROW.TEST")[0]
+    assert b'"price":"100.50"' in first
+    assert b'"symbol":"ROW.TEST"' in first
+
+
+def test_rows_committed_while_a_slot_is_gone_arrive_all_the_same(servers):
+    wait_until(lambda: is_marked(servers), "the slot is one of ours")
+    insert_trades(servers, "SLOT.TEST", 2)
+    wait_until(lambda: len(set(captured(servers, "SLOT.TEST"))) == 2, "what came before")
+
+    faults.drop_slot(servers, NODE, "orrery_trades")
+    insert_trades(servers, "SLOT.TEST", 5)
+
+    wait_until(lambda: len(ids(servers, "SLOT.TEST")) == 7, "all seven rows")
+    wait_until(lambda: is_marked(servers), "the new slot is one of ours")
+
+
+def is_marked(stack: Stack) -> bool:
+    settings = stack.settings(NODE)
+    with faults.admin(stack, NODE) as admin:
+        slot = cdc.slot(admin, "trades-source")
+    config = connect.config(settings, "trades-source")
+    return bool(slot and slot.ours and slot.active and config and config[cdc.MARK] == "false")
+
+
+def ids(stack: Stack, symbol: str) -> set[bytes]:
+    return {value.split(b",")[0] for value in captured(stack, symbol)}
+
+
+@pytest.mark.parametrize("part", ["kafka", "n1.postgres", "connect"])
+def test_a_killed_server_comes_back_and_the_road_goes_on(servers, part):
+    pid = servers.parts()[part]["pid"]
+    symbol = f"{part.upper()}.KILLED"
+
+    faults.kill(servers, part)
+    wait_until(lambda: servers.parts()[part]["pid"] not in (pid, None), f"{part} is started again")
+    servers.wait([part, "kafka", "n1.postgres", "connect"], SECONDS_MAX)
+    insert_trades(servers, symbol, 1)
+
+    wait_until(lambda: captured(servers, symbol), f"a row after {part} was killed")
+
+
+def test_an_immediate_stop_of_postgres_loses_no_committed_row(servers):
+    insert_trades(servers, "CRASH.TEST", 20)
+
+    faults.stop_postgres_immediate(servers, NODE)
+    wait_until(lambda: servers.parts()["n1.postgres"]["state"] == "ready", "recovery")
+
+    with psycopg.connect(servers.settings(NODE).postgres("reader")) as reader:
+        query = "SELECT count(*) FROM trades WHERE symbol = 'CRASH.TEST'"
+        assert reader.execute(query).fetchone() == (20,)
+    wait_until(lambda: len(ids(servers, "CRASH.TEST")) == 20, "all rows in the topic")
+
+
+def test_a_stopped_part_stays_down_until_it_is_started(servers):
+    faults.stop(servers, "n1.tsdb")
+    time.sleep(1.0)
+    assert servers.parts()["n1.tsdb"]["state"] in ("stopped", "left out")
+
+    faults.start(servers, "n1.tsdb")
+    servers.wait(["n1.tsdb"], SECONDS_MAX)
+
+
+def test_passwords_are_in_files_of_mode_600_and_in_no_command_line_and_no_log(servers):
+    folder = servers.plan.secrets(NODE)
+    passwords = [(folder / role).read_text() for role in ROLES]
+
+    assert all(stat.S_IMODE((folder / role).stat().st_mode) == 0o600 for role in ROLES)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert len(set(passwords)) == len(ROLES)
+    lines = [processes.command_line(p.pid) for p in processes.children_of_stack(servers.plan.home)]
+    logs = [path.read_text(errors="replace") for path in servers.plan.home.glob("logs/*")]
+    shown = [str(connect.config(servers.settings(NODE), name)) for name in connect.NAMES]
+    assert len(lines) > 3
+    for text in lines + logs + shown:
+        assert not any(password in text for password in passwords)
+
+
+@pytest.mark.parametrize(
+    ("role", "statement"),
+    [
+        ("writer", "UPDATE facts SET kind = 'x'"),
+        ("writer", "DELETE FROM facts"),
+        ("writer", "TRUNCATE facts"),
+        ("writer", "COPY trades (symbol, price, size) FROM STDIN"),
+        ("writer", "COPY facts FROM STDIN"),
+        ("writer", "CREATE TABLE mine (a int)"),
+        ("writer", "DROP TABLE trades"),
+        ("reader", "INSERT INTO trades (symbol, price, size) VALUES ('A', 1, 1)"),
+        ("reader", "CREATE TABLE mine (a int)"),
+        ("cdc", "INSERT INTO trades (symbol, price, size) VALUES ('A', 1, 1)"),
+        ("cdc", "SELECT * FROM marks"),
+        ("reader", "SELECT pg_read_file('/etc/passwd')"),
+    ],
+)
+def test_a_role_may_not_do_what_is_not_its_work(servers, role, statement):
+    refused = (psycopg.errors.InsufficientPrivilege, psycopg.errors.FeatureNotSupported)
+    with (
+        psycopg.connect(servers.settings(NODE).postgres(role)) as connection,
+        pytest.raises(refused),
+    ):
+        connection.execute(statement)
+
+
+def test_postgres_listens_on_loopback_alone_and_wants_a_password(servers):
+    with faults.admin(servers, NODE) as admin:
+        assert admin.execute("SHOW listen_addresses").fetchone() == ("127.0.0.1",)
+    port = servers.plan.ports["n1.postgres"]
+    with pytest.raises(psycopg.OperationalError, match="no password supplied"):
+        psycopg.connect(f"host=127.0.0.1 port={port} user=orrery_admin dbname=orrery passfile=/no")
+
+
+def test_a_taken_port_is_named_with_who_has_it_and_how_to_move(short_tmp):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        home = short_tmp / "taken"
+        stack = Stack(make_plan(home, (NODE,), port_base=29_000, ports={"kafka": port}))
+
+        with pytest.raises(PortTaken, match=rf"{port} \(kafka\) is held by pid {os.getpid()}"):
+            stack.up()
+
+    assert stack.parts() is None
+    assert processes.children_of_stack(home) == []
+
+
+def test_after_kill_9_of_the_supervisor_up_recovers_with_the_data(servers):
+    insert_trades(servers, "KEPT.TEST", 2)
+    pid = control.ask(servers.plan.run, do="status")["pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: processes.find(pid) is None or servers.parts() is None, "it is gone")
+    assert processes.children_of_stack(servers.plan.home), "its children must have been left behind"
+    told: list[str] = []
+
+    assert servers.up(told.append) is True
+
+    assert any("a killed supervisor left behind" in line for line in told)
+    wait_until(lambda: len(ids(servers, "KEPT.TEST")) == 2, "rows from before")
+    insert_trades(servers, "AFTER.TEST", 1)
+    wait_until(lambda: captured(servers, "AFTER.TEST"), "rows from after")
+
+
+def test_an_empty_disk_and_a_backup_put_back_give_a_working_node(servers, short_tmp):
+    insert_trades(servers, "BACKUP.TEST", 1)
+    faults.backup(servers, NODE, short_tmp / "backup")
+    insert_trades(servers, "LATER.TEST", 1)
+
+    faults.wipe(servers, NODE)
+    with faults.admin(servers, NODE) as admin:
+        assert admin.execute("SELECT count(*) FROM trades").fetchone() == (0,)
+
+    faults.restore(servers, NODE, short_tmp / "backup")
+    with faults.admin(servers, NODE) as admin:
+        found = admin.execute("SELECT DISTINCT symbol FROM trades").fetchall()
+    assert ("BACKUP.TEST",) in found
+    assert ("LATER.TEST",) not in found
+
+
+def test_down_leaves_no_process_and_clean_leaves_no_file(short_tmp, request):
+    start, _ = request.getfixturevalue("start_and_remove")
+    home = short_tmp / "gone"
+    stack = start(home, (NODE,), services=())
+    running = [part["pid"] for part in stack.parts().values() if part["pid"]]
+    assert len(running) >= 3
+
+    assert stack.down() is True
+
+    assert processes.children_of_stack(home) == []
+    assert not any(processes.find(pid) for pid in running)
+    assert stack.down() is False
+    stack.clean()
+    assert not home.exists()
