@@ -3,8 +3,14 @@
 import os
 
 import pytest
+from hypothesis import settings
 
 REQUIRED = {name for name in os.environ.get("REQUIRE", "").replace(",", " ").split() if name}
+
+
+# A busy machine is no failure: speed is shown by benchmarks.
+settings.register_profile("orrery", deadline=None)
+settings.load_profile("orrery")
 
 
 @pytest.hookimpl(hookwrapper=True)

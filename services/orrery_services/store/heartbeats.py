@@ -41,12 +41,18 @@ def beat(connection: psycopg.Connection, partitions: int, now_ns: int) -> Held:
 
 def heard(connection: psycopg.Connection, held: Held, rules: Rules = ALL_RULES) -> None:
     """Remember what a heartbeat of another node names."""
+    if not rules.heartbeat_names_the_last:
+        return
+    named = dict(
+        ((origin, stream), oseq) for origin, stream, oseq in connection.execute(_NAMED)
+    )
     rows = [
         (origin, int(stream), oseq)
         for origin, streams in sorted(held.items())
         for stream, oseq in sorted(streams.items())
+        if named.get((origin, int(stream)), 0) < oseq
     ]
-    if rows and rules.heartbeat_names_the_last:
+    if rows:
         with connection.transaction(), connection.cursor() as cursor:
             cursor.executemany(_NAME, rows)
 
@@ -137,6 +143,7 @@ _INSERT = """
     VALUES (%b, %s, %s, %s, %s, %s, %b)"""
 _FORGET = """
     DELETE FROM heartbeats WHERE origin <> %s OR sent < now() - make_interval(secs => %s)"""
+_NAMED = "SELECT origin, stream, named FROM origins"
 _NAME = """
     INSERT INTO origins (origin, stream, named) VALUES (%s, %s, %s)
     ON CONFLICT (origin, stream) DO UPDATE SET named = excluded.named

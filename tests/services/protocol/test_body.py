@@ -1,0 +1,129 @@
+"""Equal columns have equal bytes, and the bytes give the columns back."""
+
+import math
+import struct
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from orrery_services.protocol import body
+
+SCHEMA = pa.schema(
+    [("i8", pa.int8()), ("i32", pa.int32()), ("i64", pa.int64()), ("f", pa.float64()),
+     ("s", pa.string())]
+)  # fmt: skip
+VALUES = (
+    st.integers(-(2**7), 2**7 - 1),
+    st.integers(-(2**31), 2**31 - 1),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(width=64),
+    st.one_of(st.text(max_size=20), st.sampled_from(["A.X", "B.X"])),
+)
+ROWS = st.lists(st.tuples(*(st.none() | value for value in VALUES)), min_size=1, max_size=40)
+
+
+def batch(rows) -> pa.RecordBatch:
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    arrays = [pa.array(c, kind) for c, kind in zip(columns, SCHEMA.types, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+
+def bits(value):
+    """Return a value so that -0.0 is not 0.0, and every NaN is one."""
+    if isinstance(value, float):
+        return "nan" if math.isnan(value) else struct.pack("<d", value)
+    return value
+
+
+def same(one: pa.RecordBatch, other: pa.RecordBatch) -> bool:
+    return [[bits(v) for v in row.values()] for row in one.to_pylist()] == [
+        [bits(v) for v in row.values()] for row in other.to_pylist()
+    ]
+
+
+@given(ROWS)
+def test_a_body_gives_its_columns_back_to_the_bit(rows):
+    columns = batch(rows)
+
+    assert same(body.decode(body.encode(columns), SCHEMA), columns)
+
+
+@given(ROWS, ROWS)
+def test_a_slice_has_the_body_of_its_rows(before, rows):
+    whole = pa.concat_batches([batch(before), batch(rows)])
+
+    assert body.encode(whole.slice(len(before))) == body.encode(batch(rows))
+
+
+@given(ROWS)
+def test_what_lies_under_a_null_does_not_show(rows):
+    columns = batch(rows)
+    dirty = pa.RecordBatch.from_arrays(
+        [_with_rubbish(column) for column in columns.columns], schema=SCHEMA
+    )
+
+    assert body.encode(dirty) == body.encode(columns)
+
+
+def _with_rubbish(column: pa.Array) -> pa.Array:
+    if pa.types.is_string(column.type) or not column.null_count:
+        return column
+    valid, values = column.buffers()
+    data = bytearray(values)
+    width = column.type.bit_width // 8
+    for row, value in enumerate(column.to_pylist()):
+        if value is None:
+            data[row * width : (row + 1) * width] = b"\x5a" * width
+    return pa.Array.from_buffers(column.type, len(column), [valid, pa.py_buffer(bytes(data))])
+
+
+@pytest.mark.parametrize("payload", [0x7FF8000000000000, 0x7FF8000000000001, 0xFFF8DEADBEEF0000])
+def test_every_nan_has_one_spelling(payload):
+    odd = struct.unpack("<d", payload.to_bytes(8, "little"))[0]
+    one = batch([(None, None, None, odd, None), (None, None, None, 1.0, None)])
+    plain = batch([(None, None, None, math.nan, None), (None, None, None, 1.0, None)])
+
+    assert body.encode(one) == body.encode(plain)
+
+
+@given(ROWS, st.sampled_from(SCHEMA.names))
+def test_one_column_can_be_read_alone(rows, name):
+    columns = batch(rows)
+
+    alone = body.decode_column(body.encode(columns), SCHEMA, name)
+
+    assert list(map(bits, alone.to_pylist())) == list(map(bits, columns[name].to_pylist()))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_decode_or_say_why_not(data):
+    try:
+        body.decode(data, SCHEMA)
+    except body.BadBody as cause:
+        assert str(cause)
+
+
+@given(ROWS, st.data())
+def test_a_damaged_body_never_fails_in_another_way(rows, data):
+    good = body.encode(batch(rows))
+    at = data.draw(st.integers(0, len(good) - 1))
+    bad = good[:at] + bytes([good[at] ^ data.draw(st.integers(1, 255))]) + good[at + 1 :]
+
+    try:
+        body.decode(bad, SCHEMA)
+    except body.BadBody as cause:
+        assert str(cause)
+
+
+def test_the_format_is_pinned():
+    columns = batch([(1, 2, 3, 0.5, "A"), (1, 2, 5, 1.5, "B"), (1, None, 9, math.nan, "A")])
+
+    assert body.encode(columns).hex() == PINNED
+
+
+PINNED = (
+    "03000008010000000000000001800903020000000000000002010b03000000000000000102040302"
+    "18000000000000000000000000000000000000e0f8f83f3f7f04030d000801000000000000004142"
+    "41"
+)
