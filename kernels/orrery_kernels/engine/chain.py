@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from orrery_kernels.columns import KIND_NAMES
+from orrery_kernels.engine import loader
 from orrery_kernels.engine.oracle import OracleKernel
 from orrery_kernels.engine.plan import Instance, canonical, chain_digest, plan_steps
 from orrery_kernels.engine.program import program_of
@@ -83,9 +84,14 @@ class Chain:
         state.restore(buckets)
         return state
 
-    def run(self, state: ChainState, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Fold `batch` into `state`; return the outputs only, as many rows in the same order."""
-        return self._session(state).run(batch)
+    def run(
+        self, state: ChainState, batch: pa.RecordBatch, threads: int | None = None
+    ) -> pa.RecordBatch:
+        """Fold `batch` into `state`; return the outputs only, as many rows in the same order.
+
+        Large batches use all processors, or `threads` of them; the bits are the same.
+        """
+        return self._session(state).run(batch, threads or loader.processors())
 
     def tick(self, state: ChainState, symbol: str | None, values: Sequence[float | None]) -> Any:
         """Fold one row given as numbers, in the order of `inputs`; return the output(s), None for null."""

@@ -39,6 +39,12 @@ def cache_folder() -> Path | None:
 
 
 @lru_cache(maxsize=1)
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache(maxsize=1)
 def package_digest() -> str:
     """Return the digest of every source file of the lab, which names the compiled catalog."""
     digest = hashlib.blake2b(platform.machine().encode(), digest_size=16)

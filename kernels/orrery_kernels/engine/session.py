@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from orrery_kernels.columns import KIND_NAMES
-from orrery_kernels.engine import blocks, codegen, ingress, native
+from orrery_kernels.engine import blocks, codegen, ingress, native, parallel
 from orrery_kernels.engine.native import Word
 from orrery_kernels.engine.plan import Instance, find_column
 from orrery_kernels.engine.program import native_address, native_call
@@ -185,7 +185,7 @@ class Session:
 
     # What is done for each batch.
 
-    def run(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def run(self, batch: pa.RecordBatch, threads: int) -> pa.RecordBatch:
         """Fold `batch` into the state and return the outputs."""
         schema, rows = batch.schema, batch.num_rows
         if self.schema is None or not schema.equals(self.schema):
@@ -203,18 +203,42 @@ class Session:
             self.control[Word.ONE] = self.state.id_of("")
         block = self._block(rows)
         batch._export_to_c(self.array_address)
-        self._fold(rows)
+        self._fold(rows, threads)
         return pa.RecordBatch._import_from_c(block.address + 64, self.chain.output_schema)
 
-    def _fold(self, rows: int) -> None:
+    def _fold(self, rows: int, threads: int) -> None:
+        if parallel.worth_it(rows, len(self.kernels), threads):
+            self._fold_on_threads(rows, threads)
+            return
         call = self.quick if rows <= QUICK_ROWS else self.whole
         reached = call(self.address, 0, rows)
         while reached < rows:
-            self.state.make_room()
-            self._follow_records()
-            if self.mode == 2:
-                self.remap[:] = -2
+            self._grow()
             reached = call(self.address, reached, rows)
+
+    def _grow(self) -> None:
+        self.state.make_room()
+        self._follow_records()
+        if self.mode == 2:
+            self.remap[:] = -2
+
+    def _fold_on_threads(self, rows: int, threads: int) -> None:
+        encode, one = native_call("encode"), native_call("run_one")
+        native_call("prepare")(self.address, 0, rows)
+
+        def grow() -> None:
+            self._grow()
+            for args, records in zip(self.arguments, self.state.records, strict=True):
+                args[codegen.STATE] = records.address
+
+        parallel.Wavefront(
+            rows,
+            [[read[0] for read in reads if not isinstance(read, str)] for reads in self.reads],
+            lambda low, high: encode(self.address, low, high),
+            grow,
+            lambda k, low, high: one(self.address, k, low << 32 | high),
+        ).run(threads)
+        native_call("finish")(self.address, 0, rows)
 
     def _follow_records(self) -> None:
         for k, records in enumerate(self.state.records):

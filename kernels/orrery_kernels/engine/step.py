@@ -50,6 +50,7 @@ class Helper:
 
     def __init__(self, function: FunctionType, pure: bool):
         self.function, self.pure = function, pure
+        linecache.getlines(function.__code__.co_filename)  # the text as it was imported
         self.name, self.__doc__ = function.__name__, function.__doc__
         self._python: Callable[..., Any] | None = None
 
@@ -161,6 +162,7 @@ def kernel(
     def make(function: FunctionType) -> Any:
         from orrery_kernels.engine.surface import publish
 
+        linecache.getlines(function.__code__.co_filename)  # the text as it was imported
         if rows not in ROWS:
             raise StepError(
                 f"rows must be one of {', '.join(ROWS)}, was {rows!r} ({function.__name__})"

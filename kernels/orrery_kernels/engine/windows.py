@@ -36,7 +36,7 @@ def rolling_get(r, lag, size):
 
 def sums(size: Size) -> Struct:
     """Return the layout of a window whose sum is kept up to date."""
-    return struct(n=i64, at=i64, total=f64, largest=f64, ring=ring(size))
+    return struct(n=i64, at=i64, per=f64, total=f64, largest=f64, ring=ring(size))
 
 
 @inline
@@ -45,10 +45,12 @@ def sums_push(w, x, size):
     old = w.ring[w.at]
     w.ring[w.at] = x
     w.at += 1
-    w.n = w.n + 1 if w.n < size else w.n
+    if w.n < size:
+        w.n += 1
+        w.per = 1.0 / w.n
     w.total += x - old
     w.largest = max(w.largest, max(abs(w.total), abs(x)))
-    if w.at == size or abs(w.total) * 4096.0 < w.largest or not (w.total - w.total == 0.0):
+    if w.at == size or abs(w.total) * 4096.0 < w.largest or w.total - w.total != 0.0:
         w.at = 0 if w.at == size else w.at
         total = 0.0
         largest = 0.0
@@ -62,12 +64,12 @@ def sums_push(w, x, size):
 
 @inline
 def sums_mean(w):
-    return w.total / w.n
+    return w.total * w.per
 
 
 def moments(size: Size) -> Struct:
     """Return the layout of a window whose mean and variance are kept up to date."""
-    return struct(n=i64, at=i64, pivot=f64, s1=f64, s2=f64, s2_max=f64, ring=ring(size))
+    return struct(n=i64, at=i64, per=f64, pivot=f64, s1=f64, s2=f64, s2_max=f64, ring=ring(size))
 
 
 @inline
@@ -83,6 +85,7 @@ def moments_push(m, x, size):
     d = x - m.pivot
     if m.n < size:
         m.n += 1
+        m.per = 1.0 / m.n
         m.s1 += d
         m.s2 += d * d
     else:
@@ -90,9 +93,9 @@ def moments_push(m, x, size):
         m.s1 += d - e
         m.s2 += d * d - e * e
     m.s2_max = max(m.s2_max, m.s2)
-    left = m.s2 - m.s1 * m.s1 / m.n
+    left = m.s2 - m.s1 * m.s1 * m.per
     guard = 4.0 * size if size > 1024 else 4096.0
-    if m.at == size or left * guard < m.s2_max or not (m.s2 - m.s2 == 0.0):
+    if m.at == size or left * guard < m.s2_max or m.s2 - m.s2 != 0.0:
         m.at = 0 if m.at == size else m.at
         m.pivot = x
         s1 = 0.0
@@ -108,20 +111,30 @@ def moments_push(m, x, size):
 
 @inline
 def moments_mean(m):
-    return m.pivot + m.s1 / m.n
+    return m.pivot + m.s1 * m.per
 
 
 @inline
 def moments_variance(m, less):
     """Return the variance; `less` 0 for the population, 1 for a sample."""
-    v = (m.s2 - m.s1 * m.s1 / m.n) / (m.n - less)
+    left = m.s2 - m.s1 * m.s1 * m.per
+    v = left * m.per if less == 0 else left / (m.n - less)
     return max(v, 0.0)
 
 
 def higher_moments(size: Size) -> Struct:
     """Return the layout of a window with mean, variance, skewness and kurtosis."""
     return struct(
-        n=i64, at=i64, pivot=f64, s1=f64, s2=f64, s3=f64, s4=f64, s2_max=f64, ring=ring(size)
+        n=i64,
+        at=i64,
+        per=f64,
+        pivot=f64,
+        s1=f64,
+        s2=f64,
+        s3=f64,
+        s4=f64,
+        s2_max=f64,
+        ring=ring(size),
     )
 
 
@@ -135,6 +148,7 @@ def higher_moments_push(m, x, size):
     e = old - m.pivot
     if m.n < size:
         m.n += 1
+        m.per = 1.0 / m.n
         e = 0.0
     d2 = d * d
     e2 = e * e
@@ -143,14 +157,14 @@ def higher_moments_push(m, x, size):
     m.s3 += d2 * d - e2 * e
     m.s4 += d2 * d2 - e2 * e2
     m.s2_max = max(m.s2_max, m.s2)
-    left = m.s2 - m.s1 * m.s1 / m.n
+    left = m.s2 - m.s1 * m.s1 * m.per
     guard = size * 1.0 if size > 256 else 256.0
-    if m.at == size or left * guard < m.s2_max or not (m.s4 - m.s4 == 0.0):
+    if m.at == size or left * guard < m.s2_max or m.s4 - m.s4 != 0.0:
         m.at = 0 if m.at == size else m.at
         first = 0.0
         for i in range(m.n):
             first += m.ring[i] - x
-        pivot = x + first / m.n
+        pivot = x + first * m.per
         s1 = 0.0
         s2 = 0.0
         s3 = 0.0
@@ -173,10 +187,10 @@ def higher_moments_push(m, x, size):
 @inline
 def higher_moments_central(m):
     """Return (mean, m2, m3, m4), the central moments divided by n."""
-    a = m.s1 / m.n
-    r2 = m.s2 / m.n
-    r3 = m.s3 / m.n
-    r4 = m.s4 / m.n
+    a = m.s1 * m.per
+    r2 = m.s2 * m.per
+    r3 = m.s3 * m.per
+    r4 = m.s4 * m.per
     m2 = max(r2 - a * a, 0.0)
     m3 = r3 - 3.0 * a * r2 + 2.0 * a * a * a
     m4 = r4 - 4.0 * a * r3 + 6.0 * a * a * r2 - 3.0 * a * a * a * a
@@ -186,7 +200,7 @@ def higher_moments_central(m):
 def comoments(size: Size) -> Struct:
     """Return the layout of a window of pairs with variances and covariance."""
     return struct(
-        n=i64, at=i64, pivot_x=f64, pivot_y=f64, sx=f64, sy=f64, sxx=f64, syy=f64, sxy=f64,
+        n=i64, at=i64, per=f64, pivot_x=f64, pivot_y=f64, sx=f64, sy=f64, sxx=f64, syy=f64, sxy=f64,
         sxx_max=f64, syy_max=f64, x=ring(size), y=ring(size),
     )  # fmt: skip
 
@@ -205,6 +219,7 @@ def comoments_push(m, x, y, size):
     ey = old_y - m.pivot_y
     if m.n < size:
         m.n += 1
+        m.per = 1.0 / m.n
         ex = 0.0
         ey = 0.0
     m.sx += dx - ex
@@ -214,11 +229,11 @@ def comoments_push(m, x, y, size):
     m.sxy += dx * dy - ex * ey
     m.sxx_max = max(m.sxx_max, m.sxx)
     m.syy_max = max(m.syy_max, m.syy)
-    left_x = m.sxx - m.sx * m.sx / m.n
-    left_y = m.syy - m.sy * m.sy / m.n
+    left_x = m.sxx - m.sx * m.sx * m.per
+    left_y = m.syy - m.sy * m.sy * m.per
     guard = 4.0 * size if size > 1024 else 4096.0
     lost = left_x * guard < m.sxx_max or left_y * guard < m.syy_max
-    if m.at == size or lost or not (m.sxx + m.syy - (m.sxx + m.syy) == 0.0):
+    if m.at == size or lost or m.sxx + m.syy - (m.sxx + m.syy) != 0.0:
         m.at = 0 if m.at == size else m.at
         m.pivot_x = x
         m.pivot_y = y
@@ -247,20 +262,20 @@ def comoments_push(m, x, y, size):
 @inline
 def comoments_means(m):
     """Return (mean of x, mean of y)."""
-    return m.pivot_x + m.sx / m.n, m.pivot_y + m.sy / m.n
+    return m.pivot_x + m.sx * m.per, m.pivot_y + m.sy * m.per
 
 
 @inline
 def comoments_sums(m):
     """Return (Sxx, Syy, Sxy): sums of squares and products about the means."""
-    sxx = max(m.sxx - m.sx * m.sx / m.n, 0.0)
-    syy = max(m.syy - m.sy * m.sy / m.n, 0.0)
-    return sxx, syy, m.sxy - m.sx * m.sy / m.n
+    sxx = max(m.sxx - m.sx * m.sx * m.per, 0.0)
+    syy = max(m.syy - m.sy * m.sy * m.per, 0.0)
+    return sxx, syy, m.sxy - m.sx * m.sy * m.per
 
 
 def trend(size: Size) -> Struct:
     """Return the layout of a window with its sum and its sum weighted by position (oldest 1)."""
-    return struct(n=i64, at=i64, pivot=f64, s1=f64, sw=f64, largest=f64, ring=ring(size))
+    return struct(n=i64, at=i64, per=f64, pivot=f64, s1=f64, sw=f64, largest=f64, ring=ring(size))
 
 
 @inline
@@ -272,13 +287,14 @@ def trend_push(m, x, size):
     d = x - m.pivot
     if m.n < size:
         m.n += 1
+        m.per = 1.0 / m.n
         m.sw += m.n * d
         m.s1 += d
     else:
         m.sw += size * d - m.s1
         m.s1 += d - (old - m.pivot)
     m.largest = max(m.largest, max(abs(d) * size, max(abs(m.sw), abs(m.s1))))
-    if m.at == size or abs(m.sw) * 4096.0 < m.largest or not (m.sw - m.sw == 0.0):
+    if m.at == size or abs(m.sw) * 4096.0 < m.largest or m.sw - m.sw != 0.0:
         start = 0 if m.at == size or m.n < size else m.at
         m.at = 0 if m.at == size else m.at
         m.pivot = x
@@ -296,7 +312,7 @@ def trend_push(m, x, size):
 
 @inline
 def trend_mean(m):
-    return m.pivot + m.s1 / m.n
+    return m.pivot + m.s1 * m.per
 
 
 @inline
