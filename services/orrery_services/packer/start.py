@@ -7,13 +7,14 @@ from ..config import Settings
 from ..errors import OutsideError, ServiceError
 from ..protocol import rows, vectors
 from ..protocol.marks import Mark
+from ..store import heartbeats
 from .sequencer import TICKS
 
 TOPICS = (*rows.ROW_TOPICS, TICKS)
 
 
 def logs(settings: Settings) -> dict[str, str]:
-    """Return the log id of every topic. Raises ServiceError when the node does not know one.
+    """Return the log id of every topic. Raises OutsideError when the node means another.
 
     A topic that was made anew has another log: its offsets mean something else, so whoever goes
     on from an old position must be told to.
@@ -21,18 +22,7 @@ def logs(settings: Settings) -> dict[str, str]:
     found = bus.log_ids(bus.admin(settings.kafka), TOPICS)
     with store.connect(settings.postgres("writer")) as connection:
         for topic, log_id in found.items():
-            known = store.logs(connection, topic)
-            if known and log_id not in known:
-                raise ServiceError(
-                    f"the log of topic {topic} must be one that node {settings.node} knows "
-                    f"({', '.join(known)}), was {log_id}: the topic was made anew. "
-                    f"`orrery log adopt {topic}` opens a new generation of it"
-                )
-            if not known:
-                connection.execute(
-                    "INSERT INTO logs (topic, log_id) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-                    (topic, log_id),
-                )
+            heartbeats.adopt_first(connection, topic, log_id)
     return found
 
 

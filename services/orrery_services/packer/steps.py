@@ -18,7 +18,7 @@ from ..protocol.labels import Headers, Place
 from ..protocol.rules import ALL_RULES, Rules
 
 MOVED_BYTES_MAX = 1_000_000  # with its key and headers the row must still fit one message
-SOURCES_MAX = 4096  # of a vector: every message carries it twice
+LIVES_MAX = 256  # captured tables of one incarnation each, over all nodes and all time
 
 
 class Run(NamedTuple):
@@ -163,10 +163,9 @@ def _seen_before(run: Run, i: int, refused: dict[int, str], tally: _Tally) -> bo
         tally.repeated_captured += not origin
         return True
     for source, at, _ in checks:
-        if source not in tally.next and len(tally.next) >= SOURCES_MAX:
-            refused[i] = (
-                f"a partition has at most {SOURCES_MAX} sources, {source} would be one more"
-            )
+        sources_max = len(rows.ROW_TOPICS) * tally.partitions + LIVES_MAX
+        if source not in tally.next and len(tally.next) >= sources_max:
+            refused[i] = f"a partition has at most {sources_max} sources, not also {source}"
             return False
         tally.next[source] = at
     return False

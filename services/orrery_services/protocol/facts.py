@@ -26,8 +26,8 @@ from . import body, ticks, vectors
 VERSION = 1
 RAW, ZSTD, TREE = range(3)
 ROW_BYTES_MAX = 512 * 1024
-BODY_BYTES_MAX = 500 * 1024  # of one row, uncompressed; meta and head take the rest
-META_BYTES_MAX = 8 * 1024
+BODY_BYTES_MAX = 470 * 1024  # of one row, uncompressed; meta and head take the rest
+META_BYTES_MAX = 40 * 1024  # holds the changed entries of a vector
 TREE_BYTES_MAX = 256 * 1024 * 1024
 DIGEST_BYTES = 32
 ZSTD_LEVEL = 1

@@ -1,0 +1,156 @@
+"""The hops that `orrery trade` watches, from the row topic to the other nodes."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import msgspec
+from confluent_kafka import Consumer, Message, TopicPartition
+from orrery_kernels.partition import partition_of
+
+from .. import bus, clock, store
+from ..config import Settings, node_names
+from ..errors import OutsideError, ServiceError
+from ..node import Node
+from ..protocol import dead_letters, ticks
+from ..protocol.facts import INPUT, RESULT, Place, place_key
+from ..protocol.marks import Mark
+from ..store import reading
+from .trade import Hop, wait_for
+
+TICKS = "ticks"
+SHORT = 10  # hex digits shown of an id
+CHAIN = "default"
+
+
+class Road:
+    """Everything is opened before the trade is sent, so that the times are those of the road."""
+
+    def __init__(self, settings: Settings, seconds_max: float):
+        self._settings, self._seconds_max = settings, seconds_max
+        self._stack = ExitStack()
+        self.refused = False
+
+    def __enter__(self) -> "Road":
+        self._producer = bus.producer(self._settings.kafka)
+        self._reader = bus.LogReader(self._settings.kafka, "orrery-trade")
+        self._stack.callback(self._reader.close)
+        self._consumer = self._watch()
+        self._stack.callback(self._consumer.close)
+        self._nodes = [self._stack.enter_context(Node(name)) for name in self._names()]
+        self._log_id = bus.log_ids(bus.admin(self._settings.kafka), [TICKS])[TICKS]
+        return self
+
+    def __exit__(self, *what: object) -> None:
+        self._stack.close()
+
+    def _names(self) -> list[str]:
+        """Return this node first, then the others."""
+        own = self._settings.node
+        return [own, *(name for name in node_names() if name != own)]
+
+    def _watch(self) -> Consumer:
+        return bus.consumer(
+            self._settings.kafka, "orrery-trade", auto_offset_reset="latest", fetch_wait_max_ms=10
+        )
+
+    def send(self, symbol: str, price: str, size: str, side: str | None) -> Iterator[Hop]:
+        """Yield the hops of one trade as they happen. Raises OutsideError at a hop not reached."""
+        fields = {"symbol": symbol, "price": price, "size": size, "side": side}
+        now_ns = clock.wall_ns()
+        fields |= {"ts_event_ns": now_ns, "ts_recv_ns": now_ns}
+        value = msgspec.json.encode({k: v for k, v in fields.items() if v is not None})
+        partition = partition_of(symbol, self._settings.partitions)
+        places = [TopicPartition(TICKS, partition, self._reader.ends(TICKS, partition)[1])]
+        letters = dead_letters.TOPIC
+        places.append(TopicPartition(letters, 0, self._reader.ends(letters, 0)[1]))
+        self._consumer.assign(places)
+        self._began, self._deadline = time.monotonic(), time.monotonic() + self._seconds_max
+        sent = self._produce(symbol, value)
+        yield self._hop("feed", f"trades/{sent.partition()}/{sent.offset()}")
+        found = wait_for(lambda: self._packed(sent), "a batch of ticks", self._deadline)
+        if isinstance(found, dead_letters.DeadLetter):
+            self.refused = True
+            yield self._hop("refused", f"dead letter {found.id}: {found.reason}")
+            return
+        offset, row, rows = found
+        place = Place(self._log_id, partition, offset)
+        where = f"ticks/{partition}/{offset}, row {row + 1} of {rows}"
+        yield self._hop("packer", where)
+        yield from self._through_stores(place)
+
+    def _hop(self, hop: str, what: str) -> Hop:
+        return Hop(hop, what, round((time.monotonic() - self._began) * 1000, 1))
+
+    def _produce(self, symbol: str, value: bytes) -> Message:
+        reports: list[tuple[Any, Message]] = []
+        self._producer.produce(
+            "trades", value, symbol or None, on_delivery=lambda e, m: reports.append((e, m))
+        )
+        while not reports and time.monotonic() < self._deadline:
+            self._producer.poll(0.05)
+        if not reports or reports[0][0]:
+            why = reports[0][0].str() if reports else "no answer"
+            raise OutsideError(f"the topic trades must take the trade, but: {why}")
+        return reports[0][1]
+
+    def _packed(self, sent: Message) -> tuple[int, int, int] | dead_letters.DeadLetter | None:
+        """Return where the trade is in `ticks`, or its dead letter, or None when neither came."""
+        message = self._consumer.poll(0.05)
+        if message is None or message.error():
+            return None
+        if message.topic() == dead_letters.TOPIC:
+            wanted = f"{sent.topic()}/{sent.partition()}/{sent.offset()}"
+            letters, _ = dead_letters.read([message.value()])
+            return next((one for one in letters.values() if one.id == wanted), None)
+        try:
+            found = ticks.decode(ticks.parse(message.value(), message.headers()))
+        except ticks.BadTicks:
+            return None
+        sources = zip(*(found[n].to_pylist() for n in _SOURCE), strict=True)
+        wanted = sent.topic(), sent.partition(), sent.offset()
+        row = next((i for i, source in enumerate(sources) if source == wanted), None)
+        return None if row is None else (message.offset(), row, found.num_rows)
+
+    def _through_stores(self, place: Place) -> Iterator[Hop]:
+        own = self._nodes[0]
+        chain = store.chain_names(own.connection).get(CHAIN)
+        if chain is None:
+            raise OutsideError(f"node {own.name} must have computed chain {CHAIN!r} once")
+        for kind, key in (
+            ("input", place_key(INPUT, place)),
+            ("result", place_key(RESULT, place, chain)),
+        ):
+            row = wait_for(
+                lambda key=key: reading.fact_by_key(own.connection, key),
+                f"the {kind} chunk of {own.name}", self._deadline,
+            )  # fmt: skip
+            by = row.origin.split(".", 1)[0]
+            yield self._hop("store", f"{own.name}: fact {row.id.hex()[:SHORT]} ({kind}, by {by})")
+        slot = chain, place.partition
+        mark = wait_for(
+            lambda: _past(store.marks(own.connection).get(slot, Mark()), place),
+            f"the mark of {own.name}", self._deadline,
+        )  # fmt: skip
+        yield self._hop(
+            "mark", f"{own.name}: {mark.ordinal} batches, to ticks offset {mark.offset}"
+        )
+        for other in self._nodes[1:]:
+            yield self._arrived(other, place_key(RESULT, place, chain))
+
+    def _arrived(self, other: Node, key: str) -> Hop:
+        try:
+            row = wait_for(
+                lambda: reading.fact_by_key(other.connection, key), other.name, self._deadline
+            )
+        except ServiceError as cause:
+            raise OutsideError(f"{other.name}: {cause}") from cause
+        return self._hop("replica", f"{other.name}: fact {row.id.hex()[:SHORT]}")
+
+
+def _past(mark: Mark, place: Place) -> Mark | None:
+    return mark if mark.log_id == place.log_id and mark.offset > place.offset else None
+
+
+_SOURCE = ("source_topic", "source_partition", "source_offset")
