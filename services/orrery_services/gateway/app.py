@@ -1,5 +1,6 @@
 """The loop of the gateway: project what is new in portions, and rest longer than it worked."""
 
+import os
 import threading
 
 import psycopg
@@ -12,7 +13,8 @@ from ..store import results
 from . import page, projections
 from .series import Series
 
-DUTY = 0.2  # of the time at most: the ledger comes first
+DUTY = 0.1  # of the time at most: the ledger comes first
+NICE = 10  # where processors are short, everybody else comes first too
 PAUSE_SECONDS_MIN = 0.2
 RETRY_SECONDS = 2.0
 ROWS_A_CHUNK = 1000  # assumed, to turn the bound of samples into chunks
@@ -65,6 +67,7 @@ class Gateway:
 
 def main(settings: Settings, health: metrics.Health, stop: threading.Event) -> int:
     """Project until told to stop."""
+    os.nice(NICE)
     if settings.tsdb is None:
         log.warning("this node has no time-series store: it runs without")
     server = page.serve(settings)
