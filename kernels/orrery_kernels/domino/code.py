@@ -22,7 +22,6 @@ import pyarrow as pa
 from orrery_kernels.domino import seal
 from orrery_kernels.errors import SnapshotError
 from orrery_kernels.snapshot.canonical import encode
-from orrery_kernels.snapshot.digest import digest
 
 NUMERICS = "orrery-numerics-1"
 _SILENT = {"CACHE", "RESUME", "NOP", "PRECALL", "EXTENDED_ARG", "MAKE_CELL", "COPY_FREE_VARS"}
@@ -39,8 +38,8 @@ def lab_version() -> str:
     return f"{NUMERICS} python{python} {libraries}"
 
 
-def code_digest(name: str, function: Callable, classes: tuple[type, ...] = ()) -> bytes:
-    """Return the digest of a function and all it calls; classes: of its inputs and its output.
+def code_bytes(name: str, function: Callable, classes: tuple[type, ...] = ()) -> bytes:
+    """Return what a function and all it calls are made of; classes: of its inputs and its output.
 
     Raises SealError when something on the way may change under it.
     """
@@ -49,7 +48,7 @@ def code_digest(name: str, function: Callable, classes: tuple[type, ...] = ()) -
     for cls in classes:
         walk.reference(cls.__name__, cls)
     walk.finish()
-    return digest(encode([lab_version(), walk.parts]))
+    return encode([lab_version(), walk.parts])
 
 
 class _Walk:
@@ -164,7 +163,7 @@ class _Walk:
         members = []
         for name, value in sorted(vars(cls).items()):
             function = _python_function(getattr(value, "fget", value))
-            if function is not None and _is_written(function):
+            if function is not None and _is_written(cls, name, function):
                 members.append([name, self.reference(name, function)])
             elif not name.startswith("__") and _is_plain(value):
                 members.append([name, encode(value)])
@@ -271,11 +270,12 @@ def _python_function(value: Any) -> FunctionType | None:
     return value if isinstance(value, FunctionType) else None
 
 
-def _is_written(function: FunctionType) -> bool:
+def _is_written(cls: type, name: str, function: FunctionType) -> bool:
     """Return whether a method was written by somebody, not made by dataclass or NamedTuple."""
     home = function.__globals__.get("__name__", "")
     made = home in _WRITERS_OF_METHODS or home.startswith("namedtuple_")
-    return not made and function.__code__.co_filename != "<string>"
+    by_dataclass = is_dataclass(cls) and name.startswith("__")
+    return not made and not (by_dataclass and function.__code__.co_filename == "<string>")
 
 
 def _filled(cell: Any) -> bool:

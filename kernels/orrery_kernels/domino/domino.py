@@ -14,11 +14,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from orrery_kernels.domino.code import code_digest
+from orrery_kernels.domino.code import code_bytes
 from orrery_kernels.domino.views import Leaves
 from orrery_kernels.errors import DominoError
+from orrery_kernels.snapshot.digest import digest
 
 _ANY = (Any, inspect.Parameter.empty, object)
 
@@ -53,9 +55,14 @@ class Domino:
     inputs: tuple[Input, ...]
     parameters: tuple[Parameter, ...]
     output: Any
-    code: bytes
+    code_bytes: bytes
     tolerance: float | None
     classes: tuple[type, ...]
+
+    @cached_property
+    def code(self) -> bytes:
+        """The digest of all its code, worked out when first asked for: an import hashes nothing."""
+        return digest(self.code_bytes)
 
     def __call__(self, *args: Any, **parameters: Any) -> Any:
         return self.function(*args, **parameters)
@@ -79,7 +86,7 @@ def domino(
         inputs, parameters, output = read_signature(called, function)
         types = [output, *(i.type for i in inputs)]
         classes = tuple(dict.fromkeys(c for t in types for c in _classes_in(t)))
-        code = code_digest(called, function, classes)
+        code = code_bytes(called, function, classes)
         return Domino(
             called, version, function, inputs, parameters, output, code, tolerance, classes
         )

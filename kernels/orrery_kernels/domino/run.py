@@ -129,7 +129,8 @@ def arguments_of(
     for read, declared in zip(task.reads, task.domino.inputs, strict=True):
         if read.from_task:
             classes = chain.task(read.target).domino.classes
-            found.append(freeze(decode(memo.body(outputs[read.target]), classes)))
+            body = _checked(memo.body(outputs[read.target]), outputs[read.target], read.target)
+            found.append(freeze(decode(body, classes)))
         elif read.many:
             found.append(market.leaves(read.target, task.domino.classes))
         else:
@@ -211,6 +212,15 @@ def _why_run(task: Task, exact: tuple[bytes, ...], last: Step | None) -> str:
         if was != now
     ]
     return f"changed: {', '.join(changed)}" if changed else "its code or parameters changed"
+
+
+def _checked(body: bytes, name: bytes, task: str) -> bytes:
+    if digest(body) != name:
+        raise DominoError(
+            f"the bytes of {task!r} must have the digest {name.hex()[:12]}, they do not: corrupt; "
+            f"fetch them again from a peer"
+        )
+    return body
 
 
 def _own_bytes(argument: Any) -> bytes | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 LANES = 8
@@ -111,19 +112,37 @@ def compress8(typingctx, chain, blocks, tail) -> tuple[types.Type, Callable]:
     """
 
     def codegen(context, builder, signature, args):
-        chain_at, blocks_at, tail_at = args
-        lanes = []
-        for lane in range(LANES):
-            slot = builder.add(blocks_at, ir.Constant(blocks_at.type, 8 * lane))
-            lanes.append(builder.load(builder.inttoptr(slot, blocks_at.type.as_pointer())))
-        m = _transpose(builder, [_load(builder, lane, 0) for lane in lanes])
-        m += _transpose(builder, [_load(builder, lane, 32) for lane in lanes])
-        v = [_load(builder, chain_at, 32 * i) for i in range(8)]
-        v += [_constant(IV[i]) for i in range(4)]
-        v += [_load(builder, tail_at, 32 * i) for i in range(4)]
-        _rounds(builder, v, m)
-        for i in range(8):
-            _store(builder, builder.xor(v[i], v[i + 8]), chain_at, 32 * i)
+        builder.call(_function(builder.module), args)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp), codegen
+
+
+def _function(module: ir.Module) -> ir.Function:
+    """Return the function in `module`, written there once: unrolled it is long to compile."""
+    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * 3)
+    function = cgutils.get_or_insert_function(module, kind, "orrery_compress8")
+    if function.is_declaration:
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        builder = ir.IRBuilder(function.append_basic_block())
+        _write_body(builder, *function.args)
+        builder.ret_void()
+    return function
+
+
+def _write_body(
+    builder: ir.IRBuilder, chain_at: ir.Value, blocks_at: ir.Value, tail_at: ir.Value
+) -> None:
+    lanes = []
+    for lane in range(LANES):
+        slot = builder.add(blocks_at, ir.Constant(blocks_at.type, 8 * lane))
+        lanes.append(builder.load(builder.inttoptr(slot, blocks_at.type.as_pointer())))
+    m = _transpose(builder, [_load(builder, lane, 0) for lane in lanes])
+    m += _transpose(builder, [_load(builder, lane, 32) for lane in lanes])
+    v = [_load(builder, chain_at, 32 * i) for i in range(8)]
+    v += [_constant(IV[i]) for i in range(4)]
+    v += [_load(builder, tail_at, 32 * i) for i in range(4)]
+    _rounds(builder, v, m)
+    for i in range(8):
+        _store(builder, builder.xor(v[i], v[i + 8]), chain_at, 32 * i)
