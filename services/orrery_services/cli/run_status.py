@@ -1,7 +1,7 @@
 """Swapped chains from the command line: ask for a run, and see where runs are.
 
-`orrery run NAME` is the dominoes' command; for a chain that runs in container or pod it calls `ask`,
-and its --status and --watch call `show`.
+`orrery run NAME` is the dominoes' command; for a chain that runs in container or pod it calls
+`ask`, and its --status and --watch call `show`.
 """
 
 import time
@@ -16,6 +16,7 @@ from orrery_services import scratch
 from orrery_services.clock import wall_ns
 from orrery_services.config import Settings
 from orrery_services.hotswap import chain, drivers, pods
+from orrery_services.hotswap.runs import FileRuns
 from orrery_services.memo.store import FileMemo
 from orrery_services.protocol import stages
 
@@ -36,8 +37,11 @@ def ask(settings: Settings, name: str, on: str, data: bytes, *, reuse: bool = Tr
     digest = blake3(data).hexdigest()
     run_id = new_run_id(name, digest, wall_ns())
     run = drivers.start_run(settings, name, run_id, on, digest, reuse=reuse)
-    keep_input(settings, digest, data)
-    drivers.open_runs(settings).request(run)
+    keep_input(settings, run.node, digest, data)
+    if settings.values["hotswap.driver"] == drivers.KUBERNETES:
+        drivers.open_runs(settings).request(run)  # a fact: it reaches the universe that runs it
+    else:
+        FileRuns(drivers.folder_of(settings, run.node) / "runs").request(run)
     return run
 
 
@@ -52,15 +56,16 @@ def new_run_id(name: str, digest: str, now_ns: int) -> str:
     return f"{moment}.{milliseconds:03d}-{name.replace('_', '-')}-{digest[:8]}"
 
 
-def keep_input(settings: Settings, digest: str, data: bytes) -> None:
+def keep_input(settings: Settings, node: str, digest: str, data: bytes) -> None:
     """Put the input of a run where the memo beside the slots finds it."""
     if settings.values["hotswap.driver"] == drivers.KUBERNETES:
         from orrery_services.memo.fact_memo import FactMemo
 
         FactMemo(settings).put_bytes(digest, data)
         return
-    memo = FileMemo(drivers.folder_of(settings) / "memo")
-    path = drivers.folder_of(settings) / f"input-{digest[:16]}"
+    folder = drivers.folder_of(settings, node)
+    memo = FileMemo(folder / "memo")
+    path = folder / f"input-{digest[:16]}"
     scratch.write_whole(str(path), data)
     memo.put("", digest, path)
     path.unlink()

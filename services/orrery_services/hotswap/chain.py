@@ -53,6 +53,7 @@ class Run(NamedTuple):
     overlapped: bool
     reuse: bool  # False: recompute everything, as an audit does
     stages: tuple[Stage, ...]
+    node: str = ""  # the universe that runs it; empty: the one that was asked
 
 
 def read_chain(name: str, declared: Mapping[str, Any], image: str = "") -> Chain | None:

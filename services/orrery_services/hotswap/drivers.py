@@ -11,6 +11,7 @@ from typing import Any
 
 from ..config import Settings
 from ..errors import ConfigError
+from ..protocol import routing
 from . import chain
 from .port import PodPort
 from .runs import FileRuns, Runs
@@ -18,9 +19,9 @@ from .runs import FileRuns, Runs
 PROCESS, ENGINE, KUBERNETES = "process", "engine", "kubernetes"
 
 
-def folder_of(settings: Settings) -> Path:
-    """Return where pods, runs and the memo of this node are when there is no Kubernetes."""
-    return settings.home / "hotswap" / settings.node
+def folder_of(settings: Settings, node: str = "") -> Path:
+    """Return where pods, runs and the memo of a node are when there is no Kubernetes."""
+    return settings.home / "hotswap" / (node or settings.node)
 
 
 def pod_names(settings: Settings) -> list[str]:
@@ -46,16 +47,33 @@ def open_pods(settings: Settings) -> PodPort:
 
         runtime = Processes()
     memory_bytes = settings.values["hotswap.slot_memory_mb"] << 20
-    return LocalPods(folder / "pods", runtime, folder / "memo", memory_bytes)
+    return LocalPods(
+        folder / "pods", runtime, folder / "memo", memory_bytes, facts=has_facts(settings)
+    )
+
+
+def has_facts(settings: Settings) -> bool:
+    """Whether this process may write to the node's Postgres: then runs and memo are facts."""
+    return settings.secret_file("writer").exists()
 
 
 def open_runs(settings: Settings) -> Runs:
-    """Return requests and events of this node."""
+    """Return requests and events of this node, for people who ask."""
     if settings.values["hotswap.driver"] == KUBERNETES:
         from .fact_runs import FactRuns
 
         return FactRuns(settings)
     return FileRuns(folder_of(settings) / "runs")
+
+
+def open_published_runs(settings: Settings) -> Runs:
+    """Return requests and events of this node, for its controller: what ends is a fact."""
+    found = open_runs(settings)
+    if isinstance(found, FileRuns) and has_facts(settings):
+        from .fact_runs import FactRuns, Published
+
+        return Published(found, FactRuns(settings))
+    return found
 
 
 def read_chains(settings: Settings) -> dict[str, chain.Chain]:
@@ -127,4 +145,6 @@ def start_run(
             f"was {name!r}; there are {sorted(chains)} ({settings.universe})"
         )
     run = chain.start_run(chains[name], run_id, on, input_digest, reuse=reuse)
-    return run._replace(stages=tuple(s._replace(code=code_of(s)) for s in run.stages))
+    universe = routing.route(f"domino/{name}", settings.routing, settings.node).universe
+    coded = tuple(stage._replace(code=code_of(stage)) for stage in run.stages)
+    return run._replace(stages=coded, node=universe)

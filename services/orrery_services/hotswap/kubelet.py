@@ -24,6 +24,7 @@ class Place(NamedTuple):
     folder: Path
     volume: Path
     memo_folder: Path
+    facts: bool = False  # the memo is in front of the node's Postgres
 
 
 def new_record(
@@ -150,6 +151,7 @@ def env_of(container: str, pod: dict[str, Any], place: Place) -> dict[str, str]:
         return {
             "ORRERY_SCRATCH": str(place.volume),
             "ORRERY_MEMO_FOLDER": str(place.memo_folder),
+            "ORRERY_MEMO_FACTS": "1" if place.facts else "",
             "ORRERY_MEMO_PORT": noted.get("memo-port", "0"),
             "ORRERY_MEMO_PORT_FILE": str(place.volume / "memo-port"),
         }

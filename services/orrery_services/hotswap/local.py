@@ -34,12 +34,14 @@ class LocalPods:
         memo_folder: Path,
         memory_bytes: int = 0,
         now: Callable[[], float] = time.time,
+        facts: bool = False,
     ) -> None:
         self._folder = folder
         self._runtime = runtime
         self._memo_folder = memo_folder
         self._memory_bytes = memory_bytes
         self._now = now
+        self._facts = facts
         self._mutex = threading.RLock()
         self._changed = threading.Event()
         self._lease: Any = None
@@ -130,7 +132,7 @@ class LocalPods:
     def _launch_facts(self, name: str, record: dict[str, Any]) -> kubelet.Place:
         folder = self._folder / name
         uid = record["pod"]["metadata"]["uid"]
-        return kubelet.Place(folder, folder / f"scratch-{uid[:8]}", self._memo_folder)
+        return kubelet.Place(folder, folder / f"scratch-{uid[:8]}", self._memo_folder, self._facts)
 
     def _is_kubelet(self) -> bool:
         """Hold the lease of the folder, or take it if it is free; it ends with this process."""

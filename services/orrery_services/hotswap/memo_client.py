@@ -1,5 +1,7 @@
 """What the runner and the controller ask of the memo of a pod, over HTTP on a connection kept open.
 
+Addresses: http://host:port, or unix:/path/to/socket.
+
 Every method raises OSError when the memo cannot be reached or does not make sense.
 """
 
@@ -9,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..protocol import stages
+from .unix import UnixConnection
 
 TIMEOUT_SECONDS = 30.0
 ANSWER_BYTES_MAX = 1 << 20
@@ -19,9 +22,13 @@ class MemoClient:
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_SECONDS) -> None:
         parts = urlsplit(url)
-        self._connection = http.client.HTTPConnection(
-            parts.hostname or "127.0.0.1", parts.port or 80, timeout=timeout_s
-        )
+        self._connection: http.client.HTTPConnection
+        if parts.scheme == "unix":
+            self._connection = UnixConnection(parts.path, timeout_s)
+        else:
+            self._connection = http.client.HTTPConnection(
+                parts.hostname or "127.0.0.1", parts.port or 80, timeout=timeout_s
+            )
 
     def lookup(self, key: str) -> str | None:
         """Return the digest of the output under a key, None when nobody computed it."""

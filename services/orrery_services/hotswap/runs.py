@@ -32,6 +32,9 @@ class Runs(Protocol):
     def events(self, run: str) -> list[dict[str, Any]]:
         """Return what is known of a run, oldest first."""
 
+    def history(self) -> list[chain.Run]:
+        """Return runs, open and ended, newest first, up to a bound."""
+
 
 class FileRuns:
     """Requests and events as a folder.

@@ -23,8 +23,10 @@ def main(settings: Settings, health: Health, stop: threading.Event) -> int:
         while not stop.wait(IDLE_BEAT_SECONDS):
             health.beat()
         return 0
-    port, runs = drivers.open_pods(settings), drivers.open_runs(settings)
+    port, runs = drivers.open_pods(settings), drivers.open_published_runs(settings)
     log.info("swapping", chains=sorted(chains), driver=settings.values["hotswap.driver"])
+    if not drivers.has_facts(settings):
+        log.warning("runs and memo stay on this machine: no password to write facts with")
     try:
         Controller(port, runs, drivers.pod_names(settings)).run(stop, health.beat)
     finally:

@@ -337,6 +337,7 @@ def run_event(
         "attempt": run.attempt,
         "chain": run.chain,
         "on": run.on,
+        "node": run.node,
         "input": run.input,
         "stages": list(trail),
         "result": dict(result),

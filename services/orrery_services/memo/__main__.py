@@ -1,8 +1,9 @@
 """Start the memo of a pod: python -m orrery_services.memo.
 
-ORRERY_SCRATCH is the volume it shares with the slots, ORRERY_MEMO_FOLDER a folder that keeps
-answers (without it: the node's Postgres), ORRERY_MEMO_HOST and ORRERY_MEMO_PORT where it listens,
-ORRERY_MEMO_PORT_FILE a file to which the port is written once it does.
+ORRERY_SCRATCH is the volume it shares with the slots. ORRERY_MEMO_FOLDER is a folder that keeps
+answers: alone, or with ORRERY_MEMO_FACTS=1 in front of the node's Postgres; without it, Postgres.
+ORRERY_MEMO_HOST and ORRERY_MEMO_PORT say where it listens, ORRERY_MEMO_PORT_FILE where it writes
+its port once it does.
 """
 
 import os
@@ -16,15 +17,18 @@ from . import app
 from .store import FileMemo, MemoStore
 
 PORT = 8900
+STOP_LOOK_SECONDS = 5.0
 
 
 def open_store(env: dict[str, str]) -> MemoStore:
-    """Return the memo of this node: its folder where one is named, else its Postgres."""
-    if folder := env.get("ORRERY_MEMO_FOLDER"):
+    """Return the memo of this node: its folder, its Postgres, or the one in front of the other."""
+    folder = env.get("ORRERY_MEMO_FOLDER")
+    if folder and env.get("ORRERY_MEMO_FACTS") != "1":
         return FileMemo(Path(folder))
-    from .facts import open_fact_memo
+    from .fact_memo import TieredMemo, open_fact_memo
 
-    return open_fact_memo()
+    facts = open_fact_memo()
+    return TieredMemo(FileMemo(Path(folder)), facts) if folder else facts
 
 
 def main() -> int:
@@ -40,9 +44,12 @@ def main() -> int:
     server = app.serve(
         memo, env.get("ORRERY_MEMO_HOST", "127.0.0.1"), int(env.get("ORRERY_MEMO_PORT", PORT))
     )
-    threading.Thread(
-        target=server.serve_forever, kwargs={"poll_interval": 5.0}, daemon=True
-    ).start()
+    servers = [server]
+    if path := env.get("ORRERY_MEMO_SOCKET"):
+        os.chdir(Path(path).parent)  # the name of a socket is at most 108 bytes
+        servers.append(app.serve_socket(memo, Path(path).name))
+    for one in servers:
+        threading.Thread(target=one.serve_forever, args=(STOP_LOOK_SECONDS,), daemon=True).start()
     if path := env.get("ORRERY_MEMO_PORT_FILE"):
         scratch.write_whole(path, str(server.port).encode())
     stop.wait()

@@ -5,6 +5,7 @@ and started again it answers the same.
 """
 
 import json
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,7 +41,7 @@ class Memo:
         self._now = now
         self._lock = threading.Lock()
         self._filter = steps.BloomFilter(KEYS_MAX, ERROR_RATE)
-        self._cursor = 0
+        self._cursor: Any = 0
         self._refreshed_ns = now() - REFRESH_NS
         self._flights: dict[str, Future[str | None]] = {}
         self._worker = ThreadPoolExecutor(1, "store")
@@ -80,7 +81,11 @@ class Memo:
             if self._now() - self._refreshed_ns < REFRESH_NS:
                 return
             self._refreshed_ns = self._now()
-            keys, self._cursor = self._store.keys_since(self._cursor)
+            try:
+                keys, self._cursor = self._store.keys_since(self._cursor)
+            except (OutsideError, OSError):  # what is known stays known
+                self.counts["failed"] += 1
+                return
             for key in keys:
                 self._filter.add(key)
 
@@ -213,6 +218,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
         self.wfile.flush()
 
+    def address_string(self) -> str:
+        return "a slot"
+
     def log_message(self, *_: object) -> None:
         """Probes come every second: they are not worth a log line each."""
 
@@ -229,6 +237,22 @@ class Server(ThreadingHTTPServer):
     @property
     def port(self) -> int:
         return self.server_address[1]
+
+
+class SocketServer(Server):
+    """The same on a socket file, for slots that have no network."""
+
+    address_family = socket.AF_UNIX
+
+    def server_bind(self) -> None:
+        path = Path(str(self.server_address))
+        path.unlink(missing_ok=True)
+        self.socket.bind(str(path))
+        self.server_name, self.server_port = "localhost", 0
+
+
+def serve_socket(memo: Memo, path: str) -> SocketServer:
+    return SocketServer(path, type("Handler", (_Handler,), {"memo": memo}))  # type: ignore[arg-type]
 
 
 def serve(memo: Memo, host: str, port: int) -> Server:

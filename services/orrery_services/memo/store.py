@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from .. import scratch
 from ..errors import DivergenceError, OutsideError
@@ -19,7 +19,7 @@ class MemoStore(Protocol):
     def digest_of(self, key: str) -> str | None:
         """Return the digest under a key; None when unknown or in quarantine."""
 
-    def keys_since(self, cursor: int) -> tuple[list[str], int]:
+    def keys_since(self, cursor: Any) -> tuple[list[str], Any]:
         """Return keys learned after `cursor` (0: from the beginning), and the next cursor."""
 
     def fetch(self, digest: str, path: Path) -> bool:

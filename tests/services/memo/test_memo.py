@@ -320,3 +320,15 @@ def test_keys_are_listed_from_a_cursor_on(tmp_path):
     assert first == keys[:2]
     assert again == keys[2:]
     assert json.dumps(cursor)
+
+
+def test_a_slot_without_network_reaches_it_through_a_socket_in_the_scratch(beside, tmp_path):
+    path = str(tmp_path / "memo.sock")
+    server = app.serve_socket(beside.memo, path)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+
+    assert MemoClient(f"unix:{path}").lookup(KEY) is None
+    digest = beside.finish(1)
+    assert MemoClient(f"unix:{path}").marker("r", 1)["output"] == digest
+    server.shutdown()
+    server.server_close()
