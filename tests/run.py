@@ -1,6 +1,7 @@
 """`make test`: every part of the suite in turn, then one summary with what was skipped and why.
 
-A part is a folder below tests/. Each runs in a process of its own: one that dies takes no other along.
+A part is a folder below tests/. Each runs in a process of its own: one that dies takes no other
+along.
 """
 
 import subprocess

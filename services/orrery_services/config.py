@@ -11,8 +11,6 @@ ORRERY_N2_KAFKA speaks to node n2 alone. Unknown keys fail. The environment may 
     ORRERY_RULES_OFF, ORRERY_TEST_* (switches of tests)
 """
 
-import difflib
-import functools
 import json
 import os
 import tomllib
@@ -25,9 +23,24 @@ import jsonschema
 from psycopg import conninfo
 
 from .errors import ConfigError
+from .universe import (
+    Flat,
+    check,
+    defaults,
+    explain,
+    flatten,
+    leaves,
+    universe_schema,
+    unknown,
+)
 
 ENV = "ORRERY_"
-NOT_SETTINGS = {"NODE", "UNIVERSE", "NODES_DIR", "ROOT", "HOME", "LOG_LEVEL", "STACK", "RULES_OFF"}
+NOT_SETTINGS = {
+    *("NODE", "UNIVERSE", "NODES_DIR", "ROOT", "HOME", "LOG_LEVEL", "STACK", "RULES_OFF", "CHAIN"),
+    *("TOKEN", "ORDER", "SLOT", "SCRATCH", "GATE_FD", "TERMINATION_LOG"),  # of a hot-swapped stage
+    *("INPUT", "INPUTS", "OUTPUT", "PARAMETERS", "RUN", "STAGE", "ATTEMPT"),
+}
+NOT_SETTINGS_BELOW = ("TEST_", "MEMO_", "HOTSWAP_")
 ROLES = (
     "orrery_admin",  # superuser: set-up only, no service has it
     "orrery_owner",
@@ -36,7 +49,6 @@ ROLES = (
     "orrery_cdc",
     "orrery_gc",
 )
-Flat = dict[str, Any]  # dotted key -> value
 
 
 class Section(Mapping):
@@ -52,9 +64,7 @@ class Section(Mapping):
         try:
             return self._values[key]
         except KeyError:
-            raise AttributeError(
-                _unknown(f"{self._name}.{key}", self._name, self._values)
-            ) from None
+            raise AttributeError(unknown(f"{self._name}.{key}", self._name, self._values)) from None
 
     def __setattr__(self, key: str, value: Any) -> None:
         raise AttributeError("settings are read-only")
@@ -161,7 +171,7 @@ def load_settings(
     if declared["node"] != node:
         raise ConfigError(f"node must be {node!r}, was {declared['node']!r} ({path})")
     schema = universe_schema(root)
-    layers = [("default", _defaults(schema)), (str(path), _flatten(declared, schema))]
+    layers = [("default", defaults(schema)), (str(path), flatten(declared, schema))]
     layers += [("running stack", _stack_layer(home, node))]
     layers += _environment(node, env, schema, node_names(env, root))
     values: Flat = {}
@@ -205,27 +215,6 @@ def universe_path(node: str, env: Mapping[str, str], root: Path) -> Path:
         known = ", ".join(node_names(env, root))
         raise ConfigError(f"node must be one of {known}, was {node!r} (no {path})")
     return path
-
-
-@functools.cache
-def universe_schema(root: Path) -> dict[str, Any]:
-    path = root / "schemas" / "universe.schema.json"
-    try:
-        return json.loads(path.read_text())
-    except OSError as cause:
-        raise ConfigError(
-            f"{path} must exist, but {cause.strerror}; "
-            "run from the repository or set ORRERY_ROOT to it"
-        ) from cause
-
-
-def leaves(schema: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (dotted key, its schema) of every setting that has a default."""
-    for name, part in schema["properties"].items():
-        if "properties" in part and part.get("type") == "object":
-            yield from leaves(part, f"{prefix}{name}.")
-        elif "default" in part:
-            yield prefix + name, part
 
 
 def stack_file(home: Path, node: str) -> Path:
@@ -277,56 +266,8 @@ def _parse(path: Path) -> dict[str, Any]:
 
 def _read_universe(path: Path, root: Path) -> dict[str, Any]:
     document = _parse(path)
-    _check(document, universe_schema(root), str(path))
+    check(document, universe_schema(root), str(path))
     return document
-
-
-def _check(document: dict[str, Any], schema: dict[str, Any], place: str) -> None:
-    errors = jsonschema.Draft202012Validator(schema).iter_errors(document)
-    error = jsonschema.exceptions.best_match(errors)
-    if error is not None:
-        raise ConfigError(_explain(error, place))
-
-
-def _explain(error: jsonschema.ValidationError, place: str) -> str:
-    where = ".".join(str(part) for part in error.absolute_path)
-    if error.validator == "additionalProperties" and error.validator_value is False:
-        allowed = error.schema["properties"]
-        extra = sorted(set(error.instance) - set(allowed))[0]
-        return f"{_unknown(f'{where}.{extra}'.lstrip('.'), where or 'it', allowed)} ({place})"
-    if error.validator == "required":
-        missing = sorted(set(error.validator_value) - set(error.instance))[0]
-        return f"{f'{where}.{missing}'.lstrip('.')} must be set, was missing ({place})"
-    rule = {
-        "type": f"be of type {error.validator_value}",
-        "minimum": f"be at least {error.validator_value}",
-        "maximum": f"be at most {error.validator_value}",
-        "pattern": f"match {error.validator_value}",
-    }.get(str(error.validator), f"hold {error.validator} = {error.validator_value}")
-    return f"{where} must {rule}, was {error.instance!r} ({place})"
-
-
-def _unknown(key: str, table: str, allowed: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(key.rsplit(".", 1)[-1], list(allowed), n=1)
-    hint = (
-        f"; did you mean {near[0]!r}?" if near else f"; {table} knows {', '.join(sorted(allowed))}"
-    )
-    return f"unknown setting {key!r}{hint}"
-
-
-def _defaults(schema: Mapping[str, Any]) -> Flat:
-    return {key: part["default"] for key, part in leaves(schema)}
-
-
-def _flatten(document: Mapping[str, Any], schema: Mapping[str, Any], prefix: str = "") -> Flat:
-    flat: Flat = {}
-    for key, value in document.items():
-        part = schema["properties"][key]
-        if "properties" in part and isinstance(value, dict):
-            flat.update(_flatten(value, part, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def _stack_layer(home: Path, node: str) -> Flat:
@@ -349,13 +290,13 @@ def _environment(
     general, own = [], []
     for variable in sorted(name for name in env if name.startswith(ENV)):
         name = variable.removeprefix(ENV)
-        if name in NOT_SETTINGS or name.startswith("TEST_"):
+        if name in NOT_SETTINGS or name.startswith(NOT_SETTINGS_BELOW):
             continue
         speaks_to = next((n for n in nodes if name.startswith(n.upper() + "_")), None)
         if speaks_to:
             name = name.removeprefix(speaks_to.upper() + "_")
         if name not in names:
-            raise ConfigError(_unknown(variable, ENV + "*", {ENV + known: 0 for known in names}))
+            raise ConfigError(unknown(variable, ENV + "*", {ENV + known: 0 for known in names}))
         if speaks_to not in (None, node) or (speaks_to is None and not mine):
             continue  # the addresses of one node are not those of another
         key, part = names[name]
@@ -390,7 +331,7 @@ def _check_ranges(values: Flat, origins: Mapping[str, str], schema: Mapping[str,
         error = next(iter(jsonschema.Draft202012Validator(part).iter_errors(values[key])), None)
         if error is not None:
             error.path.appendleft(key)
-            raise ConfigError(_explain(error, origins[key]))
+            raise ConfigError(explain(error, origins[key]))
 
 
 def _role(role: str) -> str:

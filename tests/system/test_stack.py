@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 
 import psycopg
@@ -20,6 +19,7 @@ from orrery_services import cdc, connect
 from orrery_services.config import ROLES
 from orrery_services.errors import PortTaken
 from orrery_services.stack import Stack, control, faults, make_plan, processes
+from orrery_services.store import identity
 
 pytestmark = pytest.mark.real
 NODE = "n1"
@@ -31,20 +31,16 @@ def servers(short_tmp, request) -> Iterator[Stack]:
     """One sky and one node without services."""
     start, remove = request.getfixturevalue("start_and_remove")
     made = start(short_tmp / "servers", (NODE,), services=())
-    with faults.admin(made, NODE) as admin:
-        give_incarnation(admin)
     yield made
     remove(made)
 
 
-def give_incarnation(admin: psycopg.Connection) -> None:
-    """Do what the replication service does at its first start."""
-    fresh = uuid.uuid4()
-    admin.execute(
-        "INSERT INTO incarnations (incarnation, node, origin, reason) VALUES (%s, %s, %s, 'test')",
-        [fresh, NODE, f"{NODE}.{fresh.hex[:22]}"],
-    )
-    admin.execute("INSERT INTO node SELECT true, %s, %s, (server_identity()).*", [NODE, fresh])
+def look(stack: Stack) -> None:
+    """Do what the replication service does before anybody may insert: say who the database is."""
+    with faults.admin(stack, NODE) as admin:
+        if identity.who(admin) is None:
+            identity.begin(admin, NODE, identity.EMPTY_DISK)
+        identity.looked_at(admin, identity.server(admin))
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
@@ -55,6 +51,7 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 
 def insert_trades(stack: Stack, symbol: str, count: int) -> None:
+    look(stack)
     with psycopg.connect(stack.settings(NODE).postgres("writer"), autocommit=True) as writer:
         for number in range(count):
             writer.execute(

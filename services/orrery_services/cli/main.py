@@ -6,67 +6,79 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 degraded. A reading command has --json.
 import importlib
 import os
 import sys
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, ServiceError
-from .common import DEGRADED, FAILED, OK, USAGE, complain
 
-__all__ = ["DEGRADED", "FAILED", "OK", "USAGE", "app", "main"]
+if TYPE_CHECKING:
+    import typer
 
 # One line a verb, in the order in which `orrery --help` lists them.
 VERBS = [
     "up",
+    "feed",
+    "trade",
     "status",
     "read",
     "log",
     "show",
     "verify",
     "converge",
+    "dead_letters",
     "tsdb",
     "doctor",
     "config",
+    "route",
 ]
-
-app = typer.Typer(
-    name="orrery",
-    help="Events go in, facts come out, and every number can be replayed bit for bit.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@app.callback()
-def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of failures.")] = False,
-) -> None:
-    if debug:
-        os.environ["ORRERY_LOG_LEVEL"] = "DEBUG"
-
-
-for verb in VERBS:
-    importlib.import_module(f"orrery_services.cli.{verb}").register(app)
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    if sys.argv[1:2] == ["stage"]:  # the first process of a container: it stays small
+        from .stage import exec_stage
+
+        exec_stage(sys.argv[2:])
     debug = "--debug" in sys.argv
     try:
-        app()
+        make_app()()
     except ConfigError as cause:
-        _fail(cause, USAGE, debug)
+        _fail(cause, 2, debug)
     except ServiceError as cause:
-        _fail(cause, FAILED, debug)
+        _fail(cause, 1, debug)
     except BrokenPipeError:  # the reader (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(OK)
+        sys.exit(0)
+
+
+def make_app() -> "typer.Typer":
+    """Return the command line with every verb in it."""
+    import typer
+
+    app = typer.Typer(
+        name="orrery",
+        help="Events go in, facts come out, and every number can be replayed bit for bit.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def options(
+        debug: bool = typer.Option(False, "--debug", help="Show tracebacks of failures."),
+    ) -> None:
+        if debug:
+            os.environ["ORRERY_LOG_LEVEL"] = "DEBUG"
+
+    for verb in VERBS:
+        importlib.import_module(f"orrery_services.cli.{verb}").register(app)
+    return app
 
 
 def _fail(cause: Exception, code: int, debug: bool) -> None:
     if debug:
         raise cause
+    from .common import complain
+
     complain(f"orrery: {cause}")
     sys.exit(code)
