@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from orrery_kernels.engine import catalog, codegen, loader, native
-from orrery_kernels.engine.program import NATIVE
+from orrery_kernels.engine.program import NATIVE, RUNS
 
 PROCESSES_MAX = 8
 
@@ -22,7 +22,8 @@ def compile_kernel(name: str) -> tuple[str, bytes, bytes]:
     if name.startswith(NATIVE):
         source = native.sources()[name.removeprefix(NATIVE)]
     else:
-        source = codegen.generate(catalog.kernels()[name].definition)
+        kernel = catalog.kernels()[name.removesuffix(RUNS)].definition
+        source = codegen.generate(kernel, runs=name.endswith(RUNS))
     return (
         name,
         source.digest,
@@ -33,6 +34,7 @@ def compile_kernel(name: str) -> tuple[str, bytes, bytes]:
 def build(processes: int = 2) -> str:
     """Compile every kernel over `processes` and return the folder of the catalog."""
     names = [*(NATIVE + name for name in native.sources()), *catalog.kernels()]
+    names += [name + RUNS for name in catalog.kernels()]
     workers = max(1, min(processes, PROCESSES_MAX, len(names)))
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         made = pool.map(compile_kernel, names, chunksize=4)

@@ -129,7 +129,7 @@ class ChainOracle:
             other = (
                 kind is not None and instance.rows != "any" and KIND_NAMES[kind] != instance.rows
             )
-            if other or symbol is None:
+            if other or (symbol is None and instance.kernel.state.fields):
                 made.append([None] * len(instance.outputs))
                 continue
             values = [

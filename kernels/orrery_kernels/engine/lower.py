@@ -262,7 +262,7 @@ def straighten(statements: list[ast.stmt], emit: Emit, function: FunctionType) -
 
 def pure_text(name: str, helper: Helper, done: dict[str, str]) -> None:
     """Add the compilable text of `helper`, and before it of those it calls, to `done`."""
-    from orrery_kernels.engine.codegen import Choices
+    from orrery_kernels.engine.rewrite import Choices
 
     if name in done:
         return

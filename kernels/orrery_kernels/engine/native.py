@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from enum import IntEnum
 
-from orrery_kernels.engine.codegen import (
+from orrery_kernels.engine.codegen import Source
+from orrery_kernels.engine.layout import (
     FIRST,
     IDS,
     KIND,
@@ -19,7 +20,6 @@ from orrery_kernels.engine.codegen import (
     SKIPPED,
     STATE,
     VERSION,
-    Source,
 )
 
 
@@ -65,7 +65,7 @@ class Word(IntEnum):
     DATA_STEP = 34
     BITS_STEP = 35
     FIRST_RESULTS = 36  # per kernel: its first result
-    REACHED = 37  # first row not encoded
+    RUN_PLAN = 37  # the plan for long runs of one symbol; 0: there is none
 
 
 WORDS = len(Word)
@@ -208,6 +208,18 @@ def load_column(buffers, base, code, nulls, scratch, rows):
             missing = is_null(valid, base + i)
             sti(scratch, i * 8, select(missing, NULL_I64, ldi8(data, base + i)))
     return scratch
+""",
+    "chosen_plan": """
+def chosen_plan(c, lo, hi):
+    # long runs of one symbol: the loops that keep state in registers
+    runs = ldi(c, W_RUN_PLAN)
+    if runs == 0 or hi - lo < 1024:
+        return ldi(c, W_PLAN)
+    ids = ldi(c, W_ROW_IDS)
+    changes = 0
+    for i in range(lo + 1, lo + 512):
+        changes += ldi32(ids, i * 4) != ldi32(ids, i * 4 - 4)
+    return runs if changes < 64 else ldi(c, W_PLAN)
 """,
     "validity": """
 def validity(data, bits, rows):
@@ -370,7 +382,7 @@ def prepare(c, lo, hi):
 """,
     "run": """
 def run(c, lo, hi):
-    plan = ldi(c, W_PLAN)
+    plan = chosen_plan(c, lo, hi)
     nulls = ldi(c, W_NULLS)
     for k in range(ldi(c, W_KERNELS)):
         missing = call_step(ldi(plan, k * 16), ldi(plan, k * 16 + 8), lo, hi)
@@ -380,10 +392,10 @@ def run(c, lo, hi):
     "run_one": """
 def run_one(c, k, rows):
     # the rows of one kernel; `rows` holds lo in its upper and hi in its lower 32 bits
-    plan = ldi(c, W_PLAN)
     nulls = ldi(c, W_NULLS)
     lo = (rows >> 32) & 0xFFFFFFFF
     hi = rows & 0xFFFFFFFF
+    plan = chosen_plan(c, lo, hi)
     missing = call_step(ldi(plan, k * 16), ldi(plan, k * 16 + 8), lo, hi)
     sti(nulls, k * 8, ldi(nulls, k * 8) + missing)
     return 0

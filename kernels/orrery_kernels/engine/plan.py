@@ -13,7 +13,7 @@ import numpy as np
 
 from orrery_kernels.columns import ALIASES, ROWS_OF_COLUMN, SOURCE_KINDS
 from orrery_kernels.engine import catalog
-from orrery_kernels.engine.codegen import Layout, layout_of, record_bytes
+from orrery_kernels.engine.layout import Layout, layout_of, record_bytes
 from orrery_kernels.engine.spec import Kernel
 from orrery_kernels.errors import ColumnError, ParameterError
 

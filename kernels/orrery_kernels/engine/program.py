@@ -16,6 +16,7 @@ from orrery_kernels.engine.spec import Kernel
 _CALL = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 _QUICK = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 NATIVE = "native."  # prefix of the native functions in the built catalog
+RUNS = ".runs"  # suffix of the loops over runs
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,16 @@ class Program:
     digest: bytes
 
 
-_programs: WeakKeyDictionary[Kernel, Program] = WeakKeyDictionary()
+_programs: WeakKeyDictionary[Kernel, dict[bool, Program]] = WeakKeyDictionary()
 
 
-def program_of(kernel: Kernel) -> Program:
-    """Return the program of `kernel`, compiling it when nobody has before."""
-    if kernel not in _programs:
-        _programs[kernel] = _from_catalog(kernel) or _from_source(codegen.generate(kernel))
-    return _programs[kernel]
+def program_of(kernel: Kernel, runs: bool = False) -> Program:
+    """Return the program of `kernel`, over rows or over runs, compiling it when nobody has before."""
+    held = _programs.setdefault(kernel, {})
+    if runs not in held:
+        found = _from_catalog(kernel, runs)
+        held[runs] = found or _from_source(codegen.generate(kernel, runs))
+    return held[runs]
 
 
 @cache
@@ -49,10 +52,10 @@ def native_call(name: str, quick: bool = False) -> Callable[[int, int, int], int
     return (_QUICK if quick else _CALL)(native_address(name))
 
 
-def _from_catalog(kernel: Kernel) -> Program | None:
+def _from_catalog(kernel: Kernel, runs: bool) -> Program | None:
     if not kernel.function.__module__.startswith("orrery_kernels.ticks."):
         return None
-    found = loader.catalog().get(kernel.name)
+    found = loader.catalog().get(kernel.name + (RUNS if runs else ""))
     return Program(*found) if found else None
 
 

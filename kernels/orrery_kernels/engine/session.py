@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from orrery_kernels.columns import KIND_NAMES
-from orrery_kernels.engine import blocks, codegen, ingress, native, parallel
+from orrery_kernels.engine import blocks, ingress, layout, native, parallel
 from orrery_kernels.engine.native import Word
 from orrery_kernels.engine.plan import Instance, find_column
-from orrery_kernels.engine.program import native_address, native_call
+from orrery_kernels.engine.program import native_address, native_call, program_of
 from orrery_kernels.engine.spec import f64, i64
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 AHEAD = 64  # spare ids behind a batch, so that fetching ahead reads something
 QUICK_ROWS = 256  # up to so many rows the interpreter's lock is kept: giving it up costs more
 _FIRST_ROWS = 1_024
+RUN_ROWS_MIN = 4_096  # batches from which loops over runs of one symbol are worth loading
+_SAMPLE_ROWS = 64
 _BLOCK = int(Word.BLOCK)
 
 
@@ -47,6 +50,7 @@ class Session:
         self._make_room(_FIRST_ROWS)
         self.whole, self.quick = native_call("whole"), native_call("whole", quick=True)
         self._ticker: Ticker | None = None
+        self.run_plan: np.ndarray | None = None
 
     # What is filled in once.
 
@@ -99,11 +103,10 @@ class Session:
         c[Word.BASES] = self.bases.ctypes.data
 
     def _arguments(self, instance: Instance) -> np.ndarray:
-        layout = instance.layout
-        args = np.zeros(layout.words, np.int64)
-        args[codegen.STRIDE] = instance.size[1]
+        args = np.zeros(instance.layout.words, np.int64)
+        args[layout.STRIDE] = instance.size[1]
         tables = iter(instance.tables)
-        for name, (word, kind) in layout.constants.items():
+        for name, (word, kind) in instance.layout.constants.items():
             value = getattr(instance.p, name)
             if kind == "table":
                 args[word] = next(tables).ctypes.data
@@ -111,7 +114,7 @@ class Session:
                 args.view(np.float64)[word] = value
             else:
                 args[word] = value
-        for (word, _), offset in zip(layout.rings.values(), instance.size[2], strict=True):
+        for (word, _), offset in zip(instance.layout.rings.values(), instance.size[2], strict=True):
             args[word] = offset
         return args
 
@@ -201,10 +204,24 @@ class Session:
                 self._remap(batch)
         elif rows:
             self.control[Word.ONE] = self.state.id_of("")
+        if rows >= RUN_ROWS_MIN and self.run_plan is None and self._has_long_runs(batch):
+            self._load_run_plan()
         block = self._block(rows)
         batch._export_to_c(self.array_address)
         self._fold(rows, threads)
         return pa.RecordBatch._import_from_c(block.address + 64, self.chain.output_schema)
+
+    def _has_long_runs(self, batch: pa.RecordBatch) -> bool:
+        if self.mode == 0:
+            return True
+        keys = batch.column(self.key).slice(0, _SAMPLE_ROWS).to_pylist()
+        return sum(a != b for a, b in pairwise(keys)) < _SAMPLE_ROWS // 8
+
+    def _load_run_plan(self) -> None:
+        """Load the second form of every kernel; native code chooses between them by the rows."""
+        self.run_plan = self.plan.copy()
+        self.run_plan[::2] = [program_of(i.kernel, runs=True).address for i in self.kernels]
+        self.control[Word.RUN_PLAN] = self.run_plan.ctypes.data
 
     def _fold(self, rows: int, threads: int) -> None:
         if parallel.worth_it(rows, len(self.kernels), threads):
@@ -229,7 +246,7 @@ class Session:
         def grow() -> None:
             self._grow()
             for args, records in zip(self.arguments, self.state.records, strict=True):
-                args[codegen.STATE] = records.address
+                args[layout.STATE] = records.address
 
         parallel.Wavefront(
             rows,
@@ -273,8 +290,8 @@ class Session:
 
     def skipped(self) -> np.ndarray:
         """Return the rows skipped so far for a null, NaN or infinite input, per kernel."""
-        counted = [args[codegen.SKIPPED] for args in self.arguments]
-        ticked = [args[codegen.SKIPPED] for args in self._ticker.arguments] if self._ticker else 0
+        counted = [args[layout.SKIPPED] for args in self.arguments]
+        ticked = [args[layout.SKIPPED] for args in self._ticker.arguments] if self._ticker else 0
         return np.array(counted, np.int64) + ticked
 
     @property
@@ -314,8 +331,8 @@ class Ticker:
         plan = session.plan.copy()
         for k, (args, instance) in enumerate(zip(self.arguments, session.kernels, strict=True)):
             plan[2 * k + 1] = args.ctypes.data
-            args[codegen.IDS], args[codegen.KINDS] = self.ids.ctypes.data, session.zero.ctypes.data
-            args[codegen.SKIPPED] = 0
+            args[layout.IDS], args[layout.KINDS] = self.ids.ctypes.data, session.zero.ctypes.data
+            args[layout.SKIPPED] = 0
             for j, (item, read) in enumerate(
                 zip(instance.kernel.inputs, session.reads[k], strict=True)
             ):
@@ -323,7 +340,7 @@ class Ticker:
                     place = session.columns[read, item.kind]
                 else:
                     place = n + int(session.first[read[0]]) + read[1]
-                args[codegen.FIRST + j] = at + 8 * place
+                args[layout.FIRST + j] = at + 8 * place
             for o, word in enumerate(instance.layout.outputs):
                 args[word] = at + 8 * (n + int(session.first[k]) + o)
         self.plan = plan
@@ -359,7 +376,7 @@ class Ticker:
 
     def _follow_records(self) -> None:
         for args, records in zip(self.arguments, self.state.records, strict=True):
-            args[codegen.STATE] = records.address
+            args[layout.STATE] = records.address
         self.entries = self.state.table.seen(0)[0]
         self.seen: list[int] = []
         self.version = self.state.version
@@ -368,7 +385,7 @@ class Ticker:
         for k, (source, whole) in enumerate(zip(self.inputs, self.is_whole, strict=True)):
             value = values[source]
             if whole:
-                self.wholes[k] = codegen.NULL_I64 if value is None else int(value)
+                self.wholes[k] = layout.NULL_I64 if value is None else int(value)
             else:
                 self.floats[k] = _NAN if value is None else float(value)
 

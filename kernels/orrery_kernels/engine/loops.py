@@ -1,0 +1,174 @@
+"""The text of a kernel's loop: `k(args, lo, hi) -> rows without a result`.
+
+Two forms with the same bits. Over rows: each row loads its symbol's scalars, works, stores them; rows of
+different symbols overlap in the processor. Over runs: while the symbol stays the same its scalars stay
+in registers, which is quicker for one long series.
+"""
+
+from __future__ import annotations
+
+import ast
+
+from orrery_kernels.engine.layout import (
+    IDS,
+    KIND,
+    KINDS,
+    KINDS_STEP,
+    NULL_I64,
+    SKIPPED,
+    STATE,
+    STRIDE,
+    Layout,
+)
+from orrery_kernels.engine.rewrite import States
+from orrery_kernels.engine.spec import Input, Kernel, f64, i64
+
+AHEAD_ROWS = 24  # how far ahead a symbol's record is fetched
+RING_AHEAD_ROWS = 12  # and, by then in cache, the place in each ring that will be written
+
+_COMMON = {
+    "ids": IDS,
+    "state": STATE,
+    "stride": STRIDE,
+    "kinds": KINDS,
+    "kinds_step": KINDS_STEP,
+    "kind": KIND,
+}
+_LOAD = {f64: "ldf", i64: "ldi"}
+_STORE = {f64: "stf", i64: "sti"}
+
+
+def loop_over_rows(kernel: Kernel, layout: Layout, states: States, body: list[ast.stmt]) -> str:
+    """Return the loop in which every row finds its symbol's record."""
+    keyed = bool(kernel.state.fields)
+    lines = [
+        f"def k_{kernel.name}(args, lo, hi):",
+        *_head(layout),
+        "    for i in range(lo, hi):",
+        *(_fetch_ahead(layout) if keyed else []),
+        "        wanted = ldi8(kinds, i * kinds_step) == kind",
+        *(f"        {x.name} = {_load(x)}" for x in kernel.inputs),
+        *(["        symbol = ldi32(ids, i * 4)"] if keyed else []),
+        f"        if wanted and {_present(kernel, keyed)}:",
+        *(["            rec = state + symbol * stride"] if keyed else []),
+        *_indented(_loads(layout, states), 3),
+        *_indented(_text(body), 3),
+        *_indented(_stores(layout, states), 3),
+        *_indented(_nothing(layout), 2),
+        *_indented(_results(layout), 2),
+    ]
+    return "\n".join([*lines, *_tail()]) + "\n"
+
+
+def loop_over_runs(kernel: Kernel, layout: Layout, states: States, body: list[ast.stmt]) -> str:
+    """Return the loop in which a run of one symbol keeps its scalars in registers."""
+    lines = [
+        f"def k_{kernel.name}(args, lo, hi):",
+        *_head(layout),
+        "    first = lo",
+        "    while first < hi:",
+        "        symbol = ldi32(ids, first * 4)",
+        "        after = first + 1",
+        "        while after < hi and ldi32(ids, after * 4) == symbol:",
+        "            after += 1",
+        "        rec = state + max2(symbol, 0) * stride",
+        *_indented(_loads(layout, states), 2),
+        "        for i in range(first, after):",
+        "            wanted = ldi8(kinds, i * kinds_step) == kind",
+        *(f"            {x.name} = {_load(x)}" for x in kernel.inputs),
+        f"            if wanted and {_present(kernel, True)}:",
+        *_indented(_text(body), 4),
+        *_indented(_nothing(layout), 3),
+        *_indented(_results(layout), 3),
+        "        if symbol >= 0:",
+        *_indented([*_stores(layout, states), "pass"], 3),
+        "        first = after",
+    ]
+    return "\n".join([*lines, *_tail()]) + "\n"
+
+
+def _head(layout: Layout) -> list[str]:
+    lines = [f"    {n} = ldi(args, {8 * w})" for n, w in _COMMON.items()]
+    lines += [f"    in_{n} = ldi(args, {8 * w})" for n, w in layout.inputs.items()]
+    lines += [f"    outp{k} = ldi(args, {8 * w})" for k, w in enumerate(layout.outputs)]
+    for name, (word, kind) in layout.constants.items():
+        lines.append(f"    p_{name} = {'ldf' if kind == f64 else 'ldi'}(args, {8 * word})")
+    for path, (word, _) in layout.rings.items():
+        lines.append(f"    r_{'_'.join(path)} = ldi(args, {8 * word})")
+    return [*lines, "    skipped = 0", "    nulls = 0"]
+
+
+def _tail() -> list[str]:
+    return [f"    sti(args, {8 * SKIPPED}, ldi(args, {8 * SKIPPED}) + skipped)", "    return nulls"]
+
+
+def _text(body: list[ast.stmt]) -> list[str]:
+    return ast.unparse(ast.fix_missing_locations(ast.Module(body, []))).splitlines()
+
+
+def _indented(lines: list[str], depth: int) -> list[str]:
+    return ["    " * depth + line for line in lines]
+
+
+def _loads(layout: Layout, states: States) -> list[str]:
+    lines = []
+    for path in {**states.read, **states.written}:
+        offset, kind = layout.scalars[path]
+        lines.append(f"s_{'_'.join(path)} = {_LOAD[kind]}(rec, {offset})")
+    return lines
+
+
+def _stores(layout: Layout, states: States) -> list[str]:
+    lines = []
+    for path in states.written:
+        offset, kind = layout.scalars[path]
+        lines.append(f"{_STORE[kind]}(rec, {offset}, s_{'_'.join(path)})")
+    return lines
+
+
+def _nothing(layout: Layout) -> list[str]:
+    """Return the branch of a row that the kernel does not read."""
+    outs = [f"    out{k} = NAN" for k in range(len(layout.outputs))]
+    return ["else:", "    if wanted:", "        skipped += 1", *outs]
+
+
+def _results(layout: Layout) -> list[str]:
+    """Return the lines that write the outputs; NaN has one bit pattern, and is counted."""
+    lines = []
+    for k in range(len(layout.outputs)):
+        lines.append(f"null{k} = out{k} != out{k}")
+        lines.append(f"stf(outp{k}, i * 8, select(null{k}, NAN, out{k}))")
+        lines.append(f"nulls += null{k}")
+    return lines
+
+
+def _fetch_ahead(layout: Layout) -> list[str]:
+    """Return the lines that bring records, then the next places of their rings, into the cache."""
+    lines = [f"        prefetch(state + ldi32(ids, (i + {AHEAD_ROWS}) * 4) * stride)"]
+    rings = [path for path in layout.rings if (*path[:-1], "at") in layout.scalars]
+    if rings:
+        soon = f"max2(ldi32(ids, (i + {RING_AHEAD_ROWS}) * 4), 0)"
+        lines.append(f"        soon = state + {soon} * stride")
+    for path in rings:
+        at = layout.scalars[(*path[:-1], "at")][0]
+        lines.append(f"        prefetch(soon + r_{'_'.join(path)} + ldi(soon, {at}) * 8)")
+    return lines
+
+
+def _present(kernel: Kernel, keyed: bool) -> str:
+    """Return the test that a row has a symbol and every number the step needs."""
+    tests = ["symbol >= 0"] if keyed else []
+    for item in kernel.inputs:
+        if not item.optional:
+            whole = item.kind == i64
+            tests.append(f"{item.name} != {NULL_I64}" if whole else f"is_finite({item.name})")
+    some = " | ".join(f"(is_finite({x.name}))" for x in kernel.inputs if x.optional)
+    if some:
+        tests.append(some)
+    return " & ".join(f"({t})" for t in tests) or "True"
+
+
+def _load(item: Input) -> str:
+    if item.optional:
+        return f"finite_or_nan(ldf(in_{item.name}, i * 8))"
+    return f"{_LOAD[item.kind]}(in_{item.name}, i * 8)"
