@@ -31,82 +31,81 @@ def _lanes(data, starts, ends, counters, flags, skip_above, out):
     `skip_above` bytes are left out. flags = on the first block | on the last << 8 | on each << 16.
     Arrays of one counter or flag hold for all messages.
     """
-    chain = np.empty((8, LANES), np.uint32)
-    tail = np.empty((4, LANES), np.uint32)
-    blocks = np.empty(LANES, np.int64)
+    chain, tail = np.empty((8, LANES), np.uint32), np.empty((4, LANES), np.uint32)
     scratch = np.zeros((LANES, _BLOCK), np.uint8)
-    message = np.empty(LANES, np.int64)
-    position = np.empty(LANES, np.int64)
-    every = np.zeros(LANES, np.uint32)
-    step = np.zeros(LANES, np.int64)
+    message, blocks = np.empty(LANES, np.int64), np.empty(LANES, np.int64)
+    every, step = np.zeros(LANES, np.uint32), np.zeros(LANES, np.int64)
     base, spare = np.int64(data.ctypes.data), np.int64(scratch.ctypes.data)
     chain_at, blocks_at = np.int64(chain.ctypes.data), np.int64(blocks.ctypes.data)
     tail_at = np.int64(tail.ctypes.data)
-    each_counter = 1 if counters.shape[0] > 1 else 0
-    each_flag = 1 if flags.shape[0] > 1 else 0
-    for lane in range(LANES):
-        message[lane] = -1
-        blocks[lane] = spare
-    count, following, live = starts.shape[0], 0, 0
+    following, live = 0, 0
+    message[:], blocks[:] = -1, spare
     while True:
         for lane in range(LANES):
-            if message[lane] < 0:
-                while following < count and ends[following] - starts[following] > skip_above:
-                    following += 1
-                if following == count:
-                    continue
-                message[lane] = following
-                position[lane] = starts[following]
-                counter = counters[following * each_counter]
-                flag = flags[following * each_flag]
-                tail[0, lane] = np.uint32(counter & 0xFFFFFFFF)
-                tail[1, lane] = np.uint32(counter >> 32)
-                tail[3, lane] = np.uint32((flag | flag >> 16) & 0xFF)
-                every[lane] = np.uint32(flag >> 16 & 0xFF)
-                step[lane] = _BLOCK
-                for word in range(8):
-                    chain[word, lane] = _IV[word]
+            if message[lane] >= 0:
+                continue
+            while following < starts.shape[0] and ends[following] - starts[following] > skip_above:
                 following += 1
-                live += 1
+            if following < starts.shape[0]:
+                _begin(lane, following, counters, flags, chain, tail, every)
+                message[lane], step[lane] = following, _BLOCK
+                blocks[lane] = base + starts[following]
+                following, live = following + 1, live + 1
         if live == 0:
             return
         # What every lane has before its last block goes through without looking at each.
         whole = _CHUNK
         for lane in range(LANES):
             if message[lane] >= 0:
-                whole = min(whole, (ends[message[lane]] - position[lane] - 1) // _BLOCK)
-                blocks[lane] = base + position[lane]
-                tail[2, lane] = _BLOCK
+                whole = min(whole, (base + ends[message[lane]] - blocks[lane] - 1) // _BLOCK)
         for _ in range(whole):
             compress8(chain_at, blocks_at, tail_at)
             for lane in range(LANES):
                 tail[3, lane] = every[lane]
                 blocks[lane] += step[lane]
-        for lane in range(LANES):
-            if message[lane] < 0:
-                continue
-            position[lane] = blocks[lane] - base
-            left = ends[message[lane]] - position[lane]
-            if left <= _BLOCK:
-                tail[2, lane] = left
-                tail[3, lane] |= np.uint32(flags[message[lane] * each_flag] >> 8 & 0xFF)
-            if left < _BLOCK:
-                blocks[lane] = spare + lane * _BLOCK
-                zero_block(blocks[lane])
-                copy_bytes(blocks[lane], base + position[lane], left)
+        _last_blocks(message, base, ends, flags, blocks, tail, spare)
         compress8(chain_at, blocks_at, tail_at)
         for lane in range(LANES):
             if message[lane] < 0:
                 continue
-            position[lane] += _BLOCK
             tail[3, lane] = every[lane]
-            if position[lane] >= ends[message[lane]]:
+            blocks[lane] += _BLOCK
+            if tail[2, lane] < _BLOCK or blocks[lane] >= base + ends[message[lane]]:
                 for word in range(8):
                     out[message[lane], word] = chain[word, lane]
-                message[lane] = -1
-                blocks[lane] = spare
-                step[lane] = 0
+                message[lane], blocks[lane], step[lane] = -1, spare, 0
                 live -= 1
+
+
+@njit(nogil=True)
+def _begin(lane, i, counters, flags, chain, tail, every):
+    """Set a lane up for message i."""
+    counter = counters[i if counters.shape[0] > 1 else 0]
+    flag = flags[i if flags.shape[0] > 1 else 0]
+    tail[0, lane] = np.uint32(counter & 0xFFFFFFFF)
+    tail[1, lane] = np.uint32(counter >> 32)
+    tail[2, lane] = _BLOCK
+    tail[3, lane] = np.uint32((flag | flag >> 16) & 0xFF)
+    every[lane] = np.uint32(flag >> 16 & 0xFF)
+    for word in range(8):
+        chain[word, lane] = _IV[word]
+
+
+@njit(nogil=True)
+def _last_blocks(message, base, ends, flags, blocks, tail, spare):
+    """Prepare the lanes that are at the last block of their message; a short one is filled up."""
+    for lane in range(LANES):
+        if message[lane] < 0:
+            continue
+        left = base + ends[message[lane]] - blocks[lane]
+        if left <= _BLOCK:
+            tail[2, lane] = left
+            flag = flags[message[lane] if flags.shape[0] > 1 else 0]
+            tail[3, lane] |= np.uint32(flag >> 8 & 0xFF)
+        if left < _BLOCK:
+            zero_block(spare + lane * _BLOCK)
+            copy_bytes(spare + lane * _BLOCK, blocks[lane], left)
+            blocks[lane] = spare + lane * _BLOCK
 
 
 def digest(data: bytes) -> bytes:
