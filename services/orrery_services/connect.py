@@ -4,6 +4,7 @@ connectors/<name>.json is the connector <name> of every node, registered as <nod
 hold {placeholders}; passwords are not among them: Connect reads those itself from the secrets.
 """
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -113,12 +114,18 @@ def delete(settings: Settings, name: str) -> None:
     _call(settings, "DELETE", f"/{registered(settings, name)}", missing_ok=True)
 
 
+@functools.cache
+def _client() -> httpx.Client:
+    """Return one client for all calls: making one costs more than ten calls."""
+    return httpx.Client(timeout=SECONDS_MAX, trust_env=False)
+
+
 def _call(
     settings: Settings, verb: str, path: str, body: object = None, missing_ok: bool = False
 ) -> Any:
     url = f"{settings.connect}/connectors{path}"
     try:
-        answer = httpx.request(verb, url, json=body, timeout=SECONDS_MAX)
+        answer = _client().request(verb, url, json=body)
     except httpx.HTTPError as cause:
         raise OutsideError(f"Kafka Connect must answer at {url}, but: {cause}") from cause
     if answer.status_code == 404 and missing_ok:

@@ -23,7 +23,8 @@ RESTART_PAUSE_SECONDS = 0.3
 RESTART_PAUSE_SECONDS_MAX = 10.0
 RESTARTS_MAX = 40
 RUNS_WELL_SECONDS = 20.0
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.1
+WATCH_SECONDS = 0.3  # of a part that runs: a hundred sleepers must cost nothing
 LOG_BYTES_MAX = 64 * 1024 * 1024
 
 WAITING, STARTING, READY = "waiting", "starting", "ready"
@@ -116,7 +117,7 @@ class Runner:
         if not self._running():
             raise NotReady(self._end_of_process())
         self._tell(READY, "")
-        self._sleep_until(lambda: not self._running())
+        self._sleep_until(lambda: not self._running(), WATCH_SECONDS)
         if self.wanted.is_set() and not self._leaving.is_set():
             self.state = STARTING
             raise NotReady(self._end_of_process())
@@ -190,9 +191,9 @@ class Runner:
         until = time.monotonic() + pause
         self._sleep_until(lambda: time.monotonic() > until or not self.wanted.is_set())
 
-    def _sleep_until(self, condition: Callable[[], bool]) -> None:
-        while not condition() and not self._leaving.is_set():
-            time.sleep(LOOK_SECONDS)
+    def _sleep_until(self, condition: Callable[[], bool], pause: float = LOOK_SECONDS) -> None:
+        while not condition() and not self._leaving.wait(pause):
+            pass
 
     def _tell(self, state: str, why: str) -> None:
         changed = (state, why) != (self.state, self.why)

@@ -3,18 +3,44 @@
 import importlib.util
 import os
 import sys
+from collections.abc import Mapping
 
-from . import plan
+from . import plan, postgres
 from .part import Part, http_ok
 
 AFTER = {"gateway": ("{node}.tables",), "feed": ("topics",)}
 AFTER_OF_OTHERS = ("topics", "{node}.tables")
+MORE_ANALYTICS_PORTS = 40  # above the port of the first; free in a node's block of a hundred
 NOT_BUILT = "this service is not part of this build"
 
 
 def of_node(stack: plan.Plan, node: str) -> list[Part]:
     """Return the services of a node, in the order in which they should come up."""
-    return [_part(stack, node, service, f"{node}.{service}") for service in stack.services]
+    parts = []
+    for service in stack.services:
+        parts.append(_part(stack, node, service, f"{node}.{service}"))
+        if service == "analytics":
+            parts += _more_analytics(stack, node)
+    return parts
+
+
+def _more_analytics(stack: plan.Plan, node: str) -> list[Part]:
+    """Return the workers beyond the first: one process a chain, times provisioning.workers."""
+    settings = postgres.settings(stack, node)
+    workers = range(1, settings.provisioning.workers + 1)
+    wanted = [(chain, worker) for chain in settings.chains for worker in workers]
+    first_port = stack.ports[f"{node}.analytics"] + MORE_ANALYTICS_PORTS
+    return [
+        _part(
+            stack,
+            node,
+            "analytics",
+            f"{node}.analytics.{chain}.{worker}",
+            port=first_port + number,
+            env={"ORRERY_CHAIN": chain},
+        )
+        for number, (chain, worker) in enumerate(wanted[1:])
+    ]
 
 
 def feed(stack: plan.Plan) -> Part:
@@ -33,16 +59,25 @@ def exists(service: str) -> bool:
         return False
 
 
-def _part(stack: plan.Plan, node: str, service: str, name: str, *arguments: str) -> Part:
+def _part(
+    stack: plan.Plan,
+    node: str,
+    service: str,
+    name: str,
+    *arguments: str,
+    port: int | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Part:
     ports = stack.ports
-    port = ports.get(f"{name}.metrics", ports[name])
-    env = {
+    port = port or ports.get(f"{name}.metrics") or ports[name]
+    variables = {
         "ORRERY_HOME": str(stack.home),
         "ORRERY_ROOT": str(stack.root),
         "ORRERY_NODE": node,
         "ORRERY_METRICS_PORT": str(port),
         "PYTHONUNBUFFERED": "1",
         "MALLOC_ARENA_MAX": "2",  # many threads, little memory
+        **(env or {}),
         **stack.env,
     }
     after = AFTER.get(service, AFTER_OF_OTHERS)
@@ -51,7 +86,7 @@ def _part(stack: plan.Plan, node: str, service: str, name: str, *arguments: str)
         command=lambda: [sys.executable, "-m", f"orrery_services.{service}", *arguments],
         ready=http_ok(f"http://127.0.0.1:{port}/readyz"),
         after=tuple(place.format(node=node) for place in after),
-        env=env,
+        env=variables,
         stop_seconds=8.0,
         ready_seconds=300.0,
         wanted=lambda: None if exists(service) else NOT_BUILT,

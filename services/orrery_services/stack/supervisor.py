@@ -21,7 +21,7 @@ from .. import cdc, connect, log
 from ..errors import ServiceError
 from . import class_cache, control, kafka, parts, plan, postgres, processes, runner
 
-KEEP_SECONDS = 1.0
+KEEP_SECONDS = 3.0
 log_lines = structlog.get_logger()
 
 
