@@ -76,7 +76,7 @@ def binance(lines: Lines, venue: str | None = None) -> Iterator[Row | Skipped]:
     """Yield trades and best quotes of Binance's websocket, spot and USD-M futures."""
     for line in lines:
         received, _, text = line.strip().partition(b" ")
-        if not text:
+        if not received:
             continue
         try:
             message = msgspec.json.decode(text)
@@ -129,7 +129,7 @@ def coinbase(lines: Lines, venue: str | None = None) -> Iterator[Row | Skipped]:
     books: dict[str, Book] = {}
     for line in lines:
         received, _, text = line.strip().partition(b": ")
-        if not text:
+        if not received:
             continue
         if received.startswith(b"wss:"):
             yield Skipped("a line of the recorder")
