@@ -34,10 +34,19 @@ class Choices(ast.NodeTransformer):
         return node
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
+        counted = _is_count(node.test)
         self.generic_visit(node)
-        if _cheap(node.body) and _cheap(node.orelse):
+        if not counted and _cheap(node.body) and _cheap(node.orelse):
             return call("select", node.test, node.body, node.orelse)
         return node
+
+
+def _is_count(test: ast.expr) -> bool:
+    """Return whether a test is of a whole number of the state, as in `s.n == 0`: a branch that the
+    processor foresees, where a select would lengthen the chain from row to row."""
+    if not isinstance(test, ast.Compare) or not isinstance(test.left, ast.Attribute):
+        return False
+    return test.left.attr == "n"
 
 
 def _cheap(node: ast.expr) -> bool:
