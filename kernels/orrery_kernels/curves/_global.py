@@ -9,7 +9,7 @@ from numba import njit
 
 from orrery_kernels.curves import _local
 from orrery_kernels.curves._interpolate import MONOTONE_CONVEX, prepare, read, weights
-from orrery_kernels.curves._local import OPTIONS, part
+from orrery_kernels.curves._local import INNER, OPTIONS, part
 from orrery_kernels.curves._math import exp
 
 STEPS_MAX = 40
@@ -17,7 +17,7 @@ NEAR = 1e-5  # from here one more step with the same matrix leaves an error belo
 MOVE_MAX = 1.0  # in log discount factor
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _slopes(
     kind, positive, extrapolation, times, dates, y, aux, ints, floats, offsets, logs, slopes
 ):
@@ -38,7 +38,7 @@ def _slopes(
                 slopes[k, i] += sign[leg] * by_node[leg_date[leg], i]
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _residuals(ints, floats, quotes, values, by_constant, by_rate, out):
     """Set out to minus the present value of each row; keep the two sums of each row."""
     start, base = part(ints, ints, _local.ROW_START), part(ints, ints, _local.ROW_BASE)
@@ -57,7 +57,7 @@ def _residuals(ints, floats, quotes, values, by_constant, by_rate, out):
         out[i - 1] = -(by_c + (scale[i] * quotes[i - 1] + shift[i]) * by_r)
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _matrix(ints, floats, quotes, values, slopes, by_c, by_r, out):
     """Set out[i, j] to the slope of the present value of row i + 1 in node j + 1."""
     count = ints[_local.NODES]
@@ -82,7 +82,7 @@ def _matrix(ints, floats, quotes, values, slopes, by_c, by_r, out):
             out[i - 1, j] = by_c[i, j] + rate * by_r[i, j]
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def factor(matrix, order):
     """Replace a matrix by its LU factors, rows exchanged as in `order`; return False if singular."""
     n = matrix.shape[0]
@@ -109,7 +109,7 @@ def factor(matrix, order):
     return True
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def solve_factored(matrix, order, right, out):
     """Solve for one right side."""
     n = matrix.shape[0]
@@ -125,7 +125,7 @@ def solve_factored(matrix, order, right, out):
         out[i] = total / matrix[i, i]
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _invert_rates(matrix, order, by_rate, scale, jacobian):
     """Set jacobian to minus the inverse of the factored matrix times the slopes in the quotes."""
     n = matrix.shape[0]

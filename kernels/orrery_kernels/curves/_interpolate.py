@@ -8,7 +8,7 @@ node forwards of monotone convex (Hagan & West 2006, "Interpolation methods for 
 import numpy as np
 from numba import njit
 
-from orrery_kernels.curves._local import OPTIONS
+from orrery_kernels.curves._local import INNER, OPTIONS
 
 LOG_LINEAR, LINEAR_ZERO, LOG_CUBIC, MONOTONE_CONVEX = range(4)
 FLAT_FORWARD, FLAT_ZERO = range(2)
@@ -23,7 +23,7 @@ def prepare(kind, positive, times, y, aux):
         _node_forwards(positive, times, y, aux[0], aux[1])
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _second_derivatives(times, y, second, work):
     """Natural spline: a tridiagonal system, zero at both ends (Thomas algorithm)."""
     n = times.shape[0] - 1
@@ -38,7 +38,7 @@ def _second_derivatives(times, y, second, work):
         second[i] -= work[i] * second[i + 1]
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _node_forwards(positive, times, y, discrete, forward):
     """Discrete forwards of the segments, forwards at the nodes, held in [0, 2 discrete] if positive."""
     n = times.shape[0] - 1
@@ -57,7 +57,7 @@ def _node_forwards(positive, times, y, discrete, forward):
         forward[n] = max(0.0, min(forward[n], 2.0 * discrete[n]))
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def segment_of(times, t):
     """Return the i in 1..n with times[i - 1] < t <= times[i], or n beyond the end."""
     low, high = 0, times.shape[0] - 1
@@ -99,7 +99,7 @@ def read(kind, extrapolation, times, y, aux, t, out):
                 out[j] += bend * width * width * (1.0 / 6.0)
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def end_slope(kind, times, y, aux):
     """Return the slope of the log discount factor at the last node: minus the last forward rate."""
     n = times.shape[0] - 1
@@ -115,7 +115,7 @@ def end_slope(kind, times, y, aux):
     return slope
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _excess(x, g0, g1):
     """Return the integral from 0 to x of g, the forward less its mean, and its slopes in g0 and g1.
 
@@ -142,7 +142,7 @@ def _excess(x, g0, g1):
     return g1 * (x - 1.0) - g1 * k * k * k, k * k * x, x - 1.0 - k * k * (x - 3.0 - 2.0 * k)
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _same_sign(x, g0, g1):
     total = g0 + g1
     eta, low = g1 / total, -g0 * g1 / total
@@ -184,7 +184,7 @@ def weights(kind, positive, extrapolation, times, y, aux, t, out):
             out[j, i - 1] = column[j]
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _forward_slopes(positive, times, discrete, forward, slopes):
     """Set slopes[i, j] to the slope of the forward at node i in the discrete forward of segment j."""
     n = times.shape[0] - 1
@@ -205,7 +205,7 @@ def _forward_slopes(positive, times, discrete, forward, slopes):
             _held(forward[node], discrete[segment], segment, slopes[node])
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _held(forward, discrete, segment, row):
     """A forward held at 0 or at twice a discrete one follows that alone."""
     if forward <= 0.0 or forward == 2.0 * discrete:
@@ -213,7 +213,7 @@ def _held(forward, discrete, segment, row):
         row[segment] = 2.0 if forward > 0.0 else 0.0
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def _monotone_row(extrapolation, times, aux, slopes, t, row):
     n = times.shape[0] - 1
     row[:] = 0.0

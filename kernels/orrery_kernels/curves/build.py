@@ -59,7 +59,9 @@ def _frozen_fixings(fixings: Fixings | None) -> tuple:
 
 
 @lru_cache(maxsize=_PLANS_REMEMBERED)
-def _plan(as_of: int, instruments: tuple, config: CurveConfig, calendars: tuple, fixings: tuple) -> CurvePlan:
+def _plan(
+    as_of: int, instruments: tuple, config: CurveConfig, calendars: tuple, fixings: tuple
+) -> CurvePlan:
     """Lay a plan out once; a plan is a pure function of its arguments, so remembering it is no state."""
     known = {name: dict(rates) for name, rates in fixings}
     return CurvePlan(as_of, instruments, config, dict(calendars), known)
@@ -76,7 +78,10 @@ def par_quote(
 
     `curve` is the one of `config.name`; `curves` those it was built on.
     """
-    known = {name: {as_date(date): rates[date] for date in rates} for name, rates in (fixings or {}).items()}
+    known = {
+        name: {as_date(date): rates[date] for date in rates}
+        for name, rates in (fixings or {}).items()
+    }
     discount = curve.frame.config.discount or curve.name
     one = equation(instrument, Market(curve.as_of, discount, dict(calendars or {}), known))
     by_name = {**{other.name: other for other in curve.others}, **(curves or {}), curve.name: curve}
@@ -84,7 +89,9 @@ def par_quote(
     for constant, per_rate, forward, start, end, pays, pay in one.terms:
         log = 0.0
         if forward and start != end:
-            log = float(np.diff(-_of(by_name, forward).log_discount_factors(np.array([start, end])))[0])
+            log = float(
+                np.diff(-_of(by_name, forward).log_discount_factors(np.array([start, end])))[0]
+            )
         log += float(_of(by_name, pays).log_discount_factors(np.array([pay]))[0])
         value = _exp(log)
         by_constant += constant * value
@@ -94,5 +101,7 @@ def par_quote(
 
 def _of(curves: Mapping[str, Curve], name: str) -> Curve:
     if name not in curves:
-        raise CurveError(f"curve {name} is needed and was not passed; there are {', '.join(sorted(curves))}")
+        raise CurveError(
+            f"curve {name} is needed and was not passed; there are {', '.join(sorted(curves))}"
+        )
     return curves[name]

@@ -20,9 +20,19 @@ _PAIR = Struct("<dd")
 def to_bytes(curve: Curve) -> bytes:
     """Return the canonical bytes of a curve, with its jacobian if it has one."""
     frame, config = curve.frame, curve.frame.config
-    texts = [config.name, config.interpolation, config.extrapolation, config.pillar, config.forwards]
+    texts = [
+        config.name,
+        config.interpolation,
+        config.extrapolation,
+        config.pillar,
+        config.forwards,
+    ]
     parts = [MAGIC, *map(_text, [*texts, config.discount])]
-    parts += [_text("\n".join(frame.quote_ids)), _blob(frame.plan_digest), _PAIR.pack(*config.quote_band)]
+    parts += [
+        _text("\n".join(frame.quote_ids)),
+        _blob(frame.plan_digest),
+        _PAIR.pack(*config.quote_band),
+    ]
     parts.append(_array(np.array([frame.as_of, *frame.node_dates], np.int64)))
     parts.append(_array(np.array([date for date, _ in frame.turns], np.int64)))
     parts.append(_array(np.array([t.factor for t in _sorted_turns(config)], np.float64)))
@@ -83,7 +93,9 @@ class _Reader:
     def take(self, size: int) -> bytes:
         found = self.data[self.position : self.position + size]
         if len(found) < size:
-            raise StateError(f"bytes of a curve are cut: {len(self.data)} of at least {self.position + size}")
+            raise StateError(
+                f"bytes of a curve are cut: {len(self.data)} of at least {self.position + size}"
+            )
         self.position += size
         return found
 

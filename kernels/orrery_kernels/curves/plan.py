@@ -19,7 +19,7 @@ from orrery_kernels.curves.dates import DateLike, as_date
 from orrery_kernels.curves.diagnosis import failure
 from orrery_kernels.curves.equations import Equation, Market, equation
 from orrery_kernels.curves.instruments import Instrument
-from orrery_kernels.curves.system import System, pack_global, pack_local, system_of
+from orrery_kernels.curves.system import System, pack_global, pack_local, system_of, table_of
 from orrery_kernels.errors import CurveError
 
 SOLVER_VERSION = 1  # part of every digest; raise it when a bit of a result may change
@@ -220,6 +220,18 @@ class CurvePlan:
         for row in np.flatnonzero(status):
             logs[row] = self.rebuild(quotes[row], curves).log_discounts
         return logs
+
+    @property
+    def other_names(self) -> tuple[str, ...]:
+        """The curves this one is built on."""
+        return tuple(self._others)
+
+    def table(self, curves: Mapping[str, Curve], curve: Curve) -> tuple[list, tuple, np.ndarray]:
+        """Return the (curve, date) table of all points, the rows over it, and its log discount factors."""
+        arrays, table = table_of(self.system)
+        known = {**curves, self.config.name: curve}
+        logs = [known[name].log_discount_factors(np.array([date]))[0] for name, date in table]
+        return table, arrays, np.array(logs, np.float64)
 
     def offsets(self, curves: Mapping[str, Curve] | None) -> np.ndarray:
         """Return what turns and the curves this one is built on add to the log of each point."""

@@ -103,6 +103,23 @@ def pack_global(system: System, rates: Sequence[tuple[float, float]]) -> tuple[l
     return dates, _packed(system, pairs, rates, 0, [0] * len(system.rows), {}, {})
 
 
+def table_of(system: System) -> tuple[tuple[np.ndarray, ...], list[tuple[str, int]]]:
+    """Return the arrays of `_points`, and the (curve, date) table their legs point into."""
+    table = sorted({(name, date) for legs in system.legs for name, date, _ in legs})
+    place = {key: position for position, key in enumerate(table)}
+    rows, legs = system.rows, system.legs
+    arrays = (
+        np.cumsum([0, *(len(row) for row in rows)]),
+        np.array([point for row in rows for point, _, _ in row], np.int64),
+        np.array([constant for row in rows for _, constant, _ in row], np.float64),
+        np.array([per_rate for row in rows for _, _, per_rate in row], np.float64),
+        np.cumsum([0, *(len(point) for point in legs)]),
+        np.array([place[name, date] for point in legs for name, date, _ in point], np.int64),
+        np.array([float(sign) for point in legs for _, _, sign in point], np.float64),
+    )
+    return arrays, table
+
+
 def _ordered(system: System, last_node: Callable[[tuple[Leg, ...]], int]) -> System:
     """Put the points in order of their last node, within it those its own equation uses first."""
     users = [{point for point, _, _ in row} for row in system.rows]
