@@ -1,6 +1,6 @@
-"""Every connection that a part makes, once. Network policies, Compose networks and the code are compared with it.
+"""Every connection that a part makes, once: what policies, networks and code are compared with.
 
-A row is (from, to, port). `people` are outside; the kubelet's probes and DNS are everywhere and left out.
+A row is (from, to, port). `people` are outside; the kubelet's probes and DNS are left out.
 """
 
 POSTGRES, KAFKA, CONTROLLER, CONNECT = 5432, 9092, 9093, 8083

@@ -1,4 +1,4 @@
-"""The manifests as a cluster would get them: kustomize on a copy of the tree with made-up images and passwords."""
+"""The manifests as a cluster gets them: kustomize on a copy, with made-up images and passwords."""
 
 import functools
 import hashlib
@@ -16,7 +16,9 @@ from orrery_services.config import ROLES
 ROOT = Path(__file__).resolve().parents[2]
 NODES = ("n1", "n2")
 OVERLAYS = ("k8s/cluster", "k8s/nodes/n1", "k8s/nodes/n2", "k8s/nodes/solo")
-COMPONENTS = sorted(path.parent.name for path in (ROOT / "k8s" / "components").glob("*/kustomization.yaml"))
+COMPONENTS = sorted(
+    path.parent.name for path in (ROOT / "k8s" / "components").glob("*/kustomization.yaml")
+)
 IMAGES = ("SERVICES", "STAGE", "POSTGRES", "TSDB", "KAFKA", "CONNECT")
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 Object = dict[str, Any]
@@ -30,7 +32,9 @@ def copy_tree(target: Path, nodes: tuple[str, ...] = NODES) -> Path:
     """Lay the files that kustomize reads below `target`, with what is not in git made up."""
     for folder in ("k8s", "schemas", "connectors"):
         shutil.copytree(ROOT / folder, target / folder)
-    (target / "k8s/images/images.env").write_text("".join(f"{name}={image(name)}\n" for name in IMAGES))
+    (target / "k8s/images/images.env").write_text(
+        "".join(f"{name}={image(name)}\n" for name in IMAGES)
+    )
     for node in nodes:
         lines = "".join(f"{role}=made-up-{role}-{node}\n" for role in ROLES)
         (target / f"k8s/nodes/{node}/passwords.env").write_text(lines)
@@ -44,7 +48,9 @@ def build(tree: Path, overlay: str) -> list[Object]:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("kubectl (1.27 or later) is not on PATH, so no overlay can be built")
-    done = subprocess.run([kubectl, "kustomize", str(tree / overlay)], capture_output=True, text=True)
+    done = subprocess.run(
+        [kubectl, "kustomize", str(tree / overlay)], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))
 

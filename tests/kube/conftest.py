@@ -1,4 +1,4 @@
-"""The API server alone (any user, three seconds) and the whole node (root, ten seconds), each once per run."""
+"""The API server alone (any user) and the whole node (root), each once per run."""
 
 import os
 import socket
@@ -19,7 +19,9 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cluster.Cluster]:
     if cluster.binaries() is None:
-        pytest.skip("the control plane is not built; tests/kube/build.sh builds it (9 minutes, once)")
+        pytest.skip(
+            "the control plane is not built; tests/kube/build.sh builds it (9 minutes, once)"
+        )
     root = tmp_path_factory.mktemp("api")
     ports = {"API_PORT": str(free_port()), "ETCD_PORT": str(free_port())}
     made = cluster.up("api", root, IP="127.0.0.1", **ports)
@@ -30,7 +32,9 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cluster.Cluster]:
 @pytest.fixture(scope="session")
 def node() -> Iterator[cluster.Cluster]:
     if cluster.binaries() is None:
-        pytest.skip("the control plane is not built; tests/kube/build.sh builds it (9 minutes, once)")
+        pytest.skip(
+            "the control plane is not built; tests/kube/build.sh builds it (9 minutes, once)"
+        )
     if os.geteuid() != 0:
         pytest.skip("a kubelet needs root")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write an OCI archive with the image that holds a pod's network open: one static program that waits for a signal."""
+"""Write an OCI archive with the image that holds a pod's network: one program that waits."""
 
 import gzip
 import hashlib
@@ -10,7 +10,12 @@ import tarfile
 from pathlib import Path
 
 NAME = "docker.io/orrery/pause:1"
-WAIT = ["/busybox", "sh", "-c", "trap 'exit 0' TERM INT; while :; do /busybox sleep 3600 & wait $!; done"]
+WAIT = [
+    "/busybox",
+    "sh",
+    "-c",
+    "trap 'exit 0' TERM INT; while :; do /busybox sleep 3600 & wait $!; done",
+]
 MEDIA = "application/vnd.oci.image."
 
 
@@ -31,7 +36,11 @@ def archive(files: dict[str, bytes]) -> bytes:
 def main() -> None:
     layer = archive({"busybox": Path("/bin/busybox").read_bytes()})
     packed = gzip.compress(layer, mtime=0)
-    config = {"architecture": "amd64", "os": "linux", "config": {"Entrypoint": WAIT, "User": "65535"}}
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Entrypoint": WAIT, "User": "65535"},
+    }
     config["rootfs"] = {"type": "layers", "diff_ids": [sha256(layer)]}
     config_bytes = json.dumps(config).encode()
 

@@ -1,4 +1,4 @@
-"""What only a real API server can say: restricted pods, who may do what, which images may be swapped in."""
+"""What only a real API server can say: restricted pods, who may do what, which images pass."""
 
 import json
 
@@ -36,8 +36,14 @@ def pool_pod(api: Cluster, applied):
 
 def pod_of(workload: dict, name: str) -> dict:
     template = workload["spec"]["template"]
-    metadata = {**template["metadata"], "name": name, "namespace": workload["metadata"]["namespace"]}
-    claims = [claim["metadata"]["name"] for claim in workload["spec"].get("volumeClaimTemplates", [])]
+    metadata = {
+        **template["metadata"],
+        "name": name,
+        "namespace": workload["metadata"]["namespace"],
+    }
+    claims = [
+        claim["metadata"]["name"] for claim in workload["spec"].get("volumeClaimTemplates", [])
+    ]
     volumes = [{"name": claim, "emptyDir": {}} for claim in claims]
     spec = {**template["spec"], "volumes": [*template["spec"].get("volumes", []), *volumes]}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
@@ -62,7 +68,7 @@ def test_every_overlay_applies_and_no_pod_of_it_would_be_refused(applied, overla
 
 def test_applying_again_changes_nothing(api: Cluster, applied, tree):
     def versions() -> dict[str, str]:
-        kinds = "deployments,statefulsets,daemonsets,jobs,services,configmaps,secrets,networkpolicies,roles"
+        kinds = "deployments,statefulsets,daemonsets,jobs,services,configmaps,secrets,roles"
         found = api.get(kinds, "-n", "orrery-n1")["items"]
         return {each["metadata"]["uid"]: each["metadata"]["resourceVersion"] for each in found}
 
@@ -94,7 +100,11 @@ def test_every_pod_of_every_workload_is_admitted_as_restricted(api: Cluster, app
 
 
 def test_a_pod_that_would_run_as_root_is_refused_with_the_reason(api: Cluster, applied):
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "root", "namespace": "orrery-n1"}}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "root", "namespace": "orrery-n1"},
+    }
     pod["spec"] = {"containers": [{"name": "c", "image": "x"}]}
 
     done = api.tried("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
@@ -104,7 +114,8 @@ def test_a_pod_that_would_run_as_root_is_refused_with_the_reason(api: Cluster, a
 
 
 def test_a_misspelt_field_is_refused(api: Cluster, applied):
-    text = "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: orrery-n1}\nspec: {prts: []}\n"
+    text = "{apiVersion: v1, kind: Service, metadata: {name: s, namespace: orrery-n1}, "
+    text += "spec: {prts: []}}"
 
     done = api.tried("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=text)
 
@@ -143,7 +154,9 @@ def test_the_memo_keeps_its_image_whoever_the_controller_is(api: Cluster, pool_p
 def test_an_administrator_is_not_bound_by_the_policy(api: Cluster, pool_pod):
     patch = {"spec": {"containers": [{"name": "slot-b", "image": "registry.test/by-hand:1"}]}}
 
-    api.kubectl("-n", "orrery-n1", "patch", "pod", "domino-0", "-p", json.dumps(patch), "--dry-run=server")
+    api.kubectl(
+        "-n", "orrery-n1", "patch", "pod", "domino-0", "-p", json.dumps(patch), "--dry-run=server"
+    )
 
 
 def test_two_swaps_of_the_same_pod_at_once_do_not_both_win(api: Cluster, pool_pod):

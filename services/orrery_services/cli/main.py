@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # One line a verb, in the order in which `orrery --help` lists them.
 VERBS = [
     "up",
+    "node",
     "feed",
     "trade",
     "status",
