@@ -94,7 +94,7 @@ def _check_both_sizes(batch: pa.RecordBatch, kind: np.ndarray) -> str | None:
 def _check_texts(batch: pa.RecordBatch, kind: np.ndarray) -> str | None:
     side = pc.fill_null(batch["side"], 9).to_numpy()
     trade = kind == 0
-    if reason := _at(trade & (np.abs(side) > 1), batch, "side", "must be 1, -1 or 0"):
+    if reason := _at(trade & ((side < -1) | (side > 1)), batch, "side", "must be 1, -1 or 0"):
         return reason
     if reason := _at(~trade & (side != 9), batch, "side", "belongs only to a trade"):
         return reason
