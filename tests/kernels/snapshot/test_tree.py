@@ -3,7 +3,6 @@
 import random
 import struct
 
-import blake3
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -13,6 +12,8 @@ from orrery_kernels.errors import SnapshotError
 from orrery_kernels.snapshot.buckets import bits_for, bucket_of, read_bucket
 from orrery_kernels.snapshot.descent import diff
 from orrery_kernels.snapshot.tree import CANONICAL, bodies, build, get, items, read_root, update
+
+from tests.kernels.snapshot.plain_blake3 import plain_blake3
 
 NAMES = st.text(max_size=6)
 LEAVES = st.dictionaries(NAMES, st.binary(max_size=80), max_size=60)
@@ -27,10 +28,7 @@ def numbered(count, width=8):
 
 
 def plain_root(leaves):
-    """The root by another program: plain Python and the blake3 package."""
-
-    def name(body):
-        return blake3.blake3(body).digest()
+    """The root by another program, in plain Python."""
 
     buckets = [[] for _ in range(1 << bits_for(len(leaves)))]
     for key in sorted(k.encode() for k in leaves):
@@ -40,11 +38,11 @@ def plain_root(leaves):
         values = [leaves[key.decode()] for key in keys]
         ends = [sum(map(len, part[: i + 1])) for part in (keys, values) for i in range(len(keys))]
         head = b"B" + struct.pack(f"<{1 + len(ends)}I", len(keys), *ends)
-        level.append(name(head + b"".join(keys) + b"".join(values)))
+        level.append(plain_blake3(head + b"".join(keys) + b"".join(values)))
     while len(level) > 16:
-        level = [name(b"N" + b"".join(level[i : i + 16])) for i in range(0, len(level), 16)]
+        level = [plain_blake3(b"N" + b"".join(level[i : i + 16])) for i in range(0, len(level), 16)]
     head = b"R\x01" + struct.pack("<BQ", bits_for(len(leaves)), len(leaves)) + CANONICAL
-    return name(head + b"".join(level))
+    return plain_blake3(head + b"".join(level))
 
 
 @pytest.mark.parametrize("count", [0, 1, 8, 9, 100, 128, 129, 1000, 3000])
@@ -109,7 +107,7 @@ def test_every_piece_is_named_by_its_bytes_and_is_reachable():
 
     reached = list(bodies(tree.root, tree.pieces.__getitem__))
 
-    assert all(blake3.blake3(body).digest() == name for name, body in tree.pieces.items())
+    assert all(plain_blake3(body) == name for name, body in tree.pieces.items())
     assert len(reached) == len(tree.pieces)
 
 
