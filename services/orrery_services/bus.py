@@ -20,7 +20,8 @@ from confluent_kafka.admin import AdminClient
 
 from .errors import OutsideError
 
-REQUEST_SECONDS_MAX = 30
+REQUEST_SECONDS_MAX = 15
+SILENCE_SECONDS_MAX = 15  # of a log that is known to hold more
 QUEUE_KBYTES_MAX = 65_536  # of messages waiting to be sent, or read ahead
 QUEUE_MESSAGES_MAX = 200_000
 _LOGGER = logging.getLogger("kafka")
@@ -127,13 +128,13 @@ class LogReader:
         if start >= end:
             return
         self._consumer.assign([TopicPartition(topic, partition, start)])
-        deadline = time.monotonic() + REQUEST_SECONDS_MAX
+        deadline = time.monotonic() + SILENCE_SECONDS_MAX
         try:
             while True:
                 for message in self._consumer.consume(500, timeout=0.02):
                     error = message.error()
                     if error is None:
-                        deadline = time.monotonic() + REQUEST_SECONDS_MAX
+                        deadline = time.monotonic() + SILENCE_SECONDS_MAX
                         if message.offset() >= end:
                             return
                         yield message
@@ -147,7 +148,7 @@ class LogReader:
                 if time.monotonic() > deadline:
                     raise OutsideError(
                         f"{topic}/{partition} must be readable to {end}, but nothing came for "
-                        f"{REQUEST_SECONDS_MAX} s"
+                        f"{SILENCE_SECONDS_MAX} s"
                     )
         finally:
             self._consumer.unassign()

@@ -75,7 +75,7 @@ class Packer:
         waiting = []
         missing = sorted(self._assigned - set(self.lanes))
         if missing:
-            with store.connect(self._settings.postgres("reader")) as connection:
+            with store.connect(self._settings.postgres("reader"), attempts_max=1) as connection:
                 for partition in missing:
                     self._health.beat()
                     at = start.mark(connection, partition, self._logs[start.TICKS])
@@ -118,17 +118,17 @@ class Packer:
     def step(self) -> None:
         """Fetch, turn every lane, and send. A failure outside is retried, never skipped."""
         self._health.beat()
+        if clock.monotonic_ns() < self._retry_at_ns:
+            self._producer.poll(IDLE_SECONDS)  # nothing is fetched meanwhile: back-pressure
+            return
         self._add(self._fetch())
         self._producer.poll(0)
         if self._fatal:
             self._renew_producer()
-        now_ns = clock.monotonic_ns()
-        if now_ns < self._retry_at_ns:
-            return
         try:
+            self.turn_all()
             if self._changed:
                 self._deal()
-            self.turn_all()
             if any(lane.must_seek for lane in self.lanes.values()):
                 self._fetch_all()
             self._pace()

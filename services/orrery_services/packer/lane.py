@@ -4,6 +4,7 @@ from functools import partial
 from typing import Protocol
 
 from .. import bus, metrics
+from ..errors import OutsideError
 from ..protocol import ticks, vectors
 from ..protocol.rules import Rules
 from . import start
@@ -98,7 +99,11 @@ class Lane:
 
     def _send(self, sends: list[Send]) -> None:
         for send in sends:
-            self._produce(send, partial(self.report, send.token))
+            try:
+                self._produce(send, partial(self.report, send.token))
+            except OutsideError:
+                self.sequencer.failed(send.token)  # and with it all that was to follow
+                raise
 
     def head(self, topic: str) -> int:
         """Return how far this topic has been packed, also by what is still on its way."""
