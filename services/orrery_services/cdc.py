@@ -98,13 +98,15 @@ def _keep(settings: Settings, name: str, connection: psycopg.Connection) -> str 
 
 def begin_anew(settings: Settings, name: str, connection: psycopg.Connection) -> None:
     """Start a connector with no memory, no slot, and leave to make one with the mark."""
-    if connect.config(settings, name) is not None:
+    known = connect.config(settings, name) is not None
+    if known:
         connect.stop(settings, name)
         _wait_stopped(settings, name)
         connect.reset_offsets(settings, name)
     drop_slot(connection, SLOTS[name])
     connect.put(settings, name, connect.connector_config(settings, name) | {MARK: "true"})
-    connect.resume(settings, name)
+    if known:
+        connect.resume(settings, name)
 
 
 def drop_slot(connection: psycopg.Connection, name: str) -> None:
