@@ -139,8 +139,14 @@ class Packer:
     def turn_all(self) -> None:
         limits = self._settings.limits
         wait_ns = limits.batch_wait_ms_max * 1_000_000
+        failed: OutsideError | None = None
         for lane in self.lanes.values():
-            lane.turn(clock.monotonic_ns(), limits.batch_rows_max, wait_ns)
+            try:
+                lane.turn(clock.monotonic_ns(), limits.batch_rows_max, wait_ns)
+            except OutsideError as cause:
+                failed = cause  # the other lanes get their turn first
+        if failed:
+            raise failed
 
     def _put_off(self, why: str) -> None:
         log.warning("waiting", reason=why)
