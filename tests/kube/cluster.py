@@ -49,6 +49,11 @@ class Cluster:
     def get(self, *words: str) -> Any:
         return json.loads(self.kubectl("get", *words, "-o", "json"))
 
+    def ctr(self, *words: str) -> str:
+        """Speak to the node's containerd."""
+        command = ["ctr", "-a", str(self.root / "containerd.sock"), "-n", "k8s.io", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
     def down(self) -> None:
         subprocess.run([HERE / "down.sh", "wipe"], env=self.env, check=True, timeout=300)
 
