@@ -84,7 +84,12 @@ def columns_of(kernel: Kernel, rng: np.random.Generator, rows: int) -> dict[str,
     read = {}
     for item in kernel.inputs:
         name = item.column if item.column in known else canonical(item.column)
-        read[item.column] = known[name] if name in known else rng.normal(size=rows)
+        if name in known:
+            read[item.column] = known[name]
+        elif item.kind == "i64":
+            read[item.column] = known["ts_event_ns"] - rng.integers(0, 3_000_000_000, rows)
+        else:
+            read[item.column] = rng.normal(size=rows)
     return read
 
 
