@@ -1,0 +1,167 @@
+"""Row topics to `ticks`, on the real broker and the real database."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+
+import psycopg
+import pytest
+from confluent_kafka import Producer
+from orrery_kernels.partition import partition_of
+from orrery_services import bus
+from orrery_services.protocol import dead_letters, fold, ticks
+from orrery_services.protocol.batches import check_batch
+from orrery_services.stack import faults
+
+pytestmark = pytest.mark.real
+SECONDS_MAX = 60
+BAD = {
+    "oops": b'{"symbol":"%s","price":"oops","size":1}',
+    "no json": b"{%s",
+    "infinite": b'{"symbol":"%s","price":"Infinity","size":1}',
+    "zero size": b'{"symbol":"%s","price":1,"size":0}',
+}
+
+
+def accepted(settings) -> tuple[list[dict], int]:
+    """Return every accepted row of every partition in log order, and how many batches were not."""
+    reader, found, ignored = bus.LogReader(settings.kafka, "test"), [], 0
+    for p in range(settings.partitions):
+        at = fold.Position()
+        low, end = reader.ends("ticks", p)
+        for message in reader.read("ticks", p, low, end):
+            at, taken = fold.take(
+                at, message.offset(), ticks.parse(message.value(), message.headers()),
+                lambda rows, p=p: check_batch(rows, p, settings.partitions),
+            )  # fmt: skip
+            if isinstance(taken, fold.Accepted):
+                found += [row | {"partition": p} for row in taken.rows.to_pylist()]
+            else:
+                ignored += 1
+    reader.close()
+    return found, ignored
+
+
+def wait_for(settings, tag: str, count: int) -> list[dict]:
+    deadline = time.monotonic() + SECONDS_MAX
+    while True:
+        rows = [row for row in accepted(settings)[0] if row["symbol"].startswith(tag)]
+        if len(rows) >= count or time.monotonic() > deadline:
+            return rows
+        time.sleep(0.3)
+
+
+def letters_of(settings, tag: str) -> list[dead_letters.DeadLetter]:
+    reader = bus.LogReader(settings.kafka, "test")
+    low, end = reader.ends(dead_letters.TOPIC, 0)
+    values = [m.value() for m in reader.read(dead_letters.TOPIC, 0, low, end)]
+    reader.close()
+    found, _ = dead_letters.read(values)
+    return [letter for letter in found.values() if tag.encode() in (letter.value or b"")]
+
+
+@pytest.fixture
+def tag() -> str:
+    return f"T{uuid.uuid4().hex[:8]}-"
+
+
+def produce(settings, values: list[tuple[str, bytes]], partitioner: str = "murmur2_random") -> None:
+    producer = Producer({"bootstrap.servers": settings.kafka, "partitioner": partitioner})
+    for key, value in values:
+        producer.produce("trades", value, key)
+    assert producer.flush(30) == 0
+
+
+def trades(tag: str, count: int) -> list[tuple[str, bytes]]:
+    return [
+        (
+            f"{tag}{i % 20}",
+            json.dumps({"symbol": f"{tag}{i % 20}", "price": i + 1, "size": 1}).encode(),
+        )
+        for i in range(count)
+    ]
+
+
+def test_rows_of_clients_with_two_partitioners_count_once_each_in_order_and_at_home(stack, tag):
+    settings = stack.settings("n1")
+    values = trades(tag, 2000)
+
+    produce(settings, values[0::2])
+    produce(settings, values[1::2], "consistent_random")
+    rows = wait_for(settings, tag, 2000)
+
+    assert sorted(row["price"] for row in rows) == [float(i + 1) for i in range(2000)]
+    assert all(row["partition"] == partition_of(row["symbol"], settings.partitions) for row in rows)
+    for name in {row["symbol"] for row in rows}:
+        prices = [row["price"] for row in rows if row["symbol"] == name]
+        for half in (0, 1):  # what one client sent stays in its order
+            mine = [price for price in prices if (price - 1) % 2 == half]
+            assert mine == sorted(mine)
+
+
+def test_bad_rows_become_dead_letters_with_a_reason_and_cost_no_other(stack, tag):
+    settings = stack.settings("n1")
+    bad = [(f"{tag}0", value % f"{tag}0".encode()) for value in BAD.values()]
+    good = trades(tag, 100)
+
+    produce(settings, [*good[:50], *bad, *good[50:]])
+
+    assert len(wait_for(settings, tag, 100)) == 100
+    letters = letters_of(settings, tag)
+    assert len(letters) == len(bad)
+    assert any("price must be a decimal number" in letter.reason for letter in letters)
+
+
+def test_rows_inserted_in_postgres_arrive_once_and_copy_is_refused(stack, tag):
+    settings = stack.settings("n1")
+    with psycopg.connect(settings.postgres("writer"), autocommit=True) as connection:
+        connection.cursor().executemany(
+            "INSERT INTO trades (symbol, price, size, side) VALUES (%s, %s, %s, 'buy')",
+            [(f"{tag}{i % 3}", f"{i + 1}.50", 1) for i in range(300)],
+        )
+        with (
+            pytest.raises(psycopg.errors.Error, match="COPY FROM not supported"),
+            connection.cursor().copy("COPY trades (symbol, price, size) FROM STDIN") as copy,
+        ):
+            copy.write_row(("A", 1, 1))
+        for price in ("NaN", "Infinity", "-1"):
+            with pytest.raises(psycopg.errors.CheckViolation):
+                connection.execute(
+                    "INSERT INTO trades (symbol, price, size) VALUES (%s, %s, 1)", (tag, price)
+                )
+
+    rows = wait_for(settings, tag, 300)
+
+    assert sorted(row["price"] for row in rows) == [i + 1.5 for i in range(300)]
+
+
+def test_two_packers_at_once_a_kill_and_one_that_wakes_count_every_row_once(stack, tag):
+    """The stack's two packers share the partitions; a third joins, is paused, and wakes again."""
+    settings = stack.settings("n1")
+    env = {**os.environ, "ORRERY_HOME": str(stack.plan.home), "ORRERY_NODE": "n1",
+           "ORRERY_METRICS_PORT": "0"}  # fmt: skip
+    third = subprocess.Popen(
+        [sys.executable, "-m", "orrery_services.packer"], env=env, stderr=subprocess.DEVNULL
+    )
+    values = trades(tag, 3000)
+    try:
+        for round_ in range(6):
+            produce(settings, values[round_ * 500 : (round_ + 1) * 500])
+            if round_ == 1:
+                time.sleep(3)
+                third.send_signal(subprocess.signal.SIGSTOP)
+            if round_ == 2:
+                faults.kill(stack, "n2.packer")
+            if round_ == 4:
+                third.send_signal(subprocess.signal.SIGCONT)
+        rows = wait_for(settings, tag, 3000)
+    finally:
+        third.send_signal(subprocess.signal.SIGCONT)
+        third.terminate()
+        assert third.wait(10) == 0
+        stack.wait(["n2.packer"])
+
+    assert sorted(row["price"] for row in rows) == [float(i + 1) for i in range(3000)]
