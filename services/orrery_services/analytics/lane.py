@@ -76,6 +76,8 @@ class Lane:
             rows = recovery.rows_of(connection, row)
             found = steps.recompute(work, link, rows, self._every_rows)
             self._hand_over(found, [link], rows.num_rows)
+            if link.place.log_id != self._log_id:  # of a log before this one: go on at its begin
+                work.position = work.position._replace(offset=0)
         self._settle(work)
 
     def catch_up(self, end: int | None = None) -> bool:
