@@ -1,0 +1,85 @@
+"""The compiled code itself: no fused multiply-add, nothing called outside, the same bits on any target."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import llvmlite.binding as llvm
+import pyarrow as pa
+import pytest
+
+from orrery_kernels import Chain
+from orrery_kernels.engine import catalog, codegen, jit
+from tests.kernels.inputs import small_parameters, ticks
+
+# One of each shape: elementwise, recursive, windowed, two-stacked, transcendental, ordered.
+NAMES = ["midprice", "ewma", "rolling_zscore", "ofi", "log_returns", "rolling_max", "realized_var"]
+_STEP = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+
+
+def fold_with(name: str, address: int, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return what the kernel gives when its code is at `address`."""
+    kernel = catalog.kernels()[name].definition
+    chain = Chain([{"kernel": name, **small_parameters(kernel)}])
+    chain.addresses = [address]
+    return chain.run(chain.new_state(), batch, threads=1)
+
+
+def loaded(module: Any, machine: Any) -> Any:
+    engine = llvm.create_mcjit_compiler(module, machine)
+    engine.finalize_object()
+    return engine
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("runs", [False, True], ids=["rows", "runs"])
+def test_every_way_to_compile_gives_the_same_bits(name: str, runs: bool) -> None:
+    kernel = catalog.kernels()[name].definition
+    batch = ticks(kernel, 600)
+    chain = Chain([{"kernel": name, **small_parameters(kernel)}])
+    want = chain.run(chain.new_state(), batch, threads=1)
+    compiled = jit.compile_source(codegen.generate(kernel, runs))
+    text = jit.kernel_ir(compiled, "k_test")
+    host = set(llvm.get_host_cpu_features().flatten().split(","))
+    fused = "x86-64-v3" if "+fma" in host and "+avx2" in host else None
+
+    assert fold_with(name, compiled.address, batch).equals(want)
+    for cpu, features in ((None, ""), (fused, ""), (fused, "-fma")):
+        engine = loaded(llvm.parse_assembly(text), jit.target_machine(cpu, features))
+        got = fold_with(name, engine.get_function_address("k_test"), batch)
+        assert got.equals(want), f"other bits on {cpu} {features}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_fused_multiply_add_is_emitted_for_a_processor_that_has_it(name: str) -> None:
+    compiled = jit.compile_source(codegen.generate(catalog.kernels()[name].definition))
+    module = llvm.parse_assembly(jit.kernel_ir(compiled, "k_test"))
+
+    assembly = jit.target_machine(
+        "x86-64-v4" if "x86" in llvm.get_process_triple() else None
+    ).emit_assembly(module)
+
+    assert "fmadd" not in assembly
+    assert "fmsub" not in assembly
+
+
+def test_objects_can_be_loaded_without_a_linker(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orrery_kernels.engine import loader
+
+    source = codegen.generate(catalog.kernels()["ewma"].definition)
+    code = jit.object_code(jit.compile_source(source), loader.symbol(source.digest))
+    monkeypatch.setenv("ORRERY_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+
+    loader.keep(source.digest, code)
+
+    assert [p.suffix for p in (tmp_path / "kernel").iterdir()] == [".o"]
+    address = loader.find(source.digest)
+    batch = ticks(catalog.kernels()["ewma"].definition, 100)
+    chain = Chain([{"kernel": "ewma"}])
+    assert fold_with("ewma", address or 0, batch)["ewma"].equals(
+        chain.run(chain.new_state(), batch)["ewma"]
+    )
