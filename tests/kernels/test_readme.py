@@ -1,0 +1,26 @@
+"""What is written about the lab is what the lab has."""
+
+from __future__ import annotations
+
+import pydoc
+
+import pytest
+
+import orrery_kernels
+from orrery_kernels.engine import catalog
+from tests.kernels import table
+
+
+def test_the_table_of_kernels_is_the_catalog() -> None:
+    assert table.written() == table.table(), "run: python -m tests.kernels.table"
+
+
+@pytest.mark.parametrize("name", catalog.kernels())
+def test_a_kernel_is_there_by_name_with_a_page_and_an_operator(name: str) -> None:
+    kernel = getattr(orrery_kernels, name)
+
+    page = pydoc.render_doc(kernel)
+
+    assert "Formula:" in page
+    assert "Columns written:" in page
+    assert getattr(orrery_kernels, f"create_{name}_operator").__name__ == f"create_{name}_operator"
