@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from orrery_services.config import find_root
-from orrery_services.stack import free_port_base, processes
-from orrery_services.stack.jars import folder as jars_folder
-from orrery_services.stack.postgres import _reachable
+from orrery_services.stack import free_port_base, jars, processes
+from orrery_services.stack.part import User
+from orrery_services.stack.postgres import reachable
 
 pytestmark = pytest.mark.real
 USER = "nobody"
@@ -43,14 +43,12 @@ def why_not() -> str | None:
         str(part) for part in sys.version_info[:2]
     ]:
         return f"{PYTHON} is of another version than the environment's Python"
-    if not _reachable(Path(importlib.util.find_spec("psycopg").origin).parent, whoever()):
+    if not reachable(Path(importlib.util.find_spec("psycopg").origin).parent, whoever()):
         return "the environment lies where an ordinary user may not go"
     return None
 
 
-def whoever():
-    from orrery_services.stack.part import User
-
+def whoever() -> User:
     found = pwd.getpwnam(USER)
     return User(found.pw_uid, found.pw_gid)
 
@@ -74,11 +72,12 @@ def as_user(code: str, folder: Path, *arguments: str) -> subprocess.CompletedPro
 
 
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "")
-def test_an_ordinary_user_brings_everything_up_and_takes_it_down(short_tmp, stack):
-    folder = short_tmp / "ordinary"  # the shared stack has fetched the jars by now
+def test_an_ordinary_user_brings_everything_up_and_takes_it_down(short_tmp):
+    folder = short_tmp / "ordinary"
     cache = folder / ".cache" / "orrery"
     cache.mkdir(parents=True)
-    shutil.copytree(jars_folder(find_root()), cache / jars_folder(find_root()).name)
+    fetched = jars.ensure(find_root(), print)
+    shutil.copytree(fetched, cache / fetched.name)
     for path in [folder, *folder.rglob("*")]:
         os.chown(path, *whoever())
     home = folder / "home"

@@ -16,6 +16,7 @@ _HOME_OF = {
     "free_port_base": "plan",
     "make_plan": "plan",
     "plan": "plan",
+    "jars": "jars",
     "processes": "processes",
     "secrets": "secrets",
     "topics": "topics",

@@ -79,7 +79,7 @@ def admin_conninfo(stack: plan.Plan, node: str, dbname: str = "orrery") -> str:
 def data_folder(stack: plan.Plan, node: str) -> Path:
     """Return where the data lie: below the home, or beside it where the user cannot get in."""
     user = run_as()
-    if user is None or _reachable(stack.home, user):
+    if user is None or reachable(stack.home, user):
         return stack.postgres_data(node)
     return _beside(stack.home) / node / "postgres"
 
@@ -100,7 +100,7 @@ def binary(name: str) -> Path:
         )
     installed = Path(spec.origin).parent / "pginstall"
     user = run_as()
-    if user is not None and not _reachable(installed, user):
+    if user is not None and not reachable(installed, user):
         digest = hashlib.sha256(str(installed).encode()).hexdigest()[:12]
         copy = Path("/var/tmp") / f"orrery-postgres-{digest}"
         if not copy.exists():
@@ -163,7 +163,7 @@ def _beside(home: Path) -> Path:
     return Path("/var/tmp") / f"orrery-{hashlib.sha256(str(home).encode()).hexdigest()[:12]}"
 
 
-def _reachable(folder: Path, user: User) -> bool:
+def reachable(folder: Path, user: User) -> bool:
     """Return whether a user may walk down to a folder: every folder above lets others through."""
     for above in [folder, *folder.parents]:
         if not above.exists():
