@@ -30,13 +30,24 @@ def is_swapped(settings: Settings, name: str) -> bool:
     return name in drivers.read_chains(settings)
 
 
-def ask(settings: Settings, name: str, on: str, data: bytes, *, reuse: bool = True) -> chain.Run:
-    """Ask for a run of a chain over `data`, the input that `on` names; return the run."""
+def ask(
+    settings: Settings,
+    name: str,
+    on: str,
+    data: bytes,
+    *,
+    reuse: bool = True,
+    codes: Mapping[str, str] = drivers.NO_CODES,
+) -> chain.Run:
+    """Ask for a run of a chain over `data`, the input that `on` names; return the run.
+
+    For dominoes of the lab, `data` is a capsule and `codes` the fixed part of each task's key.
+    """
     from blake3 import blake3
 
     digest = blake3(data).hexdigest()
     run_id = new_run_id(name, digest, wall_ns())
-    run = drivers.start_run(settings, name, run_id, on, digest, reuse=reuse)
+    run = drivers.start_run(settings, name, run_id, on, digest, reuse=reuse, codes=codes)
     keep_input(settings, run.node, digest, data)
     if settings.values["hotswap.driver"] == drivers.KUBERNETES:
         drivers.open_runs(settings).request(run)  # a fact: it reaches the universe that runs it

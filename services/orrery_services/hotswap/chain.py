@@ -20,6 +20,7 @@ TASK_FIELDS = {
     "name", "image", "command", "domino", "needs", "params", "run_in",
     "deadline_s", "memory_mb", "memory_mb_max",
 }  # fmt: skip
+DOMINO_FIELDS = TASK_FIELDS | {"reads", "words", "tolerance"}  # the lab reads and checks these
 
 
 class Stage(NamedTuple):
@@ -81,7 +82,7 @@ def read_chain(name: str, declared: Mapping[str, Any], image: str = "") -> Chain
     ordered = order_tasks(name, tasks)
     numbers = {task["name"]: number for number, (task, _) in enumerate(ordered, 1)}
     found = tuple(
-        read_stage(name, number, task, [numbers[need] for need in needs], image)
+        read_stage(name, number, task, [numbers[need] for need in needs], needs, image)
         for number, (task, needs) in enumerate(ordered, 1)
     )
     return Chain(name, mode, found)
@@ -98,7 +99,7 @@ def order_tasks(
     if "" in names or len(set(names)) != len(names):
         raise ConfigError(f"tasks must have names, each once, were {names} (dominoes.{chain})")
     needs = {
-        name: list(task.get("needs", names[i - 1 : i] if i else []))
+        name: needs_of(task, names, names[i - 1 : i] if i else [])
         for i, (name, task) in enumerate(zip(names, tasks, strict=True))
     }
     for name, wanted in needs.items():
@@ -120,13 +121,27 @@ def order_tasks(
     return [(by_name[name], needs[name]) for name in done]
 
 
+def needs_of(task: Mapping[str, Any], names: Sequence[str], before: list[str]) -> list[str]:
+    """Return the tasks whose output a task reads: a domino says so by `reads` as well."""
+    if not task.get("domino"):
+        return list(task.get("needs", before))
+    read = [target for target in task.get("reads", {}).values() if target in names]
+    return list(dict.fromkeys([*read, *task.get("needs", [])]))
+
+
 def read_stage(
-    chain: str, number: int, task: Mapping[str, Any], needs: Sequence[int], image: str
+    chain: str,
+    number: int,
+    task: Mapping[str, Any],
+    needs: Sequence[int],
+    upstream: Sequence[str],
+    image: str,
 ) -> Stage:
-    """Return one stage. Raises ConfigError."""
+    """Return one stage: numbers and names of the tasks it reads. Raises ConfigError."""
     place = f"dominoes.{chain}, task {task['name']!r}"
-    if unknown := set(task) - TASK_FIELDS:
-        raise ConfigError(f"unknown {sorted(unknown)} ({place}); known: {sorted(TASK_FIELDS)}")
+    known = DOMINO_FIELDS if task.get("domino") else TASK_FIELDS
+    if unknown := set(task) - known:
+        raise ConfigError(f"unknown {sorted(unknown)} ({place}); known: {sorted(known)}")
     deadline_s = float(task.get("deadline_s", DEADLINE_SECONDS))
     if not 0 < deadline_s <= DEADLINE_SECONDS_MAX:
         raise ConfigError(
@@ -140,17 +155,11 @@ def read_stage(
         )
     image, code, domino = read_program(number, task, image, place)
     parameters = dict(task.get("params", {}))
+    inputs = tuple(needs) or (0,)
+    if domino:  # the lab knows its parameters from the capsule, which is the input of the run
+        parameters, inputs = {"upstream": list(upstream)}, (0, *needs)
     memory = memory_mb << 20, memory_mb_max << 20
-    return Stage(
-        str(task["name"]),
-        image,
-        code,
-        tuple(needs) or (0,),
-        parameters,
-        deadline_s,
-        *memory,
-        domino,
-    )
+    return Stage(str(task["name"]), image, code, inputs, parameters, deadline_s, *memory, domino)
 
 
 def read_program(

@@ -16,6 +16,7 @@ from . import chain
 from .port import PodPort
 from .runs import FileRuns, Runs
 
+NO_CODES: Mapping[str, str] = {}
 PROCESS, ENGINE, KUBERNETES = "process", "engine", "kubernetes"
 
 
@@ -135,9 +136,19 @@ def code_of(stage: chain.Stage) -> str:
 
 
 def start_run(
-    settings: Settings, name: str, run_id: str, on: str, input_digest: str, *, reuse: bool = True
+    settings: Settings,
+    name: str,
+    run_id: str,
+    on: str,
+    input_digest: str,
+    *,
+    reuse: bool = True,
+    codes: Mapping[str, str] = NO_CODES,
 ) -> chain.Run:
-    """Return a run of a declared chain. Raises ConfigError naming what there is."""
+    """Return a run of a declared chain. Raises ConfigError naming what there is.
+
+    `codes` names the program of a task for good: for a domino the fixed part of its memo key.
+    """
     chains = read_chains(settings)
     if name not in chains:
         raise ConfigError(
@@ -146,5 +157,5 @@ def start_run(
         )
     run = chain.start_run(chains[name], run_id, on, input_digest, reuse=reuse)
     universe = routing.route(f"domino/{name}", settings.routing, settings.node).universe
-    coded = tuple(stage._replace(code=code_of(stage)) for stage in run.stages)
+    coded = tuple(s._replace(code=codes.get(s.name) or code_of(s)) for s in run.stages)
     return run._replace(stages=coded, node=universe)

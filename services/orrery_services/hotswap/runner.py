@@ -88,8 +88,8 @@ def read_order(argv: list[str]) -> dict[str, Any]:
         if field not in order:
             raise ValueError(f"an order must name {field}, was {str(order)[:200]}")
     order.setdefault("parameters", {})
-    if domino := order.get("domino"):
-        argv = [sys.executable, "-m", "orrery_services.hotswap.domino_stage", domino]
+    if order.get("domino"):
+        argv = [sys.executable, "-m", "orrery_services.hotswap.domino_stage", order["name"]]
     if not argv:
         raise ValueError("the image of a stage must name a command: ENTRYPOINT orrery stage -- …")
     order["command"] = argv
