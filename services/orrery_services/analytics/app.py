@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 def make_app(settings: Settings, worker: Worker) -> faust.App:
     """Return the Faust application of one chain. It holds no arithmetic and no state."""
-    scratch = settings.home / "run" / "faust" / settings.node  # Faust wants a folder; it stays empty
+    scratch = settings.home / "run" / "faust" / settings.node  # Faust wants one
     scratch.mkdir(parents=True, exist_ok=True)
     app = faust.App(
         f"orrery-chain-{facts.chain_id(worker.chain.digest)}",

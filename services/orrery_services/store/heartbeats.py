@@ -43,9 +43,9 @@ def heard(connection: psycopg.Connection, held: Held, rules: Rules = ALL_RULES) 
     """Remember what a heartbeat of another node names."""
     if not rules.heartbeat_names_the_last:
         return
-    named = dict(
-        ((origin, stream), oseq) for origin, stream, oseq in connection.execute(_NAMED)
-    )
+    named = {
+        (origin, stream): oseq for origin, stream, oseq in connection.execute(_NAMED).fetchall()
+    }
     rows = [
         (origin, int(stream), oseq)
         for origin, streams in sorted(held.items())
