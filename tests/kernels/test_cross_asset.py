@@ -79,7 +79,10 @@ def test_every_shift_is_the_correlation_of_its_window():
 
 def two_legs(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return times (some equal between the legs), legs and log prices of ticks of two assets."""
-    ticks = {(int(t), int(leg)) for t, leg in zip(RNG.integers(0, n * 2, n), RNG.integers(0, 2, n), strict=True)}
+    ticks = {
+        (int(t), int(leg))
+        for t, leg in zip(RNG.integers(0, n * 2, n), RNG.integers(0, 2, n), strict=True)
+    }
     times, legs = np.array(sorted(ticks)).T
     return times, legs, RNG.normal(size=len(times))
 
@@ -104,7 +107,9 @@ def test_hayashi_yoshida_is_the_brute_sum_over_overlapping_returns():
     times, legs, prices = two_legs(400)
     parts = overlaps_by_tick(times, legs, prices)
 
-    out = hayashi_yoshida_cov(rows(ts_event_ns=times, leg=legs.astype(float), log_price=prices), window=60)
+    out = hayashi_yoshida_cov(
+        rows(ts_event_ns=times, leg=legs.astype(float), log_price=prices), window=60
+    )
 
     expected = [parts[max(0, t - 59) : t + 1].sum() for t in range(len(times))]
     np.testing.assert_allclose(column(out, "hayashi_yoshida_cov"), expected, atol=1e-10)
@@ -115,6 +120,8 @@ def test_two_legs_that_move_together_correlate_whatever_their_times():
     moments = np.sort(RNG.choice(40_000, 8_000, replace=False))
     legs = RNG.integers(0, 2, 8_000).astype(float)
 
-    out = hayashi_yoshida_corr(rows(ts_event_ns=moments, leg=legs, log_price=steps[moments]), window=8_000)
+    out = hayashi_yoshida_corr(
+        rows(ts_event_ns=moments, leg=legs, log_price=steps[moments]), window=8_000
+    )
 
     assert column(out, "hayashi_yoshida_corr")[-1] == pytest.approx(1.0, abs=0.1)

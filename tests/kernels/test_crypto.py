@@ -23,18 +23,24 @@ def rows(**columns) -> pa.RecordBatch:
 
 
 def test_three_payments_a_day_make_1095_a_year():
-    assert funding_apr(rows(funding_rate=[0.0001]))["funding_apr"].to_pylist() == pytest.approx([0.1095])
+    assert funding_apr(rows(funding_rate=[0.0001]))["funding_apr"].to_pylist() == pytest.approx(
+        [0.1095]
+    )
 
 
 def test_a_short_receives_positive_funding_and_costs_add_up():
-    out = funding_cost(rows(position=[-2.0, -2.0], price=[100.0, 110.0], funding_rate=[0.001, -0.002]))
+    out = funding_cost(
+        rows(position=[-2.0, -2.0], price=[100.0, 110.0], funding_rate=[0.001, -0.002])
+    )
 
     assert out["funding_cost"].to_pylist() == pytest.approx([-0.2, 0.44])
     assert out["funding_cost_total"].to_pylist() == pytest.approx([-0.2, 0.24])
 
 
 def test_basis_is_a_simple_rate_to_the_date_of_the_future():
-    out = basis_annualized(rows(future_price=[102.0, 102.0], spot_price=[100.0, 100.0], days=[73.0, 0.0]))
+    out = basis_annualized(
+        rows(future_price=[102.0, 102.0], spot_price=[100.0, 100.0], days=[73.0, 0.0])
+    )
 
     assert out["basis_apr"].to_pylist() == [pytest.approx(0.1), None]
 
@@ -66,7 +72,11 @@ def test_term_structure_has_the_slope_of_the_line_through_the_tenors():
 
 def test_longs_are_liquidated_below_and_shorts_above():
     edges, density = liquidation_density(
-        np.array([100.0, 100.0]), np.array([10.0, 10.0]), np.array([3.0, 4.0]), np.array([True, False]), bins=4
+        np.array([100.0, 100.0]),
+        np.array([10.0, 10.0]),
+        np.array([3.0, 4.0]),
+        np.array([True, False]),
+        bins=4,
     )
 
     assert (edges[0], edges[-1]) == (pytest.approx(90.5), pytest.approx(109.5))

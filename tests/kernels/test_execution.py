@@ -35,7 +35,9 @@ def test_a_price_counts_for_as_long_as_it_stood():
 
 
 def test_a_session_begins_anew():
-    out = twap(rows(ts_event_ns=[0, 9 * SECOND, 10 * SECOND], price=[1.0, 2.0, 7.0]), session_s=10.0)
+    out = twap(
+        rows(ts_event_ns=[0, 9 * SECOND, 10 * SECOND], price=[1.0, 2.0, 7.0]), session_s=10.0
+    )
 
     assert out["twap"].to_pylist() == [1.0, 1.0, 7.0]
 
@@ -74,13 +76,15 @@ def test_shortfall_counts_the_unfilled_part_on_either_side(side):
 
 
 def test_arrival_impact_is_a_cost_on_both_sides():
-    out = arrival_price_impact(rows(exec_price=[101.0, 99.0], arrival_mid=[100.0, 100.0], side=[1, -1]))
+    out = arrival_price_impact(
+        rows(exec_price=[101.0, 99.0], arrival_mid=[100.0, 100.0], side=[1, -1])
+    )
 
     assert out["arrival_impact_bps"].to_pylist() == [100.0, 100.0]
 
 
 def test_the_parts_of_slippage_add_up_to_the_shortfall():
-    order = dict(decision=[100.0], arrival=[101.0], exec_price=[102.0], close=[104.0])
+    order = {"decision": [100.0], "arrival": [101.0], "exec_price": [102.0], "close": [104.0]}
     out = slippage_decomposition(rows(**order, fees=[0.1], filled=[75.0], qty=[100.0]))
 
     assert out["delay_bps"].to_pylist() == pytest.approx([75.0])
@@ -90,7 +94,9 @@ def test_the_parts_of_slippage_add_up_to_the_shortfall():
 
 
 def test_a_long_market_maker_quotes_lower_and_never_crosses():
-    quotes = dict(sigma=[2.0] * 2, time_left=[1.0] * 2, midprice=[100.0] * 2, bid=[99.9] * 2, ask=[100.1] * 2)
+    quotes = {
+        "sigma": [2.0] * 2, "time_left": [1.0] * 2, "midprice": [100.0] * 2, "bid": [99.9] * 2, "ask": [100.1] * 2
+    }
     out = post_only_shading(rows(**quotes, inventory=[0.0, 50.0]))
     half = 0.1 * 4 / 2 + math.log(1 + 0.1 / 1.5) / 0.1
 
@@ -125,7 +131,9 @@ def test_the_schedule_is_the_sinh_of_the_paper_and_adds_up():
     horizon, sigma, eta, aversion, n = 5.0, 0.95, 0.25, 0.2, 10
     tau = horizon / n
     kappa = math.acosh(aversion * sigma**2 / eta * tau**2 / 2 + 1) / tau
-    left = [math.sinh(kappa * (horizon - k * tau)) / math.sinh(kappa * horizon) for k in range(n + 1)]
+    left = [
+        math.sinh(kappa * (horizon - k * tau)) / math.sinh(kappa * horizon) for k in range(n + 1)
+    ]
 
     out = optimal_ac_schedule(1e6, horizon, sigma, 0.0, eta, aversion, n)
 

@@ -21,7 +21,9 @@ def test_kalman_1d_is_the_mean_of_the_posterior_of_a_random_walk():
         covariance = np.linalg.inv(precision)
         level = covariance @ (x[: t + 1] / r)
         np.testing.assert_allclose(out["kalman_filtered"][t].as_py(), level[-1], rtol=1e-10)
-        np.testing.assert_allclose(out["kalman_variance"][t].as_py(), covariance[-1, -1], rtol=1e-10)
+        np.testing.assert_allclose(
+            out["kalman_variance"][t].as_py(), covariance[-1, -1], rtol=1e-10
+        )
 
 
 def test_hp_filter_is_the_last_point_of_the_two_sided_filter_of_the_past():
@@ -42,7 +44,7 @@ def student_log_pdf(x: float, nu: float, mean: float, scale_squared: float) -> f
 
 def run_length_posterior(xs: list[float], hazard: float) -> list[list[float]]:
     """Sum over where the current run began, each with its evidence from all data of the run."""
-    evidence = []  # evidence[i]: log p(all runs before i end there, data before i), by dynamic programming
+    evidence = []  # evidence[i]: log p(data before i, a run ends there)
     history = []
     for t in range(len(xs)):
         weights = []

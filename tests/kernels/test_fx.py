@@ -39,7 +39,12 @@ def test_a_reverse_gap_is_an_arbitrage_too():
 
 def test_the_spread_of_the_three_markets_is_paid():
     quotes = rows(
-        ab_bid=[0.999], ab_ask=[1.001], bc_bid=[1.998], bc_ask=[2.002], ac_bid=[1.999], ac_ask=[2.001]
+        ab_bid=[0.999],
+        ab_ask=[1.001],
+        bc_bid=[1.998],
+        bc_ask=[2.002],
+        ac_bid=[1.999],
+        ac_ask=[2.001],
     )
 
     assert triangular_arbitrage(quotes)["arb_edge_bps"].to_pylist()[0] < 0
@@ -53,7 +58,9 @@ def test_forward_points_and_the_basis_undo_each_other_at_every_tenor():
 
     basis = cip_basis(rows(spot=spot, forward=forward, r_dom=dom, r_for=foreign, years=years))
 
-    assert points["forward_points"].to_pylist() == pytest.approx([1.1 * math.expm1(0.02 * t) for t in years])
+    assert points["forward_points"].to_pylist() == pytest.approx(
+        [1.1 * math.expm1(0.02 * t) for t in years]
+    )
     assert basis["cip_basis"].to_pylist() == pytest.approx([0.0, 0.0], abs=1e-15)
 
 
@@ -61,7 +68,9 @@ def test_carry_pays_for_volatility_only_when_asked():
     pair = rows(r_dom=[0.05], r_for=[0.01], volatility=[0.1])
 
     assert carry_signal(pair)["carry_signal"].to_pylist() == [0.05 - 0.01]
-    assert carry_signal(pair, risk_aversion=0.2)["carry_signal"].to_pylist() == pytest.approx([0.02])
+    assert carry_signal(pair, risk_aversion=0.2)["carry_signal"].to_pylist() == pytest.approx(
+        [0.02]
+    )
 
 
 def test_pip_value_and_cross_price():
@@ -86,9 +95,16 @@ def test_the_fix_is_the_median_of_the_last_price_of_each_second():
 
 def test_a_new_day_begins_a_new_fix():
     at = 57_600 * SECOND
-    times = [20_000 * DAY + at, 20_000 * DAY + at + SECOND, 20_001 * DAY + at, 20_001 * DAY + at + SECOND]
+    times = [
+        20_000 * DAY + at,
+        20_000 * DAY + at + SECOND,
+        20_001 * DAY + at,
+        20_001 * DAY + at + SECOND,
+    ]
 
-    fixes = wmr_schedule(rows(ts_event_ns=times, price=[1.0, 9.0, 2.0, 9.0]))["fix_price"].to_pylist()
+    fixes = wmr_schedule(rows(ts_event_ns=times, price=[1.0, 9.0, 2.0, 9.0]))[
+        "fix_price"
+    ].to_pylist()
 
     assert fixes == [None, 1.0, None, 2.0]
 

@@ -60,7 +60,9 @@ def test_roll_spread_is_the_sample_covariance_of_neighbouring_changes():
 @pytest.mark.parametrize("spread", [0.01, 0.03])
 def test_corwin_schultz_recovers_a_planted_spread(spread):
     days, steps = 1_500, 390
-    log_mid = np.cumsum(RNG.normal(size=(days * steps)) * 0.01 / np.sqrt(steps)).reshape(days, steps)
+    log_mid = np.cumsum(RNG.normal(size=(days * steps)) * 0.01 / np.sqrt(steps)).reshape(
+        days, steps
+    )
     mid = 100 * np.exp(log_mid)
     traded = mid * (1 + spread / 2 * RNG.choice([-1.0, 1.0], mid.shape))
     bars = pa.record_batch(

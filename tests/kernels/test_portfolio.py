@@ -71,7 +71,9 @@ def test_caps_hold_together_and_what_broke_them_is_named():
     w = np.array([0.9, 0.5, -0.3, 0.4])
     sectors = ["tech", "tech", "bank", "bank"]
 
-    out, breach = exposure_limits(w, sectors, name_max=0.6, sector_max=0.8, gross_max=1.2, net_max=0.5)
+    out, breach = exposure_limits(
+        w, sectors, name_max=0.6, sector_max=0.8, gross_max=1.2, net_max=0.5
+    )
 
     assert np.abs(out).max() <= 0.6
     assert np.abs(out[:2]).sum() <= 0.8 + 1e-12

@@ -24,7 +24,9 @@ def rows(**columns) -> pa.RecordBatch:
 
 
 def test_a_trade_equal_in_time_price_and_size_is_a_duplicate():
-    trades = rows(ts_event_ns=[1, 1, 1, 2, 1], price=[5.0, 5.0, 5.0, 5.0, 5.0], size=[1.0, 2.0, 1.0, 1.0, 2.0])
+    trades = rows(
+        ts_event_ns=[1, 1, 1, 2, 1], price=[5.0, 5.0, 5.0, 5.0, 5.0], size=[1.0, 2.0, 1.0, 1.0, 2.0]
+    )
 
     assert dedupe_trades(trades)["is_dup"].to_pylist() == [0, 0, 1, 0, 1]
 
@@ -36,7 +38,9 @@ def test_a_duplicate_beyond_the_horizon_is_not_known():
 
 
 def test_the_clock_offset_is_that_of_the_fastest_message():
-    out = clock_skew_align(rows(ts_recv_ns=[1050, 2010, 3070], ts_event_ns=[1000, 2000, 3000]), window=2)
+    out = clock_skew_align(
+        rows(ts_recv_ns=[1050, 2010, 3070], ts_event_ns=[1000, 2000, 3000]), window=2
+    )
 
     assert out["clock_offset_ns"].to_pylist() == [50, 10, 10]
     assert out["ts_aligned_ns"].to_pylist() == [1050, 2010, 3010]

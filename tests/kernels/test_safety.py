@@ -48,7 +48,9 @@ def test_a_sale_of_a_billion_shares_does_not_pass():
 
 
 def test_a_halt_stays_on_for_its_cool_off():
-    prices = pa.record_batch({"price": [100.0, 110.0, 100.0, 100.0, 100.0], "ref_price": [100.0] * 5})
+    prices = pa.record_batch(
+        {"price": [100.0, 110.0, 100.0, 100.0, 100.0], "ref_price": [100.0] * 5}
+    )
 
     halted = circuit_breaker(prices, pct=0.05, cool_off=2)["circuit_break"].to_pylist()
 

@@ -1,4 +1,4 @@
-"""Volatility kernels against brute sums written from the papers, and against what they must recover."""
+"""Volatility against brute sums from the papers, and against what it must recover."""
 
 import math
 
@@ -62,7 +62,9 @@ def quarticity(r: np.ndarray) -> float:
 
 
 def test_realized_and_semi_variance_are_sums_of_squares():
-    assert_same(column(realized_var(RETURNS), "realized_var"), each_window(20, lambda r: np.sum(r**2)))
+    assert_same(
+        column(realized_var(RETURNS), "realized_var"), each_window(20, lambda r: np.sum(r**2))
+    )
     down = column(realized_semivar(RETURNS), "realized_semivar_down")
     assert_same(down, each_window(20, lambda r: np.sum(r[r < 0] ** 2)))
 
@@ -75,11 +77,15 @@ def test_medrv_and_minrv_are_the_sums_of_the_paper():
     def med(r):
         a = np.abs(r)
         middle = np.median(np.stack([a[2:], a[1:-1], a[:-2]]), axis=0)
-        return math.pi / (6 - 4 * math.sqrt(3) + math.pi) * len(r) / (len(r) - 2) * np.sum(middle**2)
+        return (
+            math.pi / (6 - 4 * math.sqrt(3) + math.pi) * len(r) / (len(r) - 2) * np.sum(middle**2)
+        )
 
     def smallest(r):
         a = np.abs(r)
-        return math.pi / (math.pi - 2) * len(r) / (len(r) - 1) * np.sum(np.minimum(a[1:], a[:-1]) ** 2)
+        return (
+            math.pi / (math.pi - 2) * len(r) / (len(r) - 1) * np.sum(np.minimum(a[1:], a[:-1]) ** 2)
+        )
 
     assert_same(column(medrv(RETURNS), "medrv"), each_window(20, med))
     assert_same(column(minrv(RETURNS), "minrv"), each_window(20, smallest))

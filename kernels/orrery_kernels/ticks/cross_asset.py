@@ -1,6 +1,7 @@
 """Two instruments: how they move together, which one leads, and how to hold one against the other.
 
-Where ticks of the two do not come at the same time, both legs are rows of one ordered stream: the column
+Where ticks of the two do not come at the same time, both legs are rows of one ordered stream: the
+        column
 `leg` is 0 for a and 1 for b. Where they do, they are two columns of one row.
 """
 
@@ -21,7 +22,8 @@ def pairs_spread(p, a, b):
     Formula: a - beta b
     Units: those of a
     Warm-up: none
-    Source: Engle & Granger (1987), Econometrica 55(2); Gatev, Goetzmann & Rouwenhorst (2006), RFS 19(3)
+    Source: Engle & Granger (1987), Econometrica 55(2); Gatev, Goetzmann & Rouwenhorst (2006), RFS
+        19(3)
     """
     return a - p.beta * b
 
@@ -42,7 +44,8 @@ def kalman_hedge_ratio(s, p, a, b):
         a - alpha - beta b before the update
     Units: a per b, those of a, those of a
     Warm-up: none; the first ticks are led by the prior (0, 0)
-    Source: Kalman (1960); Elliott, van der Hoek & Malcolm (2005), Quantitative Finance 5(3), 271-276
+    Source: Kalman (1960); Elliott, van der Hoek & Malcolm (2005), Quantitative Finance 5(3),
+        271-276
     """
     aa = s.aa + p.q if s.n > 0 else p.prior
     bb = s.bb + p.q if s.n > 0 else p.prior
@@ -112,13 +115,18 @@ def _lost(sums, base, n):
 @kernel(
     inputs={"a": "x", "b": "y"},
     state={
-        "n": i64, "at": i64, "a0": f64, "b0": f64,
+        "n": i64,
+        "at": i64,
+        "a0": f64,
+        "b0": f64,
         "a_ring": ring(lambda p: p.window + p.max_lag + 1),
         "b_ring": ring(lambda p: p.window + p.max_lag + 1),
         "sums": ring(lambda p: 7 * (2 * p.max_lag + 1)),
     },
     params={
-        "max_lag": param(10, "[1, 1000]", "largest lead or lag looked at; cost of a tick grows with it"),
+        "max_lag": param(
+            10, "[1, 1000]", "largest lead or lag looked at; cost of a tick grows with it"
+        ),
         "window": param(100, "[5, 100000]", "pairs"),
     },
     outputs={"optimal_lag": "i32", "max_corr": f64},
@@ -127,11 +135,14 @@ def _lost(sums, base, n):
 def xcorr_leadlag(s, p, a, b):
     """Which of two series leads: the shift at which they correlate most.
 
-    Formula: argmax over k in -L..L of |corr(a_(t-k), b_t)|, k < 0: corr(a_t, b_(t+k)), over `window`
-        pairs; k > 0 says that a leads by k ticks; of equal ones the smallest |k|, then the positive one
+    Formula: argmax over k in -L..L of |corr(a_(t-k), b_t)|, k < 0: corr(a_t, b_(t+k)), over
+        `window`
+        pairs; k > 0 says that a leads by k ticks; of equal ones the smallest |k|, then the
+        positive one
     Units: ticks, -1 to 1
     Warm-up: window + max_lag ticks
-    Source: de Jong & Nijman (1997), Journal of Empirical Finance 4(2); Hoffmann, Rosenbaum & Yoshida (2013)
+    Source: de Jong & Nijman (1997), Journal of Empirical Finance 4(2); Hoffmann, Rosenbaum &
+        Yoshida (2013)
     """
     size = p.window + p.max_lag + 1
     shifts = 2 * p.max_lag + 1
@@ -183,13 +194,17 @@ _LEGS = struct(
 def _legs_push(w, ts_ns, leg, price, size):
     """Fold one tick of either leg in.
 
-    The returns of b over intervals that overlap (t_before, t] of a add up to b now less b at t_before:
-    so each pair of overlapping intervals is counted once, when the later one ends, at constant cost.
+    The returns of b over intervals that overlap (t_before, t] of a add up to b now less b at
+        t_before:
+    so each pair of overlapping intervals is counted once, when the later one ends, at constant
+        cost.
     """
     of_a = leg < 0.5
     n = w.a_n if of_a else w.b_n
     r = price - (w.a if of_a else w.b)
-    other = (w.b - w.b_at_a if w.b_n > 0 else 0.0) if of_a else (w.a - w.a_at_b if w.a_n > 0 else 0.0)
+    other = (
+        (w.b - w.b_at_a if w.b_n > 0 else 0.0) if of_a else (w.a - w.a_at_b if w.a_n > 0 else 0.0)
+    )
     apart = ts_ns > (w.a_ts if of_a else w.b_ts)
     joint = r * other if n > 0 and apart else 0.0
     square = r * r if n > 0 else 0.0
@@ -197,7 +212,9 @@ def _legs_push(w, ts_ns, leg, price, size):
         w.a_n = 1
         w.a = price
         w.b_at_a = w.b
-        if w.b_n > 0 and (n == 0 or w.b_ts == ts_ns):  # b's interval ends here, or begins with a's first
+        if w.b_n > 0 and (
+            n == 0 or w.b_ts == ts_ns
+        ):  # b's interval ends here, or begins with a's first
             w.a_at_b = price
         w.a_ts = ts_ns
     else:
@@ -221,8 +238,10 @@ def _legs_push(w, ts_ns, leg, price, size):
 def hayashi_yoshida_cov(s, p, ts_ns: i64, leg, log_price):
     """Covariance of two prices that tick at different times, with nothing interpolated.
 
-    Formula: sum r_i s_j over pairs of returns whose intervals overlap, counted at the tick at which the
-        later of the two ends, over the last `window` ticks of both legs; a second tick of one leg at one
+    Formula: sum r_i s_j over pairs of returns whose intervals overlap, counted at the tick at
+        which the
+        later of the two ends, over the last `window` ticks of both legs; a second tick of one leg
+        at one
         time spans no interval of its own
     Units: squared return, per window
     Warm-up: none; 0 until both legs have moved

@@ -12,7 +12,11 @@ _NS_PER_S = 1e9
 @kernel(
     inputs={"ts_ns": "ts_event_ns", "price": "price"},
     state={"n": i64, "start": i64, "last": i64, "held": f64, "area": f64},
-    params={"session_s": param(0.0, "[0, inf)", "length of a session in seconds from 1970; 0: no session")},
+    params={
+        "session_s": param(
+            0.0, "[0, inf)", "length of a session in seconds from 1970; 0: no session"
+        )
+    },
     let={"session_ns": lambda p: int(p.session_s * 1e9)},
     outputs="twap",
     scale=({"price": 1}, 1),
@@ -21,15 +25,17 @@ _NS_PER_S = 1e9
 def twap(s, p, ts_ns: i64, price):
     """Time-weighted average price: each price counts for as long as it stood.
 
-    Formula: sum p_(i-1) (t_i - t_(i-1)) / (t_n - t_0) since the start of the session; the newest price
-        has not stood yet; equal to the price while no time has passed; time that runs backwards counts 0
+    Formula: sum p_(i-1) (t_i - t_(i-1)) / (t_n - t_0) since the start of the session; the newest
+        price
+        has not stood yet; equal to the price while no time has passed; time that runs backwards
+        counts 0
     Units: those of price
     Warm-up: none
     Source: Kissell & Glantz (2003), Optimal Trading Strategies
     """
     fresh = s.n == 0
     if p.session_ns > 0 and s.n > 0:
-        fresh = not ts_ns // p.session_ns == s.last // p.session_ns
+        fresh = ts_ns // p.session_ns != s.last // p.session_ns
     if fresh:
         s.n = 1
         s.start = ts_ns
@@ -82,7 +88,8 @@ def rolling_vwap(s, p, price, size):
 def pov(s, p, market_volume):
     """Participation: the next child order that keeps to a share of the market's volume.
 
-    Formula: min(child_max, rate sum(V) - sent, parent - sent), never negative; what the cap held back
+    Formula: min(child_max, rate sum(V) - sent, parent - sent), never negative; what the cap held
+        back
         is caught up later
     Units: those of volume
     Warm-up: none
@@ -98,14 +105,17 @@ def pov(s, p, market_volume):
 @kernel(
     inputs={"exec_price": "exec_price"},
     state={"value": f64, "quantity": f64, "arrival": f64, "n": i64},
-    params={"parent_qty": param(0.0, doc="quantity wanted, signed; 0: only what was filled is judged")},
+    params={
+        "parent_qty": param(0.0, doc="quantity wanted, signed; 0: only what was filled is judged")
+    },
     outputs=("implementation_shortfall_bps", "execution_cost_bps", "opportunity_cost_bps"),
     scale=({"exec_price": 1, "arrival_price": 1, "price": 1}, 0),
 )
 def implementation_shortfall(s, p, exec_price, qty, arrival_price, price):
     """Shortfall of an order against the price at its arrival: of the filled part, and of the rest.
 
-    Formula: side 1e4 [share (sum p q / sum q - A)/A + (1 - share)(P_now - A)/A], share = filled / parent,
+    Formula: side 1e4 [share (sum p q / sum q - A)/A + (1 - share)(P_now - A)/A], share = filled /
+        parent,
         A the arrival price of the first fill, side the sign of the order
     Units: basis points of the arrival value, positive is a cost
     Warm-up: null while nothing is filled or A is not above 0
@@ -118,7 +128,7 @@ def implementation_shortfall(s, p, exec_price, qty, arrival_price, price):
     if s.quantity == 0.0 or s.arrival <= 0.0:
         return nan, nan, nan
     side = 1.0 if s.quantity > 0.0 else -1.0
-    share = min(abs(s.quantity / p.parent_qty), 1.0) if not p.parent_qty == 0.0 else 1.0
+    share = min(abs(s.quantity / p.parent_qty), 1.0) if p.parent_qty != 0.0 else 1.0
     filled = side * 1e4 * share * (s.value / s.quantity - s.arrival) / s.arrival
     missed = side * 1e4 * (1.0 - share) * (price - s.arrival) / s.arrival
     return filled + missed, filled, missed
@@ -147,8 +157,10 @@ def arrival_price_impact(exec_price, arrival_mid, side):
 def slippage_decomposition(decision, arrival, exec_price, close, fees, filled, qty):
     """Shortfall of a finished order by cause: waiting, trading, what was not done, and fees.
 
-    Formula: with D the decision price, side the sign of qty, f = |filled| / |qty|, all as side 1e4 / D:
-        delay f (arrival - D), market f (exec - arrival), opportunity (1 - f)(close - D), fees f fees per unit
+    Formula: with D the decision price, side the sign of qty, f = |filled| / |qty|, all as side 1e4
+        / D:
+        delay f (arrival - D), market f (exec - arrival), opportunity (1 - f)(close - D), fees f
+        fees per unit
     Units: basis points of the decision value, positive is a cost
     Warm-up: none; null where D is not above 0 or qty is 0
     Source: Perold (1988), JPM 14(3); Wagner & Edwards (1993), Financial Analysts Journal 49(1)
@@ -179,7 +191,8 @@ def post_only_shading(p, mid, inventory, sigma, time_left, bid, ask):
     """Quotes of a market maker, shaded by what it holds, on the grid and never crossing the book.
 
     Formula: r = m - q gamma sigma^2 tau; half = gamma sigma^2 tau / 2 + ln(1 + gamma/k) / gamma;
-        bid = floor to a tick of r - half, at most ask - tick; ask = ceil of r + half, at least bid + tick
+        bid = floor to a tick of r - half, at most ask - tick; ask = ceil of r + half, at least bid
+        + tick
     Units: those of price; sigma in price per sqrt(time), tau in the same time
     Warm-up: none
     Source: Avellaneda & Stoikov (2008), Quantitative Finance 8(3), 217-224
@@ -205,7 +218,8 @@ def post_only_shading(p, mid, inventory, sigma, time_left, bid, ask):
 def iceberg_slicer(s, p, fill_qty, jitter):
     """Iceberg: show a peak, and a new one when it has been filled, until the parent is done.
 
-    Formula: after each fill, where the shown part is gone: min(left, peak (1 + jitter_share u)), u in
+    Formula: after each fill, where the shown part is gone: min(left, peak (1 + jitter_share u)), u
+        in
         [-1, 1] from the column `jitter` (the lab draws no random numbers); else 0
     Units: those of quantity; the first row shows the first peak whatever its fill
     Warm-up: none

@@ -291,7 +291,8 @@ def label_next_move(s, p, x):
     """Label of the tick `horizon` ticks ago, known only now: what the price did after it.
 
     Formula: +1, 0, -1 as x_t / x_(t-horizon) - 1 is above, within, below the threshold; the label
-        belongs to the tick t - horizon (join it there with `lag`); null where that price is not above 0
+        belongs to the tick t - horizon (join it there with `lag`); null where that price is not
+        above 0
     Units: none
     Warm-up: horizon ticks
     Source: Lopez de Prado (2018), Advances in Financial Machine Learning, chapter 3
@@ -309,7 +310,9 @@ def label_next_move(s, p, x):
     state={"w": moments("window")},
     params={
         "window": param(100, "[2, 1000000]", "returns of the symbol"),
-        "periods_per_year": param(1.0, "(0, inf)", "returns in a year; 1 leaves the ratio as it is"),
+        "periods_per_year": param(
+            1.0, "(0, inf)", "returns in a year; 1 leaves the ratio as it is"
+        ),
         "min_periods": param("window", "[2, 1000000]", "returns before the first result"),
     },
     rules=_FULL,
@@ -341,7 +344,8 @@ def rolling_sharpe(s, p, r):
 def turnover(s, p, position, price, nav):
     """Value traded over the last `window` ticks as a share of the net asset value.
 
-    Formula: sum |q_t - q_(t-1)| P_t / NAV_t over the window; the first position is held, not traded;
+    Formula: sum |q_t - q_(t-1)| P_t / NAV_t over the window; the first position is held, not
+        traded;
         null where nav is not above 0 (such a tick does not enter)
     Units: none
     Warm-up: the first tick is null, then the window fills

@@ -59,7 +59,9 @@ def hp_filter(s, p, x):
     """
     n = s.n
     s.n = n + 1 if n < 2 else n
-    if n < 2:  # two points and a trend of two values: the fit is exact, its errors those of the points
+    if (
+        n < 2
+    ):  # two points and a trend of two values: the fit is exact, its errors those of the points
         s.before = s.now
         s.now = x
         s.a = 1.0
@@ -81,7 +83,8 @@ def hp_filter(s, p, x):
 
 @inline
 def _log_fit(constant, half, kappa, mean, beta, x):
-    """Return log p(x) of Student's t with 2 half - 1 degrees of freedom; `constant` is its own part."""
+    """Return log p(x) of Student's t with 2 half - 1 degrees of freedom; `constant` is its own
+    part."""
     spread = 2.0 * beta * (kappa + 1.0) / kappa
     gap = x - mean
     return constant - 0.5 * log(spread) - half * log1p(gap * gap / spread)
@@ -121,8 +124,12 @@ def _lengthen(weights, means, betas, kappa, places, n, x, best):
         "beta": ring("max_run"),
     },
     params={
-        "hazard": param(0.004, "(0, 1)", "chance that a tick starts a new run; 1 / its mean length"),
-        "max_run": param(250, "[2, 100000]", "longest run told apart; cost of a tick grows with it"),
+        "hazard": param(
+            0.004, "(0, 1)", "chance that a tick starts a new run; 1 / its mean length"
+        ),
+        "max_run": param(
+            250, "[2, 100000]", "longest run told apart; cost of a tick grows with it"
+        ),
         "prior_mean": param(0.0, doc="mean of a new run"),
         "kappa": param(1.0, "(0, inf)", "ticks that the prior mean is worth"),
         "alpha": param(1.0, "(0, inf)", "shape of the prior of the variance"),

@@ -16,9 +16,11 @@ _DAY_NS = 86_400 * _NS_PER_S
     memory=1,
 )
 def triangular_arbitrage(p, ab_bid, ab_ask, bc_bid, bc_ask, ac_bid, ac_ask):
-    """Profit of going round three currencies, the better of the two ways, at prices one can trade at.
+    """Profit of going round three currencies, the better of the two ways, at prices one can trade
+        at.
 
-    Formula: forward A->B->C->A: 1e4 (ab_bid bc_bid / ac_ask - 1); back: 1e4 (ac_bid / (ab_ask bc_ask) - 1);
+    Formula: forward A->B->C->A: 1e4 (ab_bid bc_bid / ac_ask - 1); back: 1e4 (ac_bid / (ab_ask
+        bc_ask) - 1);
         the larger, less fees_bps; route +1 forward, -1 back, 0 where the edge is not above 0
     Units: basis points, flag
     Warm-up: none; null where a price is not above 0
@@ -116,7 +118,9 @@ def fx_cross_price(ab_bid, ab_ask, bc_bid, bc_ask):
     inputs={"ts_ns": "ts_event_ns"},
     state={"day": i64, "second": i64, "last": f64, "got": i64, "w": ordered("window_s")},
     params={
-        "fix_utc_s": param(57_600, "[0, 86399]", "seconds after midnight UTC of the fix; 57600 is 16:00"),
+        "fix_utc_s": param(
+            57_600, "[0, 86399]", "seconds after midnight UTC of the fix; 57600 is 16:00"
+        ),
         "window_s": param(300, "[2, 3600]", "length of the window, centred on the fix, in seconds"),
     },
     outputs={"in_window": "i8", "fix_price": f64},
@@ -125,17 +129,20 @@ def wmr_schedule(s, p, ts_ns: i64, price):
     """Benchmark fix: the median of one price a second in the window round the fixing time.
 
     Formula: the last price of each second of [fix - w/2, fix + w/2) is sampled; fix_price is the
-        median of the day's samples so far, known from the first second that has ended; the fix is its
-        value at the end of the window. London is UTC in winter and UTC + 1 in summer: give fix_utc_s
+        median of the day's samples so far, known from the first second that has ended; the fix is
+        its
+        value at the end of the window. London is UTC in winter and UTC + 1 in summer: give
+        fix_utc_s
     Units: flag, those of price
     Warm-up: null until a second of the window has ended; days before 1970 do not count
-    Source: Financial Stability Board (2014), Foreign Exchange Benchmarks; Evans (2018), Review of Finance 22(4)
+    Source: Financial Stability Board (2014), Foreign Exchange Benchmarks; Evans (2018), Review of
+        Finance 22(4)
     """
     day = ts_ns // _DAY_NS
     second = (ts_ns - day * _DAY_NS) // _NS_PER_S
     start = p.fix_utc_s - p.window_s // 2
     inside = second >= start and second < start + p.window_s
-    if not day == s.day:
+    if day != s.day:
         s.w.n = 0
         s.w.at = 0
         s.got = 0
@@ -185,7 +192,8 @@ def pnl_fx(s, position, price, fx_rate):
         q (P X - P_before X_before), q the position held over the step
     Units: home currency
     Warm-up: the first tick is null
-    Source: attribution identity; Karnosky & Singer (1994), Global Asset Management and Performance Attribution
+    Source: attribution identity; Karnosky & Singer (1994), Global Asset Management and Performance
+        Attribution
     """
     held = s.position
     of_price = held * (price - s.price) * s.rate

@@ -34,7 +34,8 @@ def microprice(bid, ask, bid_size, ask_size):
     Formula: (bid q_ask + ask q_bid) / (q_bid + q_ask); null where both sizes are 0
     Units: those of price
     Warm-up: none
-    Source: Gatheral & Oomen (2010), Finance and Stochastics 14, 249-283 (not Stoikov's, see microprice_stoikov)
+    Source: Gatheral & Oomen (2010), Finance and Stochastics 14, 249-283 (not Stoikov's, see
+        microprice_stoikov)
     """
     depth = bid_size + ask_size
     return (bid * ask_size + ask * bid_size) / depth if depth > 0.0 else nan
@@ -61,7 +62,8 @@ def quoted_spread(bid, ask):
 def ofi(s, bid, ask, bid_size, ask_size):
     """Order flow imbalance: what one change of the book adds to demand less supply.
 
-    Formula: e = 1{b >= b'} q_b - 1{b <= b'} q_b' - 1{a <= a'} q_a + 1{a >= a'} q_a', ' = the quote before
+    Formula: e = 1{b >= b'} q_b - 1{b <= b'} q_b' - 1{a <= a'} q_a + 1{a >= a'} q_a', ' = the quote
+        before
     Units: those of size
     Warm-up: the first quote is null
     Source: Cont, Kukanov & Stoikov (2014), Journal of Financial Econometrics 12(1), 47-88
@@ -91,7 +93,9 @@ def spread_bps(bid, ask):
 
 
 @kernel(
-    inputs={"exec_price": "price"}, memory=1, scale=({"exec_price": 1, "midprice": 1}, 1),
+    inputs={"exec_price": "price"},
+    memory=1,
+    scale=({"exec_price": 1, "midprice": 1}, 1),
     shift=({"exec_price": 1, "midprice": 1}, 0),
 )
 def effective_spread(exec_price, midprice):
@@ -100,7 +104,8 @@ def effective_spread(exec_price, midprice):
     Formula: 2 |p - m|
     Units: those of price
     Warm-up: none
-    Source: Blume & Goldstein (1992); Bessembinder (2003), Journal of Financial Markets 6(3), 233-257
+    Source: Blume & Goldstein (1992); Bessembinder (2003), Journal of Financial Markets 6(3),
+        233-257
     """
     return 2.0 * abs(exec_price - midprice)
 
@@ -218,7 +223,8 @@ def trade_sign(s, price: optional, bid: optional, ask: optional):
     """Sign of a trade: which side of the last mid it was on, at the mid the last price change.
 
     Formula: +1 where p > mid, -1 where p < mid, else the sign of the last non-zero change of price;
-        the mid is that of the same row or, where trades and quotes are rows of one stream, of the last quote
+        the mid is that of the same row or, where trades and quotes are rows of one stream, of the
+        last quote
     Units: +1 buyer, -1 seller, 0 unknown
     Warm-up: quotes are null; a trade before any quote or change is 0
     Source: Lee & Ready (1991), Journal of Finance 46(2), 733-746
@@ -228,11 +234,11 @@ def trade_sign(s, price: optional, bid: optional, ask: optional):
         s.quoted = 1
     if not is_finite(price):
         return nan
-    if s.traded > 0 and not price == s.last:
+    if s.traded > 0 and price != s.last:
         s.sign = 1.0 if price > s.last else -1.0
     s.last = price
     s.traded = 1
-    if s.quoted > 0 and not price == s.mid:
+    if s.quoted > 0 and price != s.mid:
         return 1.0 if price > s.mid else -1.0
     return s.sign
 
@@ -241,7 +247,9 @@ def trade_sign(s, price: optional, bid: optional, ask: optional):
     rows="trade",
     inputs={"price": "price"},
     state={"n": i64, "last": f64, "w": moments("window")},
-    params={"window": param(50, "[2, 1000000]", "price changes from which their deviation is taken")},
+    params={
+        "window": param(50, "[2, 1000000]", "price changes from which their deviation is taken")
+    },
     outputs=("buy_volume", "sell_volume"),
     scale=({"volume": 1}, 1),
 )
@@ -277,7 +285,8 @@ def bulk_volume_class(s, p, price, volume):
     shift=({"price": 1, "midprice": 1}, 0),
 )
 def realized_spread(s, p, price, side, midprice):
-    """Realized spread of the trade `horizon` ticks ago: what its maker keeps once the price has moved.
+    """Realized spread of the trade `horizon` ticks ago: what its maker keeps once the price has
+        moved.
 
     Formula: 2 d_(t-h) (p_(t-h) - m_t), d the side; known h ticks after the trade it belongs to
     Units: those of price

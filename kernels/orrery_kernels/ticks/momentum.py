@@ -1,4 +1,5 @@
-"""Momentum and channels: averages, their differences, and where a price stands among its recent ones."""
+"""Momentum and channels: averages, their differences, and where a price stands among its recent
+ones."""
 
 from __future__ import annotations
 
@@ -98,7 +99,9 @@ def macd(s, p, x):
 @kernel(
     inputs={"x": "price"},
     state={"n": i64, "last": f64, "up": f64, "down": f64},
-    params={"period": param(14, "[1, 1000000]", "moves in the first average, and its memory after")},
+    params={
+        "period": param(14, "[1, 1000000]", "moves in the first average, and its memory after")
+    },
     scale=({"x": 1}, 0),
     shift=({"x": 1}, 0),
 )

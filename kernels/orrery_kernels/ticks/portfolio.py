@@ -1,4 +1,5 @@
-"""Portfolios: matrices of many names, and weights from them. Sums in a fixed order, so the same bits anywhere."""
+"""Portfolios: matrices of many names, and weights from them. Sums in a fixed order, so the same
+bits anywhere."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ def _returns(returns: np.ndarray, rows_min: int) -> np.ndarray:
     x = np.asarray(returns, dtype=np.float64)
     if x.ndim != 2 or x.shape[0] < rows_min or not np.isfinite(x).all():
         raise ParameterError(
-            f"returns must be a finite array (ticks, names) of at least {rows_min} ticks, was {x.shape}"
+            f"returns must be finite, (ticks, names), {rows_min} ticks or more, was {x.shape}"
         )
     return x
 
@@ -54,7 +55,8 @@ def ewcov_matrix(
 
 @function
 def ledoit_wolf_shrinkage(returns: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the covariance shrunk towards a multiple of the identity, (names, names), and the weight delta.
+    """Return the covariance shrunk towards a multiple of the identity, (names, names), and the
+        weight delta.
 
     Formula: delta F + (1 - delta) S, S with divisor n, F = (tr S / m) I,
         delta = min(1, sum |r r' - S|^2 / n^2 / |S - F|^2), |.| Frobenius
@@ -68,18 +70,25 @@ def ledoit_wolf_shrinkage(returns: np.ndarray) -> tuple[np.ndarray, float]:
     mean = float(_ordered_sum(np.diagonal(sample)[:, None])[0]) / m
     target = mean * np.eye(m)
     distance = float(_ordered_sum(((sample - target) ** 2).reshape(-1, 1))[0])
-    noise = float(_ordered_sum(((products - sample) ** 2).reshape(n, -1).reshape(-1, 1))[0]) / (n * n)
+    noise = float(_ordered_sum(((products - sample) ** 2).reshape(n, -1).reshape(-1, 1))[0]) / (
+        n * n
+    )
     delta = min(1.0, noise / distance) if distance > 0.0 else 1.0
     return delta * target + (1.0 - delta) * sample, delta
 
 
 @function
-def risk_parity_weights(covariance: np.ndarray, budget: Sequence[float] | None = None) -> np.ndarray:
-    """Return long-only weights (names,) that sum to 1 and to which each name owes its share of the risk.
+def risk_parity_weights(
+    covariance: np.ndarray, budget: Sequence[float] | None = None
+) -> np.ndarray:
+    """Return long-only weights (names,) that sum to 1 and to which each name owes its share of the
+        risk.
 
     Formula: w_i (S w)_i proportional to budget_i (default equal), by cyclical coordinate descent on
-        w' S w / 2 - sum b_i ln w_i: w_i = (-c + sqrt(c^2 + 4 S_ii b_i)) / (2 S_ii), c = sum_(j != i) S_ij w_j
-    Source: Maillard, Roncalli & Teiletche (2010), JPM 36(4); Spinu (2013); Griveau-Billion et al. (2013)
+        w' S w / 2 - sum b_i ln w_i: w_i = (-c + sqrt(c^2 + 4 S_ii b_i)) / (2 S_ii), c = sum_(j !=
+        i) S_ij w_j
+    Source: Maillard, Roncalli & Teiletche (2010), JPM 36(4); Spinu (2013); Griveau-Billion et al.
+        (2013)
 
     >>> risk_parity_weights(np.array([[4.0, 0.0], [0.0, 1.0]])).round(12).tolist()
     [0.333333333333, 0.666666666667]
@@ -102,7 +111,9 @@ def risk_parity_weights(covariance: np.ndarray, budget: Sequence[float] | None =
         if max(abs(a - b) for a, b in zip(w, before, strict=True)) <= 1e-15 * max(w):
             break
     else:
-        raise ParameterError("covariance must be positive definite for weights of equal risk to exist")
+        raise ParameterError(
+            "covariance must be positive definite for weights of equal risk to exist"
+        )
     total = sum(w)
     return np.array([x / total for x in w])
 
@@ -119,7 +130,8 @@ def exposure_limits(
     """Return weights (names,) that keep to the caps, and what each broken cap had been.
 
     Each name is clipped to name_max, each sector's gross scaled to sector_max, the book's gross to
-    gross_max, and the side that leads scaled down until the net is within net_max. Later caps only scale
+    gross_max, and the side that leads scaled down until the net is within net_max. Later caps only
+        scale
     down, so earlier ones still hold.
     Source: practice (limits of a mandate)
 
@@ -128,7 +140,9 @@ def exposure_limits(
     """
     w = np.asarray(weights, dtype=np.float64).copy()
     if len(w) != len(sectors):
-        raise ParameterError(f"sectors must name each weight, were {len(sectors)} for {len(w)} weights")
+        raise ParameterError(
+            f"sectors must name each weight, were {len(sectors)} for {len(w)} weights"
+        )
     breach: dict[str, float] = {}
     if len(w) and (largest := float(np.abs(w).max())) > name_max:
         breach["name"] = largest

@@ -1,15 +1,28 @@
-"""Quality of data: duplicates, clocks, gaps, bars that contradict themselves, and values made tame."""
+"""Quality of data: duplicates, clocks, gaps, bars that contradict themselves, and values made
+tame."""
 
 from __future__ import annotations
 
 from orrery_kernels.engine import f64, i64, kernel, nan, param, ring
 from orrery_kernels.engine.functions import log, log1p, power
-from orrery_kernels.engine.order import extreme, lowest_push, ordered, ordered_push, ordered_quantile
+from orrery_kernels.engine.order import (
+    extreme,
+    lowest_push,
+    ordered,
+    ordered_push,
+    ordered_quantile,
+)
 
 
 @kernel(
     inputs={"ts_ns": "ts_event_ns", "price": "price", "size": "size"},
-    state={"n": i64, "at": i64, "ts": ring("horizon", i64), "price": ring("horizon"), "size": ring("horizon")},
+    state={
+        "n": i64,
+        "at": i64,
+        "ts": ring("horizon", i64),
+        "price": ring("horizon"),
+        "size": ring("horizon"),
+    },
     params={"horizon": param(64, "[1, 100000]", "trades of the symbol that are remembered")},
     outputs={"is_dup": "i8"},
     memory=lambda p: p.horizon + 1,
@@ -17,11 +30,13 @@ from orrery_kernels.engine.order import extreme, lowest_push, ordered, ordered_p
 def dedupe_trades(s, p, ts_ns: i64, price, size):
     """Flag a trade that has been seen among the last `horizon` trades: same time, price and size.
 
-    Formula: 1 where an earlier trade of the symbol within the horizon is equal in all three, else 0;
+    Formula: 1 where an earlier trade of the symbol within the horizon is equal in all three, else
+        0;
         a flagged trade is not remembered again
     Units: flag
     Warm-up: none
-    Source: Brownlees & Gallo (2006), CSDA 51(4); Barndorff-Nielsen et al. (2009), Econometrics Journal 12(3)
+    Source: Brownlees & Gallo (2006), CSDA 51(4); Barndorff-Nielsen et al. (2009), Econometrics
+        Journal 12(3)
     """
     found = 0.0
     for k in range(s.n):
@@ -40,17 +55,21 @@ def dedupe_trades(s, p, ts_ns: i64, price, size):
 @kernel(
     inputs={"local_ns": "ts_recv_ns", "remote_ns": "ts_event_ns"},
     state={"w": extreme("window")},
-    params={"window": param(100, "[1, 1000000]", "messages over which the shortest way is looked for")},
+    params={
+        "window": param(100, "[1, 1000000]", "messages over which the shortest way is looked for")
+    },
     outputs={"clock_offset_ns": i64, "ts_aligned_ns": i64},
     memory="window",
 )
 def clock_skew_align(s, p, local_ns: i64, remote_ns: i64):
-    """Offset between two clocks from the message that came fastest, and the remote time by the local clock.
+    """Offset between two clocks from the message that came fastest, and the remote time by the
+        local clock.
 
     Formula: offset = min over the window of (local - remote); aligned = remote + offset
     Units: nanoseconds; the offset holds the shortest delay too
     Warm-up: none
-    Source: Cristian (1989), Distributed Computing 3, 146-158; Mills (1991), IEEE Trans. Comm. 39(10)
+    Source: Cristian (1989), Distributed Computing 3, 146-158; Mills (1991), IEEE Trans. Comm.
+        39(10)
     """
     offset = lowest_push(s.w, 1.0 * (local_ns - remote_ns), p.window)
     return offset, remote_ns + int(offset)
@@ -66,11 +85,13 @@ def clock_skew_align(s, p, local_ns: i64, remote_ns: i64):
 def gap_fill(s, p, ts_ns: i64, x):
     """Slots of time that were left empty before this tick, and the value that stood in them.
 
-    Formula: gap = slot(t) - slot(t before) - 1, not negative; filled = the value before, which is what a
+    Formula: gap = slot(t) - slot(t before) - 1, not negative; filled = the value before, which is
+        what a
         causal fill of those slots holds; was_gap 1 where gap > 0
     Units: slots, those of the input, flag
     Warm-up: the first tick is null
-    Source: last observation carried forward (Dacorogna et al. 2001, An Introduction to High-Frequency Finance)
+    Source: last observation carried forward (Dacorogna et al. 2001, An Introduction to
+        High-Frequency Finance)
     """
     slot = ts_ns // p.slot_ns
     before = s.last
@@ -88,7 +109,8 @@ def gap_fill(s, p, ts_ns: i64, x):
 def bar_consistency(open, high, low, close, volume):
     """Check that a bar does not contradict itself.
 
-    Formula: ok where low <= min(open, close) <= max(open, close) <= high and volume >= 0; reason 0 ok,
+    Formula: ok where low <= min(open, close) <= max(open, close) <= high and volume >= 0; reason 0
+        ok,
         1 low above a price, 2 high below a price, 3 negative volume (the first that applies)
     Units: flags
     Warm-up: none
@@ -160,7 +182,8 @@ def boxcox(p, x):
 def yeo_johnson(p, x):
     """Yeo-Johnson transform: Box-Cox for values of either sign.
 
-    Formula: x >= 0: ((x + 1)^l - 1) / l, ln(1 + x) at l = 0; x < 0: -((1 - x)^(2 - l) - 1) / (2 - l),
+    Formula: x >= 0: ((x + 1)^l - 1) / l, ln(1 + x) at l = 0; x < 0: -((1 - x)^(2 - l) - 1) / (2 -
+        l),
         -ln(1 - x) at l = 2
     Units: none
     Warm-up: none

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from orrery_kernels.engine import f64, i64, inline, kernel, nan, param, sqrt
-from orrery_kernels.engine.functions import ceil, exp, floor, log, power
-from orrery_kernels.engine.normal import norm_inv
-from orrery_kernels.engine.order import ordered, ordered_get, ordered_push, ordered_quantile
+from orrery_kernels.engine import f64, i64, kernel, nan, param, sqrt
+from orrery_kernels.engine.functions import exp, log
 from orrery_kernels.engine.windows import (
     comoments,
     comoments_push,
@@ -33,7 +31,9 @@ def _window(default: int, least: int) -> dict:
     params={
         "k": param(0.5, "[0, inf)", "drift that is allowed for, in standard deviations"),
         "h": param(5.0, "(0, inf)", "sum that raises the alarm, in standard deviations"),
-        "window": param(100, "[2, 1000000]", "ticks before this one from which mean and sd are taken"),
+        "window": param(
+            100, "[2, 1000000]", "ticks before this one from which mean and sd are taken"
+        ),
     },
     outputs={"cusum_up": f64, "cusum_down": f64, "cusum_alarm": "i8"},
     scale=({"x": 1}, 0),
@@ -58,8 +58,8 @@ def cusum(s, p, x):
     up = max(s.up + z - p.k, 0.0)
     down = max(s.down - z - p.k, 0.0)
     alarm = (1.0 if up > p.h else 0.0) - (1.0 if down > p.h else 0.0)
-    s.up = 0.0 if not alarm == 0.0 else up
-    s.down = 0.0 if not alarm == 0.0 else down
+    s.up = 0.0 if alarm != 0.0 else up
+    s.down = 0.0 if alarm != 0.0 else down
     return up, down, alarm
 
 
@@ -75,8 +75,10 @@ def cusum(s, p, x):
 def page_hinkley(s, p, x):
     """Page-Hinkley test for a rise or a fall of the mean; starts anew after an alarm.
 
-    Formula: m_n the mean so far, U += x - m_n; rise: U - min U - n delta, fall: max U - U - n delta, each
-        taken with its own allowance; the statistic is the larger; alarm where it exceeds the threshold
+    Formula: m_n the mean so far, U += x - m_n; rise: U - min U - n delta, fall: max U - U - n
+        delta, each
+        taken with its own allowance; the statistic is the larger; alarm where it exceeds the
+        threshold
     Units: those of the input; alarm -1 fall, 0, +1 rise
     Warm-up: none
     Source: Page (1954), Biometrika 41; Hinkley (1971), Biometrika 58(3), 509-523
@@ -94,165 +96,6 @@ def page_hinkley(s, p, x):
         s.lowest = 0.0
         s.highest = 0.0
     return statistic, alarm
-
-
-@kernel(
-    inputs={"x": "pnl"},
-    state={"w": ordered("window")},
-    params={"alpha": param(0.05, "(0, 1)", "share of the worst outcomes"), **_window(250, 1)},
-    rules=_FULL,
-    outputs="var",
-    memory="window",
-    scale=({"x": 1}, 1),
-    shift=({"x": 1}, -1),
-)
-def historical_var(s, p, x):
-    """Historical value at risk of the last `window` outcomes, a loss as a positive number.
-
-    Formula: minus the quantile alpha, interpolated (type 7)
-    Units: those of the input
-    Warm-up: min_periods - 1 ticks
-    Source: Hendricks (1996), FRBNY Economic Policy Review 2(1); Hyndman & Fan (1996)
-    """
-    ordered_push(s.w, x, p.window)
-    return -ordered_quantile(s.w, p.alpha) if s.w.n >= p.min_periods else nan
-
-
-@inline
-def _tail_mean(w, alpha):
-    """Return the mean of the alpha n smallest values, the last one counted in part."""
-    size = alpha * w.n
-    whole = int(floor(size))
-    total = 0.0
-    for k in range(whole):
-        total += ordered_get(w, k)
-    part = size - whole
-    total += part * ordered_get(w, whole if whole < w.n else w.n - 1)
-    return total / size
-
-
-@kernel(
-    inputs={"x": "pnl"},
-    state={"w": ordered("window")},
-    params={"alpha": param(0.05, "(0, 1)", "share of the worst outcomes"), **_window(250, 1)},
-    rules=_FULL,
-    outputs="cvar",
-    memory="window",
-    scale=({"x": 1}, 1),
-    shift=({"x": 1}, -1),
-)
-def historical_cvar(s, p, x):
-    """Mean of the outcomes beyond the historical value at risk, a loss as a positive number.
-
-    Formula: minus the mean of the outcomes at or below the quantile alpha (type 7)
-    Units: those of the input
-    Warm-up: min_periods - 1 ticks
-    Source: Rockafellar & Uryasev (2000), Journal of Risk 2(3), 21-41
-    """
-    ordered_push(s.w, x, p.window)
-    limit = ordered_quantile(s.w, p.alpha)
-    total = 0.0
-    count = 0
-    for k in range(s.w.n):
-        value = ordered_get(s.w, k)
-        if value > limit:
-            break
-        total += value
-        count += 1
-    return -total / count if s.w.n >= p.min_periods and count > 0 else nan
-
-
-@kernel(
-    inputs={"x": "pnl"},
-    state={"w": ordered("window")},
-    params={"alpha": param(0.05, "(0, 1)", "share of the worst outcomes"), **_window(250, 1)},
-    rules=_FULL,
-    memory="window",
-    scale=({"x": 1}, 1),
-    shift=({"x": 1}, -1),
-)
-def expected_shortfall(s, p, x):
-    """Expected shortfall: mean of exactly the worst alpha n outcomes, the last of them in part.
-
-    Formula: -(sum of the floor(alpha n) smallest + rest times the next) / (alpha n)
-    Units: those of the input
-    Warm-up: min_periods - 1 ticks
-    Source: Acerbi & Tasche (2002), Journal of Banking & Finance 26(7), 1487-1503
-    """
-    ordered_push(s.w, x, p.window)
-    return -_tail_mean(s.w, p.alpha) if s.w.n >= p.min_periods else nan
-
-
-@kernel(
-    params={"alpha": param(0.05, "(0, 0.5)", "share of the worst outcomes")},
-    let={"z": lambda p: norm_inv(p.alpha)},
-    outputs={"cf_var": f64, "cf_valid": "i8"},
-    memory=1,
-)
-def cornish_fisher_var(p, mean, stddev, skew, kurt):
-    """Value at risk of a distribution known by four moments (kurt in excess of the normal's).
-
-    Formula: w = z + (z^2 - 1) S/6 + (z^3 - 3 z) K/24 - (2 z^3 - 5 z) S^2/36, z the normal quantile;
-        -(mean + w sd); cf_valid 1 where the expansion rises at z, else 0
-    Units: those of mean, a loss as a positive number
-    Warm-up: none
-    Source: Cornish & Fisher (1937); Zangari (1996), RiskMetrics Monitor; Favre & Galeano (2002)
-    """
-    z = p.z
-    w = z + (z * z - 1.0) * skew / 6.0 + (z * z * z - 3.0 * z) * kurt / 24.0
-    w = w - (2.0 * z * z * z - 5.0 * z) * skew * skew / 36.0
-    slope = 1.0 + z * skew / 3.0 + (z * z - 1.0) * kurt / 8.0 - (6.0 * z * z - 5.0) * skew * skew / 36.0
-    return -(mean + w * stddev), 1.0 if slope > 0.0 else 0.0
-
-
-@kernel(
-    inputs={"x": "loss"},
-    state={"w": ordered("window")},
-    params={
-        "u": param(0.95, "(0, 1)", "quantile beyond which losses are extreme"),
-        "p": param(0.99, "(0, 1)", "level of the value at risk"),
-        **_window(500, 10),
-    },
-    rules={**_FULL, "u < p": lambda p: p.u < p.p},
-    outputs=("pot_var", "pot_es"),
-    memory="window",
-    scale=({"x": 1}, 1),
-    shift=({"x": 1}, 1),
-)
-def evt_pot_var(s, p, x):
-    """Value at risk and expected shortfall from the tail beyond a threshold (peaks over threshold).
-
-    Formula: excesses over the quantile u of the window, generalised Pareto by probability-weighted
-        moments: xi = 2 - a0/(a0 - 2 a1), beta = 2 a0 a1/(a0 - 2 a1); VaR = u + beta/xi
-        [((n/N)(1 - p))^-xi - 1]; ES = (VaR + beta - xi u)/(1 - xi), null where xi >= 1
-    Units: those of the input (losses positive)
-    Warm-up: min_periods - 1 ticks; null with fewer than two excesses
-    Source: Pickands (1975); Hosking & Wallis (1987), Technometrics 29(3); McNeil & Frey (2000)
-    """
-    ordered_push(s.w, x, p.window)
-    n = s.w.n
-    first = int(ceil(p.u * (n - 1) + 1e-12))
-    many = n - first
-    if n < p.min_periods or many < 2:
-        return nan, nan
-    limit = ordered_quantile(s.w, p.u)
-    a0 = 0.0
-    a1 = 0.0
-    for k in range(many):
-        excess = ordered_get(s.w, first + k) - limit
-        a0 += excess
-        a1 += excess * (many - 1.0 - k) / (many - 1.0)
-    a0 = a0 / many
-    a1 = a1 / many
-    spread = a0 - 2.0 * a1
-    if not spread > 0.0 or not a0 > 0.0:
-        return nan, nan
-    xi = 2.0 - a0 / spread
-    beta = 2.0 * a0 * a1 / spread
-    ratio = (1.0 * n) / many * (1.0 - p.p)
-    growth = (power(ratio, -xi) - 1.0) / xi if abs(xi) > 1e-9 else -log(ratio)
-    var = limit + beta * growth
-    return var, (var + beta - xi * limit) / (1.0 - xi) if xi < 1.0 else nan
 
 
 @kernel(
@@ -314,7 +157,8 @@ def vol_target(s, p, r):
 def kelly_fraction(s, p, r):
     """Kelly fraction: the share of the capital that makes the log of wealth grow fastest.
 
-    Formula: mean / variance of the window's returns (population), within +-cap; null where they do not vary
+    Formula: mean / variance of the window's returns (population), within +-cap; null where they do
+        not vary
     Units: share of the capital
     Warm-up: min_periods - 1 returns
     Source: Kelly (1956), Bell System Technical Journal 35(4); Thorp (2006)
@@ -363,7 +207,8 @@ def fx_beta(s, p, r, fx_return):
 def garch11_filter(s, p, r):
     """GARCH(1,1) with given parameters: the volatility expected of this return, and of the next.
 
-    Formula: v_t = omega + alpha r_(t-1)^2 + beta v_(t-1), v_0 = omega / (1 - alpha - beta); square roots
+    Formula: v_t = omega + alpha r_(t-1)^2 + beta v_(t-1), v_0 = omega / (1 - alpha - beta); square
+        roots
     Units: return
     Warm-up: none
     Source: Bollerslev (1986), Journal of Econometrics 31(3), 307-327
@@ -384,7 +229,8 @@ def garch11_filter(s, p, r):
 def ou_half_life(s, p, x):
     """Half-life of a mean-reverting series, with its mean and the size of its noise.
 
-    Formula: x_t = a + b x_(t-1) + e by least squares over the window; half-life = ln 2 / -ln b, null
+    Formula: x_t = a + b x_(t-1) + e by least squares over the window; half-life = ln 2 / -ln b,
+        null
         where b is not in (0, 1); mean = a / (1 - b); sigma = sd of e
     Units: ticks, those of the input, those of the input
     Warm-up: window ticks

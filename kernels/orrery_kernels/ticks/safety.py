@@ -1,4 +1,5 @@
-"""Guards: rules that an order, a quote or a print must pass. 1 says that it passes, or that it is flagged."""
+"""Guards: rules that an order, a quote or a print must pass. 1 says that it passes, or that it is
+flagged."""
 
 from __future__ import annotations
 
@@ -7,7 +8,9 @@ from orrery_kernels.engine.order import ordered, ordered_mad, ordered_median, or
 
 _NS_PER_MS = 1_000_000
 _NS_PER_S = 1_000_000_000.0
-_MAD_TO_SD = 1.4826022185056018  # 1 / norm_inv(0.75): the MAD of a normal in its standard deviations
+_MAD_TO_SD = (
+    1.4826022185056018  # 1 / norm_inv(0.75): the MAD of a normal in its standard deviations
+)
 
 
 @kernel(
@@ -35,14 +38,18 @@ def stale_quote_detector(p, now_ns: i64, updated_ns: i64):
     scale=({"order_price": 1, "reference": 1}, 0),
 )
 def price_band_guard(p, order_price: optional, reference: optional):
-    """Pass an order whose price lies in a band round a reference; without a reference it is refused.
+    """Pass an order whose price lies in a band round a reference; without a reference it is
+        refused.
 
-    Formula: 1 where |price - reference| <= pct |reference|, else 0; 0 where price or reference is missing
+    Formula: 1 where |price - reference| <= pct |reference|, else 0; 0 where price or reference is
+        missing
     Units: flag
     Warm-up: none
     Source: SEC Rule 15c3-5 (2010); Limit Up-Limit Down plan (2012)
     """
-    return 1 if is_finite(reference) and abs(order_price - reference) <= p.pct * abs(reference) else 0
+    return (
+        1 if is_finite(reference) and abs(order_price - reference) <= p.pct * abs(reference) else 0
+    )
 
 
 @kernel(
@@ -57,7 +64,8 @@ def price_band_guard(p, order_price: optional, reference: optional):
 def fat_finger_guard(p, order_price: optional, order_size: optional, reference: optional):
     """Pass an order that is neither far from the market nor too large, whichever its side.
 
-    Formula: 1 where |price - reference| <= pct |reference| and |price size| <= notional_max, else 0;
+    Formula: 1 where |price - reference| <= pct |reference| and |price size| <= notional_max, else
+        0;
         0 where one of them is missing
     Units: flag
     Warm-up: none
@@ -135,7 +143,8 @@ def throttle_check(s, p, ts_ns: i64):
 def outlier_flag_mad(s, p, x):
     """Flag a value that lies far from the median of the ticks before it.
 
-    Formula: 1 where |x - median| > k 1.4826 MAD over the last `window` ticks before this one, else 0;
+    Formula: 1 where |x - median| > k 1.4826 MAD over the last `window` ticks before this one, else
+        0;
         where these are mostly equal (MAD 0), any other value is flagged
     Units: flag
     Warm-up: min_periods ticks

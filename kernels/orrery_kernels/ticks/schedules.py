@@ -58,12 +58,16 @@ def optimal_ac_schedule(
     tau = horizon / slices
     impact = eta - 0.5 * gamma * tau
     if not impact > 0.0:
-        raise ParameterError(f"eta must be above gamma * slice / 2 = {0.5 * gamma * tau}, was {eta}")
+        raise ParameterError(
+            f"eta must be above gamma * slice / 2 = {0.5 * gamma * tau}, was {eta}"
+        )
     urgency = risk_aversion * sigma * sigma / impact
     kappa = _acosh(0.5 * urgency * tau * tau + 1.0) / tau
     if kappa * horizon < 1e-7:
         return np.full(slices, quantity / slices)
-    left = [quantity * _sinh_ratio(kappa * (horizon - k * tau), kappa * horizon) for k in range(slices)]
+    left = [
+        quantity * _sinh_ratio(kappa * (horizon - k * tau), kappa * horizon) for k in range(slices)
+    ]
     return np.array([a - b for a, b in zip(left, [*left[1:], 0.0], strict=True)])
 
 
@@ -71,12 +75,14 @@ def optimal_ac_schedule(
 def schedule_simulator(
     schedule: Sequence[float], horizon: float, sigma: float, gamma: float, eta: float
 ) -> dict[str, np.ndarray | float]:
-    """Return what a schedule is expected to cost, and the standard deviation of that, slice by slice.
+    """Return what a schedule is expected to cost, and the standard deviation of that, slice by
+        slice.
 
     Formula: cost_k = gamma n_k (sum of n before k) + gamma n_k^2 / 2 + eta n_k^2 / tau;
         variance = sigma^2 tau sum of (quantity left after slice k)^2
     Returns: cost (n,), left (n,), cost_total, risk (all in price times quantity).
-    Source: Almgren & Chriss (2001), Journal of Risk 3(2); Almgren, Thum, Hauptmann & Li (2005), Risk 18(7)
+    Source: Almgren & Chriss (2001), Journal of Risk 3(2); Almgren, Thum, Hauptmann & Li (2005),
+        Risk 18(7)
 
     >>> schedule_simulator([50.0, 50.0], 1.0, 0.0, 0.0, 0.1)["cost_total"]
     1000.0
@@ -102,7 +108,8 @@ def smart_order_router(
 ) -> dict[str, float]:  # fmt: skip
     """Return the quantity for each venue that fills an order at the best price, fees included.
 
-    Each row is one displayed level of one venue; `fees` are per unit (negative: a rebate). The cheapest
+    Each row is one displayed level of one venue; `fees` are per unit (negative: a rebate). The
+        cheapest
     levels are taken first, ties by venue; what the book does not hold is returned under "".
     Source: Cont & Kukanov (2017), Quantitative Finance 17(1), 21-39 (the part for market orders)
 
@@ -110,7 +117,9 @@ def smart_order_router(
     {'B': 10.0, 'A': 5.0}
     """
     if side not in ("buy", "sell") or not quantity > 0.0:
-        raise ParameterError(f"side must be 'buy' or 'sell' and quantity above 0, was {side!r}, {quantity}")
+        raise ParameterError(
+            f"side must be 'buy' or 'sell' and quantity above 0, was {side!r}, {quantity}"
+        )
     sign = 1.0 if side == "buy" else -1.0
     levels = zip(venues, prices, sizes, fees, strict=True)
     ranked = sorted((sign * price + fee, venue, size) for venue, price, size, fee in levels)

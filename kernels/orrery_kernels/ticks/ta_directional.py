@@ -46,7 +46,8 @@ def ta_plus_dm(s, p, high, low):
     Formula: Wilder's sum of rises of the high that exceed the fall of the low
     Units: those of price
     Warm-up: period - 1 bars
-    Source: Wilder (1978), New Concepts in Technical Trading Systems, section 4; TA-Lib, function PLUS_DM
+    Source: Wilder (1978), New Concepts in Technical Trading Systems, section 4; TA-Lib, function
+        PLUS_DM
     """
     moves_push(s.m, high, low, low, p.period)
     return s.m.up if s.m.n >= p.period else nan
@@ -59,7 +60,8 @@ def ta_minus_dm(s, p, high, low):
     Formula: Wilder's sum of falls of the low that exceed the rise of the high
     Units: those of price
     Warm-up: period - 1 bars
-    Source: Wilder (1978), New Concepts in Technical Trading Systems, section 4; TA-Lib, function MINUS_DM
+    Source: Wilder (1978), New Concepts in Technical Trading Systems, section 4; TA-Lib, function
+        MINUS_DM
     """
     moves_push(s.m, high, low, low, p.period)
     return s.m.down if s.m.n >= p.period else nan
@@ -72,7 +74,8 @@ def ta_plus_di(s, p, high, low, close):
     Formula: 100 +DM / TR, Wilder's sums
     Units: 0 to 100
     Warm-up: period bars
-    Source: Wilder (1978), New Concepts in Technical Trading Systems, section 4; TA-Lib, function PLUS_DI
+    Source: Wilder (1978), New Concepts in Technical Trading Systems, section 4; TA-Lib, function
+        PLUS_DI
     """
     moves_push(s.m, high, low, close, p.period)
     value = 100.0 * (s.m.up / s.m.range) if s.m.range > 0.0 else 0.0
@@ -86,7 +89,8 @@ def ta_minus_di(s, p, high, low, close):
     Formula: 100 -DM / TR, Wilder's sums
     Units: 0 to 100
     Warm-up: period bars
-    Source: Wilder (1978), New Concepts in Technical Trading Systems, section 4; TA-Lib, function MINUS_DI
+    Source: Wilder (1978), New Concepts in Technical Trading Systems, section 4; TA-Lib, function
+        MINUS_DI
     """
     moves_push(s.m, high, low, close, p.period)
     value = 100.0 * (s.m.down / s.m.range) if s.m.range > 0.0 else 0.0
@@ -134,14 +138,17 @@ def ta_adx(s, p, high, low, close):
     Formula: mean of the first `period` DX, then ((period - 1) ADX + DX) / period
     Units: 0 to 100
     Warm-up: 2 period - 1 bars
-    Source: Wilder (1978), New Concepts in Technical Trading Systems, section 4; TA-Lib, function ADX
+    Source: Wilder (1978), New Concepts in Technical Trading Systems, section 4; TA-Lib, function
+        ADX
     """
     _adx_push(s.m, s.a, high, low, close, p.period)
     return s.a.mean if s.a.n == p.period else nan
 
 
 @kernel(
-    state={"m": MOVES, "a": _AVERAGE, "past": rolling(lambda p: p.period - 1)}, params=period(14), **_RATIO
+    state={"m": MOVES, "a": _AVERAGE, "past": rolling(lambda p: p.period - 1)},
+    params=period(14),
+    **_RATIO,
 )
 def ta_adxr(s, p, high, low, close):
     """Directional movement rating (TA-Lib ADXR): the mean of two ADX values a period apart.
@@ -149,7 +156,8 @@ def ta_adxr(s, p, high, low, close):
     Formula: (ADX_t + ADX_(t - period + 1)) / 2
     Units: 0 to 100
     Warm-up: 3 period - 2 bars
-    Source: Wilder (1978), New Concepts in Technical Trading Systems, section 4; TA-Lib, function ADXR
+    Source: Wilder (1978), New Concepts in Technical Trading Systems, section 4; TA-Lib, function
+        ADXR
     """
     _adx_push(s.m, s.a, high, low, close, p.period)
     if s.a.n < p.period:

@@ -1,4 +1,5 @@
-"""TA-Lib's overlap studies as streams: the same numbers, warm-up included, per symbol, in one pass."""
+"""TA-Lib's overlap studies as streams: the same numbers, warm-up included, per symbol, in one
+pass."""
 
 from __future__ import annotations
 
@@ -42,7 +43,9 @@ EMA_K = {"k": lambda p: 2.0 / (p.period + 1.0)}
 _SAME = {"scale": ({"x": 1}, 1), "shift": ({"x": 1}, 1)}
 
 
-@kernel(inputs={"x": "close"}, state={"w": sums("period")}, params=period(30), memory="period", **_SAME)
+@kernel(
+    inputs={"x": "close"}, state={"w": sums("period")}, params=period(30), memory="period", **_SAME
+)
 def ta_sma(s, p, x):
     """Simple moving average (TA-Lib SMA).
 
@@ -68,7 +71,9 @@ def ta_ema(s, p, x):
     return s.e.mean if s.e.n == p.period else nan
 
 
-@kernel(inputs={"x": "close"}, state={"w": trend("period")}, params=period(30), memory="period", **_SAME)
+@kernel(
+    inputs={"x": "close"}, state={"w": trend("period")}, params=period(30), memory="period", **_SAME
+)
 def ta_wma(s, p, x):
     """Linearly weighted moving average, the newest value heaviest (TA-Lib WMA).
 
@@ -81,7 +86,9 @@ def ta_wma(s, p, x):
     return trend_weighted_mean(s.w) if s.w.n == p.period else nan
 
 
-@kernel(inputs={"x": "close"}, state={"a": SEEDED, "b": SEEDED}, params=period(30), let=EMA_K, **_SAME)
+@kernel(
+    inputs={"x": "close"}, state={"a": SEEDED, "b": SEEDED}, params=period(30), let=EMA_K, **_SAME
+)
 def ta_dema(s, p, x):
     """Double exponential moving average (TA-Lib DEMA).
 
@@ -97,7 +104,10 @@ def ta_dema(s, p, x):
 
 
 @kernel(
-    inputs={"x": "close"}, state={"a": SEEDED, "b": SEEDED, "c": SEEDED}, params=period(30), let=EMA_K,
+    inputs={"x": "close"},
+    state={"a": SEEDED, "b": SEEDED, "c": SEEDED},
+    params=period(30),
+    let=EMA_K,
     **_SAME,
 )
 def ta_tema(s, p, x):
@@ -124,10 +134,12 @@ def ta_tema(s, p, x):
         **EMA_K,
         "c1": lambda p: -p.vfactor * p.vfactor * p.vfactor,
         "c2": lambda p: 3.0 * (p.vfactor * p.vfactor + p.vfactor * p.vfactor * p.vfactor),
-        "c3": lambda p: -6.0 * p.vfactor * p.vfactor
-        - 3.0 * (p.vfactor + p.vfactor * p.vfactor * p.vfactor),
-        "c4": lambda p: 1.0 + 3.0 * p.vfactor + p.vfactor * p.vfactor * p.vfactor
-        + 3.0 * p.vfactor * p.vfactor,
+        "c3": lambda p: (
+            -6.0 * p.vfactor * p.vfactor - 3.0 * (p.vfactor + p.vfactor * p.vfactor * p.vfactor)
+        ),
+        "c4": lambda p: (
+            1.0 + 3.0 * p.vfactor + p.vfactor * p.vfactor * p.vfactor + 3.0 * p.vfactor * p.vfactor
+        ),
     },
     **_SAME,
 )
@@ -194,7 +206,8 @@ def ta_trima(s, p, x):
 def ta_kama(s, p, x):
     """Kaufman's adaptive moving average (TA-Lib KAMA): fast in a trend, slow in noise.
 
-    Formula: ER = |x_t - x_(t-period)| / sum of |changes|; c = (ER (2/3 - 2/31) + 2/31)^2; m += c (x - m)
+    Formula: ER = |x_t - x_(t-period)| / sum of |changes|; c = (ER (2/3 - 2/31) + 2/31)^2; m += c
+        (x - m)
     Units: those of the input
     Warm-up: period ticks
     Source: Kaufman (1995), Smarter Trading; TA-Lib, function KAMA
@@ -219,8 +232,11 @@ def ta_kama(s, p, x):
 
 
 @kernel(
-    inputs={"x": "close"}, state={"high": extreme("period"), "low": extreme("period")},
-    params=period(14), memory="period", **_SAME,
+    inputs={"x": "close"},
+    state={"high": extreme("period"), "low": extreme("period")},
+    params=period(14),
+    memory="period",
+    **_SAME,
 )
 def ta_midpoint(s, p, x):
     """Middle of the highest and lowest value (TA-Lib MIDPOINT).
@@ -236,8 +252,11 @@ def ta_midpoint(s, p, x):
 
 
 @kernel(
-    state={"high": extreme("period"), "low": extreme("period")}, params=period(14), memory="period",
-    scale=({"high": 1, "low": 1}, 1), shift=({"high": 1, "low": 1}, 1),
+    state={"high": extreme("period"), "low": extreme("period")},
+    params=period(14),
+    memory="period",
+    scale=({"high": 1, "low": 1}, 1),
+    shift=({"high": 1, "low": 1}, 1),
 )
 def ta_midprice(s, p, high, low):
     """Middle of the highest high and the lowest low (TA-Lib MIDPRICE).
@@ -256,7 +275,7 @@ def ta_midprice(s, p, high, low):
     inputs={"x": "close"},
     state={"w": moments("period")},
     params={
-        **period(5),
+        **period(20),
         "nbdevup": param(2.0, "(-inf, inf)", "deviations up"),
         "nbdevdn": param(2.0, "(-inf, inf)", "deviations down"),
     },
@@ -290,14 +309,15 @@ def ta_bbands(s, p, x):
 def ta_accbands(s, p, high, low, close):
     """Acceleration bands (TA-Lib ACCBANDS).
 
-    Formula: means of high (1 + 4 (high - low)/(high + low)), close, low (1 - 4 (high - low)/(high + low));
+    Formula: means of high (1 + 4 (high - low)/(high + low)), close, low (1 - 4 (high - low)/(high
+        + low));
         a bar whose high and low add up to 0 counts as it is
     Units: those of price
     Warm-up: period - 1 bars
     Source: Headley (2002), Big Trends in Trading; TA-Lib, function ACCBANDS
     """
     both = high + low
-    width = 4.0 * (high - low) / both if not both == 0.0 else 0.0
+    width = 4.0 * (high - low) / both if both != 0.0 else 0.0
     upper = sums_push(s.upper, high * (1.0 + width), p.period)
     middle = sums_push(s.middle, close, p.period)
     lower = sums_push(s.lower, low * (1.0 - width), p.period)
@@ -308,7 +328,13 @@ def ta_accbands(s, p, high, low, close):
 
 @kernel(
     state={
-        "n": i64, "up": i64, "sar": f64, "extreme": f64, "af": f64, "high": f64, "low": f64,
+        "n": i64,
+        "up": i64,
+        "sar": f64,
+        "extreme": f64,
+        "af": f64,
+        "high": f64,
+        "low": f64,
     },
     params={
         "acceleration": param(0.02, "[0, inf)", "first step, and what a new extreme adds to it"),
@@ -321,11 +347,13 @@ def ta_accbands(s, p, high, low, close):
 def ta_sar(s, p, high, low):
     """Parabolic stop and reverse (TA-Lib SAR).
 
-    Formula: SAR += af (EP - SAR), never inside the last two bars; where price crosses it, the trade turns
+    Formula: SAR += af (EP - SAR), never inside the last two bars; where price crosses it, the
+        trade turns
         round at EP with the first step; each new EP adds a step
     Units: those of price
     Warm-up: one bar
-    Source: Wilder (1978), New Concepts in Technical Trading Systems, section 2; TA-Lib, function SAR
+    Source: Wilder (1978), New Concepts in Technical Trading Systems, section 2; TA-Lib, function
+        SAR
     """
     before_high = s.high
     before_low = s.low

@@ -60,8 +60,8 @@ def ta_var(s, p, x):
 
 
 @kernel(
-    inputs={"x": "close"}, state={"w": rolling("period"), "total": sums("period")}, params=period(14),
-    memory="period", **_SPREAD,
+    inputs={"x": "close"}, state={"w": rolling("period"), "total": sums("period")},
+    params=period(14), memory="period", **_SPREAD,
 )  # fmt: skip
 def ta_avgdev(s, p, x):
     """Mean absolute deviation from the mean (TA-Lib AVGDEV).
@@ -80,7 +80,11 @@ def ta_avgdev(s, p, x):
 
 
 @kernel(
-    inputs={"x": "close"}, state={"w": trend("period")}, params=period(14), memory="period", **_LEVEL
+    inputs={"x": "close"},
+    state={"w": trend("period")},
+    params=period(14),
+    memory="period",
+    **_LEVEL,
 )
 def ta_linearreg(s, p, x):
     """End of the least-squares line through the last values (TA-Lib LINEARREG).
@@ -96,7 +100,11 @@ def ta_linearreg(s, p, x):
 
 
 @kernel(
-    inputs={"x": "close"}, state={"w": trend("period")}, params=period(14), memory="period", **_SPREAD
+    inputs={"x": "close"},
+    state={"w": trend("period")},
+    params=period(14),
+    memory="period",
+    **_SPREAD,
 )
 def ta_linearreg_slope(s, p, x):
     """Slope of the least-squares line through the last values (TA-Lib LINEARREG_SLOPE).
@@ -111,7 +119,11 @@ def ta_linearreg_slope(s, p, x):
 
 
 @kernel(
-    inputs={"x": "close"}, state={"w": trend("period")}, params=period(14), memory="period", **_LEVEL
+    inputs={"x": "close"},
+    state={"w": trend("period")},
+    params=period(14),
+    memory="period",
+    **_LEVEL,
 )
 def ta_linearreg_intercept(s, p, x):
     """Start of the least-squares line through the last values (TA-Lib LINEARREG_INTERCEPT).
@@ -140,7 +152,11 @@ def ta_linearreg_angle(s, p, x):
 
 
 @kernel(
-    inputs={"x": "close"}, state={"w": trend("period")}, params=period(14), memory="period", **_LEVEL
+    inputs={"x": "close"},
+    state={"w": trend("period")},
+    params=period(14),
+    memory="period",
+    **_LEVEL,
 )
 def ta_tsf(s, p, x):
     """Forecast of the next value by the least-squares line (TA-Lib TSF).
@@ -186,8 +202,8 @@ def ta_beta(s, p, x, y):
     Warm-up: period ticks
     Source: TA-Lib, function BETA
     """
-    rx = (x - s.x) / s.x if not s.x == 0.0 else 0.0
-    ry = (y - s.y) / s.y if not s.y == 0.0 else 0.0
+    rx = (x - s.x) / s.x if s.x != 0.0 else 0.0
+    ry = (y - s.y) / s.y if s.y != 0.0 else 0.0
     n = s.n
     s.x = x
     s.y = y

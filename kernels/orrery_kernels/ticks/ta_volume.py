@@ -1,4 +1,5 @@
-"""TA-Lib's volume, volatility and price transforms as streams: the same numbers, warm-up included."""
+"""TA-Lib's volume, volatility and price transforms as streams: the same numbers, warm-up
+included."""
 
 from __future__ import annotations
 
@@ -57,7 +58,9 @@ def ta_adosc(s, p, high, low, close, volume):
     return s.fast - s.slow if s.n == p.later else nan
 
 
-@kernel(inputs={"x": "close"}, state={"n": i64, "last": f64, "total": f64}, scale=({"volume": 1}, 1))
+@kernel(
+    inputs={"x": "close"}, state={"n": i64, "last": f64, "total": f64}, scale=({"volume": 1}, 1)
+)
 def ta_obv(s, x, volume):
     """On-balance volume (TA-Lib OBV).
 
@@ -74,16 +77,15 @@ def ta_obv(s, x, volume):
     return s.total
 
 
-@kernel(
-    state={"n": i64, "close": f64}, memory=2, scale=(_BARS, 1), shift=(_BARS, 0)
-)
+@kernel(state={"n": i64, "close": f64}, memory=2, scale=(_BARS, 1), shift=(_BARS, 0))
 def ta_trange(s, high, low, close):
     """True range of a bar (TA-Lib TRANGE).
 
     Formula: max(h - l, |h - c'|, |l - c'|), c' the close before
     Units: those of price
     Warm-up: one bar
-    Source: Wilder (1978), New Concepts in Technical Trading Systems, section 3; TA-Lib, function TRANGE
+    Source: Wilder (1978), New Concepts in Technical Trading Systems, section 3; TA-Lib, function
+        TRANGE
     """
     before = s.close
     n = s.n
@@ -117,7 +119,8 @@ def ta_atr(s, p, high, low, close):
     Formula: mean of the first `period` true ranges, then ((period - 1) ATR + TR) / period
     Units: those of price
     Warm-up: period bars
-    Source: Wilder (1978), New Concepts in Technical Trading Systems, section 3; TA-Lib, function ATR
+    Source: Wilder (1978), New Concepts in Technical Trading Systems, section 3; TA-Lib, function
+        ATR
     """
     _range_push(s.a, high, low, close, p.period)
     return s.a.mean if s.a.n > p.period else nan
@@ -133,7 +136,7 @@ def ta_natr(s, p, high, low, close):
     Source: Forman (2006), Technical Analysis of Stocks & Commodities 24(5); TA-Lib, function NATR
     """
     _range_push(s.a, high, low, close, p.period)
-    value = s.a.mean / close * 100.0 if not close == 0.0 else 0.0
+    value = s.a.mean / close * 100.0 if close != 0.0 else 0.0
     return value if s.a.n > p.period else nan
 
 
