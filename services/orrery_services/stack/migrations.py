@@ -95,9 +95,13 @@ def _make_role(connection: psycopg.Connection, role: str, password: str) -> None
     exists = connection.execute(query, [role]).fetchone()
     verb = sql.SQL("ALTER" if exists else "CREATE")
     statement = sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE {} PASSWORD {}")
+    # The verifier, not the password: a statement that fails is written to the server's log.
+    verifier = connection.pgconn.encrypt_password(
+        password.encode(), role.encode(), b"scram-sha-256"
+    )
     attribute = sql.SQL(ATTRIBUTES.get(role, "NOREPLICATION"))
     connection.execute(
-        statement.format(verb, sql.Identifier(role), attribute, sql.Literal(password))
+        statement.format(verb, sql.Identifier(role), attribute, sql.Literal(verifier.decode()))
     )
 
 
