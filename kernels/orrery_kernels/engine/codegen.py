@@ -30,12 +30,24 @@ def generate(kernel: Kernel, runs: bool = False) -> Source:
     lowering = Lowering(kernel.function)
     states = States(kernel, layout)
     body = [states.visit(statement) for statement in lowering.statements(_emit_outputs(kernel))]
+    _rename_variables(kernel, states, body)
     text = (loop_over_runs if runs else loop_over_rows)(kernel, layout, states, body)
     helpers = pure_texts(lowering)
     digest = hashlib.blake2b(digest_size=32)
     for part in (str(VERSION), kernel.rows, text, *helpers, *helpers.values()):
         digest.update(len(part).to_bytes(8, "little") + part.encode())
     return Source(f"k_{kernel.name}", text, helpers, digest.digest())
+
+
+def _rename_variables(kernel: Kernel, states: States, body: list[ast.stmt]) -> None:
+    """Give the variables of a step names of their own, so that none is the loop's row or record."""
+    names = [n for statement in body for n in ast.walk(statement) if isinstance(n, ast.Name)]
+    ours = {x.name for x in kernel.inputs} | {f"out{k}" for k in range(len(kernel.outputs))}
+    ours |= {"s_" + "_".join(path) for path in (*states.read, *states.written)}
+    theirs = {n.id for n in names if isinstance(n.ctx, ast.Store)} - ours
+    for name in names:
+        if name.id in theirs:
+            name.id = f"v_{name.id}"
 
 
 def _emit_outputs(kernel: Kernel) -> Emit:
