@@ -85,7 +85,7 @@ def read_chain(name: str, declared: Mapping[str, Any], image: str = "") -> Chain
         read_stage(name, number, task, [numbers[need] for need in needs], needs, image)
         for number, (task, needs) in enumerate(ordered, 1)
     )
-    return Chain(name, mode, found)
+    return Chain(name, mode, told_apart(found))
 
 
 def order_tasks(
@@ -175,7 +175,9 @@ def read_program(
         return command_image(number, argv), stages.canonical(argv), ""
     if domino and not image:
         return command_image(number, []), f"domino:{domino}", domino
-    return numbered_image(image, number), image.rpartition("@")[2] + f" {domino}".rstrip(), domino
+    code = image.rpartition("@")[2] + f" {domino}".rstrip()
+    # The placeholder is this very image, where it is ours: it has to differ from that as well.
+    return numbered_image(image, number) if domino else image, code, domino
 
 
 def command_image(number: int, argv: Sequence[str]) -> str:
@@ -200,6 +202,17 @@ def numbered_image(image: str, number: int) -> str:
     name, _, digest = image.partition("@")
     head, slash, last = name.rpartition("/")
     return f"{head}{slash}{last.partition(':')[0]}:stage-{number}@{digest}"
+
+
+def told_apart(found: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Number the image of a stage that an earlier one has too: equal texts are not swapped."""
+    seen: set[str] = set()
+    told = []
+    for number, stage in enumerate(found, 1):
+        image = numbered_image(stage.image, number) if stage.image in seen else stage.image
+        seen.add(stage.image)
+        told.append(stage._replace(image=image))
+    return tuple(told)
 
 
 def check_swaps(chain: Chain) -> None:

@@ -128,6 +128,7 @@ class LocalPods:
                     time.sleep(LOOK_BUSY_SECONDS)
                 if record:
                     self._write(name, record)
+                    self._runtime.forget(record["pod"]["metadata"]["uid"])
 
     def _launch_facts(self, name: str, record: dict[str, Any]) -> kubelet.Place:
         folder = self._folder / name

@@ -34,6 +34,7 @@ def test_stages_that_share_an_image_still_differ_in_their_slot():
     found = read([{"name": n, "image": IMAGE} for n in "abc"])
 
     chain.check_swaps(found)
+    assert [stage.image.count(":stage-") for stage in found.stages] == [0, 1, 1]
     assert len({stage.image for stage in found.stages}) == 3
     assert len({stage.code for stage in found.stages}) == 1
 

@@ -55,7 +55,7 @@ def test_a_stage_that_nobody_knows_is_swapped_into_slot_a_with_its_token_in_the_
     action = decide(pod, run, NOW, known)
 
     assert isinstance(action, Patch)
-    assert action.images == {"slot-a": image(1).replace("@", ":stage-1@")}
+    assert action.images == {"slot-a": image(1)}
     assert action.annotations["token-a"] == "run-1/1/1"
     order = json.loads(action.annotations["order-a"])
     assert order["inputs"] == [[0, INPUT]]
