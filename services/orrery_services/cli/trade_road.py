@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import msgspec
@@ -39,6 +39,9 @@ class Road:
         self._consumer = self._watch()
         self._stack.callback(self._consumer.close)
         self._nodes = [self._stack.enter_context(Node(name)) for name in self._names()]
+        for node in self._nodes:
+            with suppress(ServiceError):  # who is away is told at its hop
+                _ = node.connection
         self._log_id = bus.log_ids(bus.admin(self._settings.kafka), [TICKS])[TICKS]
         return self
 
