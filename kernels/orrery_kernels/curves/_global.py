@@ -14,6 +14,7 @@ from orrery_kernels.curves._math import exp
 
 STEPS_MAX = 40
 NEAR = 1e-5  # from here one more step with the same matrix leaves an error below 1e-15
+NEAR_KINKED = 1e-11  # the slopes of monotone convex jump where a segment changes its region
 MOVE_MAX = 1.0  # in log discount factor
 
 
@@ -167,6 +168,7 @@ def solve_global(
     sum_c, sum_r = np.zeros(count + 1), np.zeros(count + 1)
     matrix, order = np.empty((count, count)), np.empty(count, np.int64)
     residual, move = np.empty(count), np.empty(count)
+    near = NEAR_KINKED if kind == MONOTONE_CONVEX else NEAR
     stage = 0  # 0: far, 1: near, the next step keeps the matrix, 2: done
     for _ in range(STEPS_MAX):
         if kind == MONOTONE_CONVEX:
@@ -212,6 +214,6 @@ def solve_global(
             stage = 2
             if not jacobian.shape[0]:
                 return 0
-        elif largest < NEAR:
+        elif largest < near:
             stage = 1
     return 1 + np.argmax(np.abs(residual))

@@ -55,10 +55,11 @@ def check_sensitivity(
             own_legs |= mine
             has_own |= bool(mine)
             has_growth |= bool(mine) and len(legs) > 1
-        if not has_own or (has_growth and len(own_legs) == 1):
+        only_discounts = len(own_legs) == 1 and min(sign for _, _, sign in own_legs) > 0
+        if not has_own or (has_growth and only_discounts):
             one = equations[i]
             raise CurveError(
-                f"zero_sensitivity_pillar: {one.id} accrues until {iso(one.maturity)}, before the "
-                f"pillar {iso(equations[order[node - 2]].last)} of {equations[order[node - 2]].id}, so its "
-                f"own pillar {iso(one.last)} cannot reprice it (curve {system.own}; drop {one.id})"
+                f"zero_sensitivity_pillar: {one.id} accrues until {iso(one.maturity)}, not beyond the "
+                f"pillar of {equations[order[node - 2]].id}, so its own pillar {iso(one.last)} cannot "
+                f"reprice it (curve {system.own}; drop {one.id})"
             )

@@ -24,12 +24,12 @@ def hull_white_convexity(
     `future_rate` is simple over the period; start and end in years, the period not yet begun.
     """
     _check(volatility, start, end)
-    if mean_reversion == 0.0:
-        return ho_lee_convexity(volatility, start, end)
     length = end - start
-    over = (1.0 - exp(-mean_reversion * length)) / mean_reversion
-    until = (1.0 - exp(-mean_reversion * start)) / mean_reversion
-    twice = (1.0 - exp(-2.0 * mean_reversion * start)) / mean_reversion
+    over, until, twice = length, start, 2.0 * start
+    if mean_reversion != 0.0:
+        over = (1.0 - exp(-mean_reversion * length)) / mean_reversion
+        until = (1.0 - exp(-mean_reversion * start)) / mean_reversion
+        twice = (1.0 - exp(-2.0 * mean_reversion * start)) / mean_reversion
     half = 0.5 * volatility * volatility
     bias = half * twice * over * over + half * over * until * until
     return (1.0 - exp(-bias)) * (future_rate + 1.0 / length)

@@ -37,7 +37,7 @@ def failure(
     advice = f"drop {' or '.join(drop)}" if drop else f"check the quotes up to {one.id}"
     error = CurveError(
         f"no discount factor at {iso(one.last)} reprices {one.id} ({one.kind}, quote "
-        f"{quotes[node - 1]!r}): with forward rates from {bracket[0]:.0%} to {bracket[1]:.0%} since the "
+        f"{float(quotes[node - 1])!r}): with forward rates from {bracket[0]:.0%} to {bracket[1]:.0%} since the "
         f"pillar before, its value per unit stays at {residual:.3e} or further from 0 "
         f"(curve {plan.config.name}; {advice})"
     )

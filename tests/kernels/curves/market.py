@@ -7,7 +7,28 @@ from orrery_kernels.curves.conventions import USD_SOFR
 from orrery_kernels.curves.dates import from_ymd, to_ymd
 
 AS_OF = "2026-11-20"
-TENORS = ["1W", "2W", "3W", "1M", "2M", "3M", "6M", "9M", "12M", "18M", "2Y", "3Y", "4Y", "5Y", "7Y", "10Y", "15Y", "20Y", "30Y", "50Y"]
+TENORS = [
+    "1W",
+    "2W",
+    "3W",
+    "1M",
+    "2M",
+    "3M",
+    "6M",
+    "9M",
+    "12M",
+    "18M",
+    "2Y",
+    "3Y",
+    "4Y",
+    "5Y",
+    "7Y",
+    "10Y",
+    "15Y",
+    "20Y",
+    "30Y",
+    "50Y",
+]
 RATES = np.array(
     [4.32, 4.31, 4.31, 4.30, 4.28, 4.25, 4.15, 4.05, 3.95, 3.80]
     + [3.72, 3.66, 3.65, 3.67, 3.74, 3.86, 4.00, 4.02, 3.90, 3.70]
@@ -63,8 +84,8 @@ def ql_ois(
     tenor: str, quote: ql.QuoteHandle, pillar=ql.Pillar.LastRelevantDate
 ) -> ql.OISRateHelper:
     return ql.OISRateHelper(
-        2, ql.Period(tenor), quote, ql.Sofr(), ql.YieldTermStructureHandle(), True, 2, ql.Following,
-        ql.Annual, ql.Calendar(), ql.Period(0, ql.Days), 0.0, pillar,
+        2, ql.Period(tenor), quote, ql.Sofr(), telescopicValueDates=True, paymentLag=2,
+        paymentConvention=ql.Following, paymentFrequency=ql.Annual, pillar=pillar,
     )  # fmt: skip
 
 
