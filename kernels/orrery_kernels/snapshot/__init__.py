@@ -11,4 +11,4 @@ def compiled() -> tuple[Any, ...]:
     """
     from orrery_kernels.snapshot import buckets, digest
 
-    return digest._lanes, buckets._place, buckets._fill
+    return digest._lanes, buckets._measure, buckets._scatter, buckets._gather

@@ -19,8 +19,8 @@ from orrery_kernels.snapshot.digest import read_only
 from orrery_kernels.snapshot.memory import (
     compare_bytes,
     copy_bytes,
+    load_u32,
     load_u64,
-    prefetch,
     store_u32,
 )
 
@@ -35,8 +35,8 @@ _FNV_BASIS, _FNV_PRIME = 0xCBF29CE484222325, 0x100000001B3
 _MIX_1, _MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _MASK = (1 << 64) - 1
 _NONE = read_only(np.zeros(1, np.int64))
-# How many leaves ahead memory is asked for: enough to hide its latency, few enough to stay cached.
-_AHEAD = 24
+_PART_BITS = 9  # buckets in a part of the scratch memory: 512
+_RECORD_HEAD = 12
 
 
 Pair = tuple[bytes, bytes | None, bytes | None]
@@ -189,28 +189,33 @@ def fill_buckets(
     count = len(names)
     name_ends = np.frombuffer(ends, np.int64)[names.offset :][: count + 1] if count else _NONE
     data = np.frombuffer(text, np.uint8) if text else np.frombuffer(b"", np.uint8)
-    sizes = np.zeros((1 << bits_for(count), 3), np.int64)
+    bits = bits_for(count)
     bucket = np.empty(count, np.uint32)
-    _place(data, name_ends, value_ends, bits_for(count), bucket, sizes)
-    offsets = np.zeros(len(sizes) + 1, np.int64)
-    np.cumsum(sizes @ (8, 1, 1) + _HEAD_BYTES, out=offsets[1:])
-    out = np.empty(offsets[-1], np.uint8)
-    order = np.empty(count + _AHEAD, np.uint32)
-    doubled = _fill(
-        data, name_ends, read_only(values), value_ends, bucket, sizes, offsets, order, out
+    offsets = np.zeros((1 << bits) + 1, np.int64)
+    starts = np.zeros((1 << max(0, bits - _PART_BITS)) + 1, np.int64)
+    _measure(data, name_ends, value_ends, bits, bucket, starts)
+    scratch = np.empty(starts[-1], np.uint8)
+    _scatter(
+        data, name_ends, read_only(values), value_ends, bits, bucket, starts[:-1].copy(), scratch
     )
+    out = np.empty(starts[-1] - count * (_RECORD_HEAD - 8) + _HEAD_BYTES * (1 << bits), np.uint8)
+    doubled = _gather(scratch, starts, bits, offsets, out)
     if doubled >= 0:
-        raise SnapshotError(f"a name must occur once, {names[doubled].as_py()!r} is doubled")
+        length = int.from_bytes(scratch[doubled : doubled + 4].tobytes(), "little")
+        name = scratch[doubled + _RECORD_HEAD :][:length].tobytes().decode()
+        raise SnapshotError(f"a name must occur once, {name!r} is doubled")
     return out, offsets
 
 
-@njit(nogil=True)
-def _place(data, ends, value_ends, bits, bucket, sizes):
-    """Find each name's bucket, and what each bucket holds.
+# A million leaves in the order of their hashes are a million places far apart in memory. So they
+# are first copied, as they come, to parts of 512 buckets, each of which fits a cache.
 
-    sizes: int64[buckets, 3]: leaves, bytes of names, bytes of values.
-    """
+
+@njit(nogil=True)
+def _measure(data, ends, value_ends, bits, bucket, starts):
+    """Find each name's bucket, and where each part begins in the scratch memory."""
     base = np.int64(data.ctypes.data)
+    shift = min(bits, _PART_BITS)
     for i in range(bucket.shape[0]):
         at, end = base + ends[i], base + ends[i + 1]
         h = np.uint64(_FNV_BASIS) ^ np.uint64(end - at)
@@ -227,75 +232,107 @@ def _place(data, ends, value_ends, bits, bucket, sizes):
         h = (h ^ h >> np.uint64(30)) * np.uint64(_MIX_1)
         h = (h ^ h >> np.uint64(27)) * np.uint64(_MIX_2)
         h ^= h >> np.uint64(31)
-        b = h >> np.uint64(64 - bits) if bits else np.uint64(0)
-        bucket[i] = b
-        sizes[b, 0] += 1
-        sizes[b, 1] += ends[i + 1] - ends[i]
-        sizes[b, 2] += value_ends[i + 1] - value_ends[i]
+        bucket[i] = h >> np.uint64(64 - bits) if bits else np.uint64(0)
+        size = ends[i + 1] - ends[i] + value_ends[i + 1] - value_ends[i]
+        starts[(bucket[i] >> shift) + 1] += _RECORD_HEAD + size
+    for part in range(1, starts.shape[0]):
+        starts[part] += starts[part - 1]
 
 
 @njit(nogil=True)
-def _fill(data, name_ends, values, value_ends, bucket, sizes, offsets, order, out):
-    """Write bucket after bucket: its head, the ends, the names, the values.
-
-    Returns a doubled name, or -1. order: scratch of some more than n; its end is read ahead.
-    """
-    to, first, doubled = np.int64(out.ctypes.data), 0, np.int64(-1)
+def _scatter(data, ends, values, value_ends, bits, bucket, cursors, scratch):
+    """Copy every leaf to its part: length of name, length of value, bucket, name, value."""
     names_at, values_at = np.int64(data.ctypes.data), np.int64(values.ctypes.data)
-    _sort_by_bucket(bucket, sizes, order)
-    for b in range(sizes.shape[0]):
-        count = sizes[b, 0]
-        for rank in range(1, count):
-            doubled = max(doubled, _insert_by_name(order, first, rank, names_at, name_ends))
-        out[offsets[b]] = _TAG
-        table = to + offsets[b] + _HEAD_BYTES
-        store_u32(table - 4, count)
-        text = table + 8 * count
-        value = text + sizes[b, 1]
-        name_end, value_end = 0, 0
-        for rank in range(count):
-            soon = order[first + rank + _AHEAD]
-            prefetch(values_at + value_ends[soon])
-            prefetch(names_at + name_ends[soon])
-            i = order[first + rank]
-            size = name_ends[i + 1] - name_ends[i]
-            copy_bytes(text + name_end, names_at + name_ends[i], size)
-            name_end += size
-            size = value_ends[i + 1] - value_ends[i]
-            copy_bytes(value + value_end, values_at + value_ends[i], size)
-            value_end += size
-            store_u32(table + 4 * rank, name_end)
-            store_u32(table + 4 * (count + rank), value_end)
-        first += count
+    to, shift = np.int64(scratch.ctypes.data), min(bits, _PART_BITS)
+    for i in range(bucket.shape[0]):
+        part = bucket[i] >> shift
+        at = to + cursors[part]
+        name, value = ends[i + 1] - ends[i], value_ends[i + 1] - value_ends[i]
+        store_u32(at, name)
+        store_u32(at + 4, value)
+        store_u32(at + 8, bucket[i])
+        copy_bytes(at + _RECORD_HEAD, names_at + ends[i], name)
+        copy_bytes(at + _RECORD_HEAD + name, values_at + value_ends[i], value)
+        cursors[part] += _RECORD_HEAD + name + value
+
+
+@njit(nogil=True)
+def _gather(scratch, starts, bits, offsets, out):
+    """Write bucket after bucket, part after part. Returns where a doubled name lies, or -1."""
+    base, local = np.int64(scratch.ctypes.data), 1 << min(bits, _PART_BITS)
+    following = np.empty(local + 1, np.int64)
+    doubled, at = np.int64(-1), np.int64(0)
+    for part in range(starts.shape[0] - 1):
+        order = _sort_part(base, starts[part], starts[part + 1], following, local)
+        first = 0
+        for b in range(local):
+            count = following[b] - first
+            for rank in range(1, count):
+                doubled = max(doubled, _insert_by_name(order, first, rank, base))
+            offsets[part * local + b] = at
+            at = _write_bucket(base, order[first : first + count], out, at)
+            first += count
+    offsets[offsets.shape[0] - 1] = at
     return doubled
 
 
 @njit(nogil=True)
-def _sort_by_bucket(bucket, sizes, order):
-    following = np.zeros(sizes.shape[0] + 1, np.int64)
-    for b in range(sizes.shape[0]):
-        following[b + 1] = following[b] + sizes[b, 0]
-    for i in range(bucket.shape[0]):
-        order[following[bucket[i]]] = i
-        following[bucket[i]] += 1
-    order[bucket.shape[0] :] = 0
+def _sort_part(base, start, end, following, local):
+    """Return the places of a part's records in order of their buckets; following[b]: end of b."""
+    following[:] = 0
+    at, count = start, 0
+    while at < end:
+        following[(load_u32(base + at + 8) & (local - 1)) + 1] += 1
+        at += _RECORD_HEAD + load_u32(base + at) + load_u32(base + at + 4)
+        count += 1
+    for b in range(local):
+        following[b + 1] += following[b]
+    order = np.empty(count, np.int64)
+    at = start
+    while at < end:
+        b = load_u32(base + at + 8) & (local - 1)
+        order[following[b]] = at
+        following[b] += 1
+        at += _RECORD_HEAD + load_u32(base + at) + load_u32(base + at + 4)
+    return order
 
 
 @njit(nogil=True)
-def _insert_by_name(order, first, rank, names_at, ends):
-    """Move a leaf to its place among `rank` before it. Returns it if its name is there, or -1."""
-    new = np.int64(order[first + rank])
-    size = ends[new + 1] - ends[new]
+def _write_bucket(base, order, out, at):
+    """Write one bucket of the records at these places, in their order. Returns where it ends."""
+    to, count = np.int64(out.ctypes.data) + at, order.shape[0]
+    out[at] = _TAG
+    store_u32(to + 1, count)
+    text = to + _HEAD_BYTES + 8 * count
+    name_end = 0
+    for rank in range(count):
+        size = load_u32(base + order[rank])
+        copy_bytes(text + name_end, base + order[rank] + _RECORD_HEAD, size)
+        name_end += size
+        store_u32(to + _HEAD_BYTES + 4 * rank, name_end)
+    value_end = 0
+    for rank in range(count):
+        name, size = load_u32(base + order[rank]), load_u32(base + order[rank] + 4)
+        copy_bytes(text + name_end + value_end, base + order[rank] + _RECORD_HEAD + name, size)
+        value_end += size
+        store_u32(to + _HEAD_BYTES + 4 * (count + rank), value_end)
+    return at + _HEAD_BYTES + 8 * count + name_end + value_end
+
+
+@njit(nogil=True)
+def _insert_by_name(order, first, rank, base):
+    """Move a record to its place among `rank` before it. Returns it if its name is there, or -1."""
+    new = order[first + rank]
+    size = load_u32(base + new)
     while rank > 0:
         old = order[first + rank - 1]
-        shared = min(size, ends[old + 1] - ends[old])
-        sign = compare_bytes(names_at + ends[new], names_at + ends[old], shared)
-        if sign == 0:
-            sign = size - (ends[old + 1] - ends[old])
-        if sign >= 0:
+        other = load_u32(base + old)
+        sign = compare_bytes(base + new + _RECORD_HEAD, base + old + _RECORD_HEAD, min(size, other))
+        difference = np.int64(sign) if sign != 0 else size - other
+        if difference >= 0:
             order[first + rank] = new
-            return new if sign == 0 else -1
+            return new if difference == 0 else np.int64(-1)
         order[first + rank] = old
         rank -= 1
     order[first] = new
-    return -1
+    return np.int64(-1)

@@ -1,4 +1,4 @@
-"""What compiled loops do with memory and arrays do not offer: copy, compare, read ahead."""
+"""What compiled loops do with memory and arrays do not offer: copy, compare, read words."""
 
 from collections.abc import Callable
 
@@ -61,6 +61,17 @@ def load_u64(typingctx, source) -> tuple[types.Type, Callable]:
 
 
 @intrinsic
+def load_u32(typingctx, source) -> tuple[types.Type, Callable]:
+    """Read four bytes as a number, the low one first."""
+
+    def codegen(context, builder, signature, args):
+        at = builder.inttoptr(args[0], ir.IntType(32).as_pointer())
+        return builder.zext(builder.load(at, align=1), ir.IntType(64))
+
+    return types.int64(types.intp), codegen
+
+
+@intrinsic
 def compare_bytes(typingctx, one, other, count) -> tuple[types.Type, Callable]:
     """Return a number below, equal to or above 0, as C's memcmp does."""
 
@@ -72,18 +83,3 @@ def compare_bytes(typingctx, one, other, count) -> tuple[types.Type, Callable]:
         return builder.call(memcmp, [left, right, args[2]])
 
     return types.int32(types.intp, types.intp, types.intp), codegen
-
-
-@intrinsic
-def prefetch(typingctx, source) -> tuple[types.Type, Callable]:
-    """Ask for the memory at an address that will soon be read; changes nothing."""
-
-    def codegen(context, builder, signature, args):
-        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
-        hint = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        at = builder.inttoptr(args[0], byte)
-        builder.call(hint, [at, word(0), word(3), word(1)])
-        return context.get_dummy_value()
-
-    return types.void(types.intp), codegen
