@@ -96,6 +96,7 @@ def polars_chain(frame: pl.DataFrame) -> pl.DataFrame:
 
 def say(work: str, value: str) -> None:
     sys.stdout.write(f"| {work} | {value} |\n")
+    sys.stdout.flush()
 
 
 def chains(rows: int) -> None:
@@ -175,7 +176,7 @@ def small() -> None:
     row = market(1, 1)
     smooth = ewma(alpha=0.06)
     smooth.tick("A", 1.0)
-    repeats = 20_000
+    repeats = 4_000
     best = least(
         {
             "batch": lambda: [chain.run(state, row) for _ in range(repeats)],
