@@ -172,11 +172,15 @@ def done_row(run: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     peak = entry.get("peak_rss_bytes")
     return {
         **row(run, entry["name"], entry.get("slot", ""), f"done {entry['output'][:8]}"),
-        "swap ms": entry.get("swap_ms"),
-        "run ms": entry.get("run_ms"),
-        "peak MB": round(peak / 1e6, 1) if peak else None,
+        "swap ms": whole(entry.get("swap_ms")),
+        "run ms": whole(entry.get("run_ms")),
+        "peak MB": whole(peak / 1e6) if peak else None,
         "memo": "hit" if entry.get("reused") else "",
     }
+
+
+def whole(number: float | None) -> int | None:
+    return None if number is None else round(number)
 
 
 def table_of(found: Iterable[Mapping[str, Any]]) -> Table:
@@ -184,7 +188,13 @@ def table_of(found: Iterable[Mapping[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in COLUMNS:
         right = column.endswith(("ms", "MB"))
-        table.add_column(column, justify="right" if right else "left", no_wrap=column == "run")
+        free = column == "state"  # it alone gives way on a narrow terminal
+        table.add_column(
+            column,
+            justify="right" if right else "left",
+            no_wrap=not free,
+            min_width=16 if free else 0,
+        )
     before = None
     for entry in found:
         texts = ["" if entry[c] is None else str(entry[c]) for c in COLUMNS]

@@ -1,0 +1,61 @@
+"""What people see of runs: a row per stage, from the pod while it runs, from its record after."""
+
+from orrery_services.cli import run_status
+from orrery_services.hotswap import pods, steps
+from rich.console import Console
+
+from .objects import a_pod_at, a_run, container, ended, image, swap
+
+
+def states(pod: dict) -> list[str]:
+    return [row["state"] for row in run_status.live_rows(pods.look(pod))]
+
+
+def test_a_run_on_its_way_shows_done_running_and_waiting_stages():
+    assert states(a_pod_at(2, container("slot-b", 2, False))) == [
+        "done 00000000", "running", "waiting",
+    ]  # fmt: skip
+
+
+def test_a_stage_under_swap_a_repeated_one_and_a_preloaded_one_can_be_told_apart():
+    creating = container("slot-a", 1, False, {"waiting": {"reason": "ErrImagePull"}})
+    again = container("slot-a", 3, False, None, ended("slot-a", 2, 7))
+    preloaded = {
+        "noted": {"token-b": "run-1/2/1", "swap-b": swap(2, "slot-b")},
+        "images": {"slot-b": image(2)},
+        "statuses": [container("slot-b", 2, False)],
+    }
+
+    assert states(a_pod_at(1, creating))[0] == "swapping ErrImagePull"
+    assert states(a_pod_at(1, again))[0] == "again, exit 7"
+    assert states(a_pod_at(1, container("slot-a", 2, False), **preloaded))[1] == "preloaded"
+
+
+def test_a_run_that_ended_shows_what_was_reused_and_why_it_failed():
+    run = a_run()
+    trail = ({"stage": 1, "name": "s1", "output": "ab" * 32, "reused": True},)
+    result = {
+        "status": "failed",
+        "stage": 2,
+        "class": "permanent",
+        "why": "no quotes",
+        "exit_code": 70,
+    }
+
+    rows = run_status.ended_rows(run, [steps.run_event("failed", run, trail, result)])
+
+    assert [row["memo"] for row in rows] == ["hit", ""]
+    assert rows[1]["stage"] == "s2"
+    assert rows[1]["state"] == "failed: permanent, exit 70: no quotes"
+    assert run_status.ended_rows(run, [])[0]["state"] == "asked for"
+
+
+def test_the_table_fits_a_narrow_terminal():
+    rows = run_status.live_rows(pods.look(a_pod_at(2, container("slot-b", 2, False))))
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+
+    console.print(run_status.table_of(rows))
+
+    text = console.export_text()
+    assert "done 00000000" in text
+    assert max(map(len, text.splitlines())) <= 80
