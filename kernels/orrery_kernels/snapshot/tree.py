@@ -37,6 +37,7 @@ FANOUT = 1 << FANOUT_BITS
 # digest(b"orrery: values in canonical bytes, version 1"), written out: an import compiles nothing.
 CANONICAL = bytes.fromhex("77d29bb210011c861ef520275e1b411ca6a04ab92b185fe38b481b89744edceb")
 _ROOT = struct.Struct("<cBBQ32s")
+_COUNTED = 5  # bytes of a bucket that hold its tag and count
 _BRANCH_BYTES = 1 + FANOUT * DIGEST_BYTES
 
 
@@ -123,7 +124,8 @@ def update(root: bytes, changes: Mapping[str, bytes | None], fetch: Fetch) -> Bu
     for at, some in wanted.items():
         before = paths[0][at]
         after = change_bucket(before, some)
-        count += _count(after) - _count(before)
+        if after[:_COUNTED] != before[:_COUNTED]:
+            count += _count(after) - _count(before)
         changed[at] = after
     if bits_for(count) != top.bits:
         return _lay_out_anew(root, changes, top.kind, fetch)
@@ -239,15 +241,14 @@ def _read_paths(top: Root, buckets, fetch: Fetch) -> list[dict[int, bytes]]:
     depth = _depth(top.bits)
     levels: list[dict[int, bytes]] = [{} for _ in range(depth + 1)]
     for bucket in buckets:
-        name = top.below[bucket >> FANOUT_BITS * depth]
+        above = b""
         for level in range(depth, -1, -1):
             at = bucket >> FANOUT_BITS * level
-            body = levels[level].get(at)
-            if body is None:
-                body = levels[level][at] = fetch(name)
-            if level:
-                slot = 1 + (bucket >> FANOUT_BITS * (level - 1) & FANOUT - 1) * DIGEST_BYTES
-                name = body[slot : slot + DIGEST_BYTES]
+            known = levels[level]
+            if at not in known:
+                slot = 1 + (at & FANOUT - 1) * DIGEST_BYTES
+                known[at] = fetch(above[slot : slot + DIGEST_BYTES] if above else top.below[at])
+            above = known[at]
     return levels
 
 
