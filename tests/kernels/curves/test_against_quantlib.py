@@ -194,6 +194,8 @@ def test_running_futures_with_fixings_have_the_discount_factors_of_quantlib():
         (3, ql.Quarterly, QUARTERLY_2019),
     ):
         for month, price in prices.items():
+            if months == 1 and month in ENDS_ON_NO_BUSINESS_DAY:
+                continue
             year, number = map(int, month.split("-"))
             helpers.append(ql.SofrFutureRateHelper(price, number, year, frequency))
             instruments.append(OvernightFuture(f"SR{months}-{month}", month, months, USD_SOFR))
