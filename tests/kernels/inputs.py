@@ -21,21 +21,25 @@ Draw = Callable[[np.random.Generator, int, dict[str, np.ndarray]], np.ndarray]
 COLUMNS: dict[str, Draw] = {}
 
 # Parameters for the laws, where the defaults made small (see `small_parameters`) do not do.
-PARAMETERS: dict[str, dict[str, Any]] = {}
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "evt_pot_var": {"window": 30, "u": 0.7, "p": 0.9},
+    "vpin": {"bucket_volume": 300.0, "buckets": 4},
+    "wmr_schedule": {"fix_utc_s": 32_030, "window_s": 20},  # `market` begins at second 32,000
+}
 
 _LARGEST_WINDOW = 10
 
 
 def market(rng: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
-    """Return the columns of a small market: prices on a grid of cents, quotes around them."""
+    """Return the columns of a small market: prices on a grid (of 1/128, so that shifts are exact)."""
     log_return = rng.normal(0.0, 0.004, rows)
     log_return[rng.random(rows) < 0.1] = 0.0
-    price = np.round(100.0 * np.exp(np.cumsum(log_return)), 2)
-    bid = price - rng.integers(1, 4, rows) * 0.01
-    ask = price + rng.integers(0, 4, rows) * 0.01
-    opened, closed = price, np.round(price * np.exp(rng.normal(0.0, 0.003, rows)), 2)
-    high = np.maximum(opened, closed) + rng.integers(0, 9, rows) * 0.01
-    low = np.minimum(opened, closed) - rng.integers(0, 9, rows) * 0.01
+    price = np.round(12_800.0 * np.exp(np.cumsum(log_return))) / 128.0
+    bid = price - rng.integers(1, 4, rows) / 128.0
+    ask = price + rng.integers(0, 4, rows) / 128.0
+    opened, closed = price, np.round(128.0 * price * np.exp(rng.normal(0.0, 0.003, rows))) / 128.0
+    high = np.maximum(opened, closed) + rng.integers(0, 9, rows) / 128.0
+    low = np.minimum(opened, closed) - rng.integers(0, 9, rows) / 128.0
     x = rng.normal(size=rows)
     return {
         "log_return": log_return,

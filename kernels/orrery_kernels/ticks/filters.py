@@ -17,7 +17,7 @@ _LOG_PI = 1.1447298858494002
         "r": param(0.1, "(0, inf)", "variance of one observation"),
     },
     outputs=("kalman_filtered", "kalman_variance"),
-    shift=({"x": 1}, 1),
+    shift=({"x": 1}, (1, 0)),
 )
 def kalman_1d(s, p, x):
     """Kalman filter of a level that walks at random under noise; starts at the first tick.
