@@ -283,3 +283,26 @@ def _lay_out_anew(
     leaves: dict[str, bytes | None] = {**dict(items(root, fetch)), **changes}
     names = sorted(name for name, value in leaves.items() if value is not None)
     return build(names, [leaves[name] for name in names], kind)
+
+
+def proof(root: bytes, name: str, fetch: Fetch) -> list[bytes]:
+    """Return the pieces that show what lies under `name`, or that nothing does: O(log n) of them."""
+    body = fetch(root)
+    top = read_root(body)
+    bucket = bucket_of(_name_bytes(name), top.bits)
+    levels = _read_paths(top, [bucket], fetch)
+    return [body, *(piece for level in reversed(levels) for piece in level.values())]
+
+
+def proved(root: bytes, name: str, pieces: list[bytes]) -> bytes | None:
+    """Return the value that a proof shows under `name`, None if it shows that there is none.
+
+    Needs nothing but the root. Raises SnapshotError when the pieces do not lead there.
+    """
+    held = {digest(piece): piece for piece in pieces}
+    try:
+        return get(root, name, held.__getitem__)
+    except KeyError as error:
+        raise SnapshotError(
+            f"the proof must lead from the root to {name!r}, it does not"
+        ) from error

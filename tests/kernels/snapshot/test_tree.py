@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from orrery_kernels.errors import SnapshotError
 from orrery_kernels.snapshot.buckets import bits_for, bucket_of, read_bucket
 from orrery_kernels.snapshot.descent import diff
-from orrery_kernels.snapshot.tree import CANONICAL, bodies, build, get, items, read_root, update
+from orrery_kernels.snapshot.tree import (
+    CANONICAL,
+    bodies,
+    build,
+    get,
+    items,
+    proof,
+    proved,
+    read_root,
+    update,
+)
 
 from tests.kernels.snapshot.plain_blake3 import plain_blake3
 
@@ -232,3 +242,25 @@ def test_bytes_that_are_no_piece_are_refused():
         read_bucket(b"N" + bytes(512))
     with pytest.raises(SnapshotError, match="cut off"):
         read_bucket(body[:-1])
+
+
+def test_a_proof_shows_presence_and_absence_to_whoever_knows_only_the_root():
+    tree = tree_of(numbered(3000))
+    fetch = tree.pieces.__getitem__
+
+    present, absent = (proof(tree.root, name, fetch) for name in ("S00042.XNAS", "S99999.XNAS"))
+
+    assert len(present) == 4
+    assert proved(tree.root, "S00042.XNAS", present) == numbered(43)["S00042.XNAS"]
+    assert proved(tree.root, "S99999.XNAS", absent) is None
+
+
+def test_a_forged_proof_is_refused():
+    tree = tree_of(numbered(3000))
+    pieces = proof(tree.root, "S00042.XNAS", tree.pieces.__getitem__)
+    forged = pieces[-1].replace(b"\x2a", b"\x2b")
+
+    assert forged != pieces[-1]
+    for broken in (pieces[:-1], [*pieces[:-1], forged], []):
+        with pytest.raises(SnapshotError, match="must lead from the root"):
+            proved(tree.root, "S00042.XNAS", broken)
