@@ -1,4 +1,4 @@
-"""What only a real kubelet can say: a swapped image restarts its slot alone; names are found."""
+"""What only a real kubelet can say: a swapped image restarts its slot alone."""
 
 import json
 
@@ -69,18 +69,3 @@ def test_a_new_image_restarts_its_slot_alone_and_the_pod_stays(space: Cluster):
     assert after["slot-b"]["containerID"] == before["slot-b"]["containerID"]
     assert after["slot-b"]["restartCount"] == 0
     assert space.get("-n", SPACE, "pod", "pool")["metadata"]["uid"] == uid
-
-
-def test_a_pod_finds_a_service_by_its_name_and_reaches_it(space: Cluster):
-    line = "/busybox nslookup kubernetes.default.svc.cluster.local && "
-    line += "/busybox nc -z kubernetes.default.svc.cluster.local 443 && echo reached"
-    asker = container("asker", IMAGE.format(1), command=["/busybox", "sh", "-c", line])
-    made = pod("asker", asker)
-    made["spec"]["restartPolicy"] = "OnFailure"
-    space.kubectl("create", "-f", "-", stdin=json.dumps(made))
-
-    def reached() -> bool:
-        found = statuses(space, "asker").get("asker", {}).get("state", {})
-        return found.get("terminated", {}).get("exitCode") == 0
-
-    eventually(reached, 120, "the pod reaches the API server through its Service")
