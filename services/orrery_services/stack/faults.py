@@ -5,13 +5,16 @@ Whatever is killed is started again by the supervisor; what is stopped stays dow
 
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import psycopg
 
 from .. import cdc
-from . import control, postgres
+from . import control, postgres, processes
 from .stack import Stack
+
+END_SECONDS_MAX = 30.0
 
 
 def send(stack: Stack, part: str, number: signal.Signals) -> None:
@@ -20,7 +23,7 @@ def send(stack: Stack, part: str, number: signal.Signals) -> None:
 
 def kill(stack: Stack, part: str) -> None:
     """kill -9; the supervisor starts it again."""
-    send(stack, part, signal.SIGKILL)
+    _send_and_see_it_end(stack, part, signal.SIGKILL)
 
 
 def pause(stack: Stack, part: str) -> None:
@@ -49,7 +52,15 @@ def restart(stack: Stack, part: str, seconds_max: float = 90.0) -> None:
 
 def stop_postgres_immediate(stack: Stack, node: str) -> None:
     """As a power cut for the database: no checkpoint, recovery at the start that follows."""
-    send(stack, f"{node}.postgres", signal.SIGQUIT)
+    _send_and_see_it_end(stack, f"{node}.postgres", signal.SIGQUIT)
+
+
+def _send_and_see_it_end(stack: Stack, part: str, number: signal.Signals) -> None:
+    process = processes.find((stack.parts() or {})[part]["pid"])
+    send(stack, part, number)
+    deadline = time.monotonic() + END_SECONDS_MAX
+    while process and process.alive() and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def admin(stack: Stack, node: str) -> psycopg.Connection:

@@ -71,11 +71,16 @@ class Runner:
 
     def settled(self) -> bool:
         """Return whether those who depend on this part may go on."""
-        return self.state in (READY, LEFT_OUT)
+        return self._state_now() in (READY, LEFT_OUT)
 
     def told(self) -> dict[str, Any]:
         pid = self.process.pid if self.process and self.process.poll() is None else None
-        return {"state": self.state, "why": self.why, "pid": pid, "restarts": self.restarts}
+        return {"state": self._state_now(), "why": self.why, "pid": pid, "restarts": self.restarts}
+
+    def _state_now(self) -> str:
+        """Return the state; one that has died is not ready, though nobody has looked yet."""
+        died = self.process is not None and self.process.poll() is not None
+        return STARTING if died and self.state == READY else self.state
 
     def _run(self) -> None:
         why = self.part.wanted() if self.part.wanted else None
