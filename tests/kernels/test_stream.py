@@ -103,7 +103,9 @@ def test_operators_chain_by_their_source_and_keep_rows_and_null_keys() -> None:
     holed = table.set_column(0, "symbol", pa.array([None, *table["symbol"].to_pylist()[1:]]))
     stream = Stream.from_table(holed, 50)
 
-    op = create_ewma_operator(source=log_returns.operator(stream), alpha=0.06, symbol_column="symbol")
+    op = create_ewma_operator(
+        source=log_returns.operator(stream), alpha=0.06, symbol_column="symbol"
+    )
     out = pa.Table.from_batches(list(Stream(op))).combine_chunks()
 
     assert out.select(holed.schema.names).equals(holed.combine_chunks())
