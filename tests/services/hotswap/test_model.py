@@ -185,8 +185,8 @@ def expected_outputs(run) -> list[str]:
 
 TestSwapping = Swapping.TestCase
 TestSwapping.settings = settings(
-    max_examples=100,
-    stateful_step_count=60,
+    max_examples=60,
+    stateful_step_count=50,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
