@@ -58,7 +58,7 @@ def size_for(count: int, rate: float) -> tuple[int, int]:
     """Return (bits, hashes) for `count` names at a false-positive rate.
 
     >>> size_for(1000, 0.01)
-    (9600, 7)
+    (9728, 7)
     """
     if not 0.0 < rate < 1.0:
         raise SnapshotError(f"a false-positive rate must be in (0, 1), was {rate}")

@@ -304,5 +304,5 @@ def proved(root: bytes, name: str, pieces: list[bytes]) -> bytes | None:
         return get(root, name, held.__getitem__)
     except KeyError as error:
         raise SnapshotError(
-            f"the proof must lead from the root to {name!r}, it does not"
+            f"a proof must lead from the root to {name!r}, this does not"
         ) from error
