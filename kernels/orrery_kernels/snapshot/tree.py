@@ -303,6 +303,4 @@ def proved(root: bytes, name: str, pieces: list[bytes]) -> bytes | None:
     try:
         return get(root, name, held.__getitem__)
     except KeyError as error:
-        raise SnapshotError(
-            f"a proof must lead from the root to {name!r}, this does not"
-        ) from error
+        raise SnapshotError(f"a proof must lead from the root to {name!r}, was not one") from error
