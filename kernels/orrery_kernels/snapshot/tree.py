@@ -286,7 +286,8 @@ def _lay_out_anew(
 
 
 def proof(root: bytes, name: str, fetch: Fetch) -> list[bytes]:
-    """Return the pieces that show what lies under `name`, or that nothing does: O(log n) of them."""
+        why = f"a proof must lead from the root to {name!r}, this one does not"
+        raise SnapshotError(why) from error
     body = fetch(root)
     top = read_root(body)
     bucket = bucket_of(_name_bytes(name), top.bits)
