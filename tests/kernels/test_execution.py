@@ -95,7 +95,11 @@ def test_the_parts_of_slippage_add_up_to_the_shortfall():
 
 def test_a_long_market_maker_quotes_lower_and_never_crosses():
     quotes = {
-        "sigma": [2.0] * 2, "time_left": [1.0] * 2, "midprice": [100.0] * 2, "bid": [99.9] * 2, "ask": [100.1] * 2
+        "sigma": [2.0] * 2,
+        "time_left": [1.0] * 2,
+        "midprice": [100.0] * 2,
+        "bid": [99.9] * 2,
+        "ask": [100.1] * 2,
     }
     out = post_only_shading(rows(**quotes, inventory=[0.0, 50.0]))
     half = 0.1 * 4 / 2 + math.log(1 + 0.1 / 1.5) / 0.1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orrery_kernels.engine import native
+from orrery_kernels.engine import words
 from orrery_kernels.engine.spec import f64, i64
 from orrery_kernels.errors import ColumnError
 
@@ -24,13 +24,13 @@ _SIDES = {
 # What native code reads as it is: Arrow type -> how, for a number and for an exact whole number.
 _DIRECT = {
     f64: {
-        pa.float64(): native.F64,
-        pa.int64(): native.I64_F64,
-        pa.int32(): native.I32_F64,
-        pa.int8(): native.I8_F64,
-        pa.float32(): native.F32_F64,
+        pa.float64(): words.F64,
+        pa.int64(): words.I64_F64,
+        pa.int32(): words.I32_F64,
+        pa.int8(): words.I8_F64,
+        pa.float32(): words.F32_F64,
     },
-    i64: {pa.int64(): native.I64_RAW, pa.int32(): native.I32_RAW, pa.int8(): native.I8_RAW},
+    i64: {pa.int64(): words.I64_RAW, pa.int32(): words.I32_RAW, pa.int8(): words.I8_RAW},
 }
 
 

@@ -24,7 +24,7 @@ def _place(builder: Any, base: Any, offset: Any, kind: Any) -> Any:
 
 def _loader(kind: Any, numba_type: Any, widen: str = "") -> Any:
     @intrinsic
-    def load(context, base, offset):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def load(context, base, offset):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             value = builder.load(_place(builder, *arguments, kind))
             if widen:

@@ -1,248 +1,17 @@
 """The native half of running a batch: symbols to records, columns to addresses, results to Arrow.
 
 Text for the compiler, in the same pointer style as the generated loops. All take the address of a
-control block (see `Word`) and a range of rows, and read and write Arrow's C data interface directly.
+control block (see words.py) and a range of rows, and read and write Arrow's C data interface directly.
 """
 
 from __future__ import annotations
 
 import hashlib
-from enum import IntEnum
 
 from orrery_kernels.engine.codegen import Source
-from orrery_kernels.engine.layout import (
-    FIRST,
-    IDS,
-    KIND,
-    KINDS,
-    KINDS_STEP,
-    NULL_I64,
-    SKIPPED,
-    STATE,
-    VERSION,
-)
-
-
-class Word(IntEnum):
-    """Words of the control block."""
-
-    ROWS = 0
-    ARRAY = 1  # the exported batch, an ArrowArray
-    KEY_CHILD = 2
-    KEY_MODE = 3  # 0 one series, 1 utf8, 2 dictionary of utf8 with int32 indices
-    KIND_CHILD = 4  # -1: none
-    ROW_IDS = 5
-    SLOTS = (
-        6  # hash table, per slot: first and last 8 bytes of the name, number + 1, length, rows seen
-    )
-    SLOTS_MASK = 7
-    PLACES = 8  # per record: byte offset of its slot
-    NAME_ENDS = 9  # per record: where its name ends in the arena; one more in front
-    ARENA = 10
-    ARENA_SIZE = 11
-    CAPACITY = 12
-    SYMBOLS = 13
-    REMAP = 14  # dictionary index -> record number, -2 unknown
-    ONE = 15  # record number of the only series
-    COLUMNS = 16  # per column: child, code, scratch, address
-    COLUMN_COUNT = 17
-    WIRING = 18
-    KERNELS = 19
-    PLAN = 20  # pairs of function, arguments
-    BLOCK = 21
-    COLUMNS_OUT = 22  # pairs of result, kind
-    COLUMN_OUT_COUNT = 23
-    RESULTS = 24
-    NULLS = 25  # per result
-    ZERO = 26  # address of a zero byte
-    BASES = 27  # per kernel: address of its records
-    RELEASE = 28
-    ENCODE = 29
-    PREPARE = 30
-    RUN = 31
-    FINISH = 32
-    DATA_OFFSET = 33  # in the block
-    DATA_STEP = 34
-    BITS_STEP = 35
-    FIRST_RESULTS = 36  # per kernel: its first result
-    RUN_PLAN = 37  # the plan for long runs of one symbol; 0: there is none
-
-
-WORDS = len(Word)
-
-# How a column is loaded.
-F64, I64_F64, I32_F64, I8_F64, F32_F64, I64_RAW, I32_RAW, I8_RAW = range(8)
-# Offsets in struct ArrowArray.
-(
-    LENGTH,
-    NULL_COUNT,
-    OFFSET,
-    N_BUFFERS,
-    N_CHILDREN,
-    BUFFERS,
-    CHILDREN,
-    DICTIONARY,
-    RELEASE,
-    PRIVATE,
-) = range(0, 80, 8)
-ARRAY_BYTES = 80
-OUT_KINDS = {"f64": 0, "i8": 1, "i32": 2, "i64": 3}
-NEEDS_ROOM = -3
-
-_NAMES = {f"W_{w.name}": 8 * w for w in Word} | {
-    "A_LENGTH": LENGTH, "A_NULLS": NULL_COUNT, "A_OFFSET": OFFSET, "A_N_BUFFERS": N_BUFFERS,
-    "A_N_CHILDREN": N_CHILDREN, "A_BUFFERS": BUFFERS, "A_CHILDREN": CHILDREN, "A_DICTIONARY": DICTIONARY,
-    "A_RELEASE": RELEASE, "A_PRIVATE": PRIVATE, "A_BYTES": ARRAY_BYTES, "NULL_I64": NULL_I64,
-    "K_IDS": 8 * IDS, "K_STATE": 8 * STATE, "K_KINDS": 8 * KINDS, "K_KINDS_STEP": 8 * KINDS_STEP,
-    "K_KIND": 8 * KIND, "K_SKIPPED": 8 * SKIPPED, "K_FIRST": 8 * FIRST, "NEEDS_ROOM": NEEDS_ROOM,
-    "BLOCK_ARRAY": 64,
-}  # fmt: skip
-
-_HELPERS = {
-    "hash_of": """
-def hash_of(p, n):
-    first = 0
-    last = 0
-    middle = 0
-    if n >= 8:
-        first = ldi(p, 0)
-        last = ldi(p, n - 8)
-        for k in range(8, n - 8, 8):
-            middle = (middle ^ ldi(p, k)) * 0x2545F4914F6CDD1D
-            middle = middle ^ ((middle >> 29) & 0x7FFFFFFFF)
-    elif n >= 4:
-        first = ldu32(p, 0) | (ldu32(p, n - 4) << 32)
-    elif n > 0:
-        first = ldu8(p, 0) | (ldu8(p, n >> 1) << 8) | (ldu8(p, n - 1) << 16)
-    h = (first ^ (n * 0x1F83D9ABFB41BD6B)) * 0x2545F4914F6CDD1D
-    h = h ^ ((h >> 29) & 0x7FFFFFFFF)
-    h = (h ^ last ^ middle) * 0x5851F42D4C957F2D
-    return h ^ ((h >> 32) & 0xFFFFFFFF)
-""",
-    "find_symbol": """
-def find_symbol(c, p, n, slot):
-    first = 0
-    last = 0
-    if n >= 8:
-        first = ldi(p, 0)
-        last = ldi(p, n - 8)
-    elif n >= 4:
-        first = ldu32(p, 0) | (ldu32(p, n - 4) << 32)
-    elif n > 0:
-        first = ldu8(p, 0) | (ldu8(p, n >> 1) << 8) | (ldu8(p, n - 1) << 16)
-    slots = ldi(c, W_SLOTS)
-    mask = ldi(c, W_SLOTS_MASK)
-    at = slots + slot * 32
-    for probe in range(mask + 1):
-        number = ldi32(at, 16) - 1
-        if number < 0:
-            break
-        if (ldi(at, 0) == first) & (ldi(at, 8) == last) & (ldi32(at, 20) == n):
-            same = True
-            if n > 16:
-                arena = ldi(c, W_ARENA) + ldi(ldi(c, W_NAME_ENDS), number * 8)
-                for k in range(8, n - 8):
-                    same = same and ldu8(arena, k) == ldu8(p, k)
-            if same:
-                return at
-        slot = (slot + 1) & mask
-        at = slots + slot * 32
-    number = ldi(c, W_SYMBOLS)
-    ends = ldi(c, W_NAME_ENDS)
-    end = ldi(ends, number * 8)
-    if number >= ldi(c, W_CAPACITY) or end + n > ldi(c, W_ARENA_SIZE):
-        return NEEDS_ROOM
-    arena = ldi(c, W_ARENA) + end
-    for k in range(n):
-        sti8(arena, k, ldu8(p, k))
-    sti(ends, number * 8 + 8, end + n)
-    sti(at, 0, first)
-    sti(at, 8, last)
-    sti32(at, 16, number + 1)
-    sti32(at, 20, n)
-    sti(at, 24, 0)
-    sti(ldi(c, W_PLACES), number * 8, at - slots)
-    sti(c, W_SYMBOLS, number + 1)
-    return at
-""",
-    "is_null": """
-def is_null(valid, row):
-    return valid != 0 and (ldu8(valid, row >> 3) >> (row & 7)) & 1 == 0
-""",
-    "load_column": """
-def load_column(buffers, base, code, nulls, scratch, rows):
-    valid = ldi(buffers, 0) if nulls != 0 else 0
-    data = ldi(buffers, 8)
-    if valid == 0 and (code == 0 or code == 5):
-        return data + base * 8
-    if code == 0:
-        for i in range(rows):
-            missing = is_null(valid, base + i)
-            stf(scratch, i * 8, select(missing, NAN, ldf(data, (base + i) * 8)))
-    elif code == 1:
-        for i in range(rows):
-            missing = is_null(valid, base + i)
-            stf(scratch, i * 8, select(missing, NAN, as_f64(ldi(data, (base + i) * 8))))
-    elif code == 2:
-        for i in range(rows):
-            missing = is_null(valid, base + i)
-            stf(scratch, i * 8, select(missing, NAN, as_f64(ldi32(data, (base + i) * 4))))
-    elif code == 3:
-        for i in range(rows):
-            missing = is_null(valid, base + i)
-            stf(scratch, i * 8, select(missing, NAN, as_f64(ldi8(data, base + i))))
-    elif code == 4:
-        for i in range(rows):
-            missing = is_null(valid, base + i)
-            stf(scratch, i * 8, select(missing, NAN, ldf32(data, (base + i) * 4)))
-    elif code == 5:
-        for i in range(rows):
-            missing = is_null(valid, base + i)
-            sti(scratch, i * 8, select(missing, NULL_I64, ldi(data, (base + i) * 8)))
-    elif code == 6:
-        for i in range(rows):
-            missing = is_null(valid, base + i)
-            sti(scratch, i * 8, select(missing, NULL_I64, ldi32(data, (base + i) * 4)))
-    else:
-        for i in range(rows):
-            missing = is_null(valid, base + i)
-            sti(scratch, i * 8, select(missing, NULL_I64, ldi8(data, base + i)))
-    return scratch
-""",
-    "chosen_plan": """
-def chosen_plan(c, lo, hi):
-    # long runs of one symbol: the loops that keep state in registers
-    runs = ldi(c, W_RUN_PLAN)
-    if runs == 0 or hi - lo < 1024:
-        return ldi(c, W_PLAN)
-    ids = ldi(c, W_ROW_IDS)
-    changes = 0
-    for i in range(lo + 1, lo + 512):
-        changes += ldi32(ids, i * 4) != ldi32(ids, i * 4 - 4)
-    return runs if changes < 64 else ldi(c, W_PLAN)
-""",
-    "validity": """
-def validity(data, bits, rows):
-    nulls = 0
-    for word in range((rows + 63) // 64):
-        first = word * 64
-        count = min2(rows - first, 64)
-        missing = 0
-        for k in range(count):
-            x = ldf(data, (first + k) * 8)
-            missing += x != x
-        pattern = 0
-        if missing == 0 and count == 64:
-            pattern = -1
-        else:
-            for k in range(count):
-                x = ldf(data, (first + k) * 8)
-                pattern |= as_i64(x == x) << k
-        sti(bits, word * 8, pattern)
-        nulls += missing
-    return nulls
-""",
-}
+from orrery_kernels.engine.helpers import HELPERS
+from orrery_kernels.engine.layout import VERSION
+from orrery_kernels.engine.words import NAMES
 
 _TEXTS = {
     "encode": """
@@ -515,12 +284,12 @@ def _source(name: str) -> Source:
 
 def _needed(name: str) -> dict[str, str]:
     """Return the helpers `name` calls, callees first."""
-    wanted = [h for h in _HELPERS if f"{h}(" in _TEXTS[name]]
-    inner = [h for h in _HELPERS if any(f"{h}(" in _HELPERS[w] for w in wanted if w != h)]
-    return {h: _HELPERS[h] for h in [*inner, *(w for w in wanted if w not in inner)]}
+    wanted = [h for h in HELPERS if f"{h}(" in _TEXTS[name]]
+    inner = [h for h in HELPERS if any(f"{h}(" in HELPERS[w] for w in wanted if w != h)]
+    return {h: HELPERS[h] for h in [*inner, *(w for w in wanted if w not in inner)]}
 
 
 def _with_numbers(text: str) -> str:
-    for word in sorted(_NAMES, key=len, reverse=True):
-        text = text.replace(word, str(_NAMES[word]))
+    for word in sorted(NAMES, key=len, reverse=True):
+        text = text.replace(word, str(NAMES[word]))
     return text

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from orrery_kernels.columns import KIND_NAMES
-from orrery_kernels.engine import blocks, ingress, layout, native, parallel
-from orrery_kernels.engine.native import Word
+from orrery_kernels.engine import blocks, ingress, layout, parallel, words
 from orrery_kernels.engine.plan import Instance, find_column
 from orrery_kernels.engine.program import native_address, native_call, program_of
 from orrery_kernels.engine.spec import f64, i64
+from orrery_kernels.engine.words import Word
 
 if TYPE_CHECKING:
     from orrery_kernels.engine.chain import Chain
@@ -39,7 +39,7 @@ class Session:
         self.kernels = chain.unique
         self.reads = chain.reads
         self.keep: list[Any] = []  # arrays whose addresses are in the control block
-        self.array = np.zeros(native.ARRAY_BYTES // 8, np.int64)
+        self.array = np.zeros(words.ARRAY_BYTES // 8, np.int64)
         self.zero = np.zeros(8, np.int8)
         self.schema: pa.Schema | None = None
         self.version = -1
@@ -63,7 +63,7 @@ class Session:
         for instance in self.chain.instances:
             for name, spec in zip(instance.outputs, instance.kernel.outputs, strict=True):
                 kernel, output = self.chain.made[name]
-                table += [int(self.first[kernel]) + output, native.OUT_KINDS[spec.kind]]
+                table += [int(self.first[kernel]) + output, words.OUT_KINDS[spec.kind]]
         c = self.control
         c[Word.COLUMNS_OUT], c[Word.COLUMN_OUT_COUNT] = self._array(table), len(table) // 2
         c[Word.RESULTS], c[Word.FIRST_RESULTS] = self.results, self._array(self.first)
@@ -149,7 +149,7 @@ class Session:
             code = ingress.code_of(kind, schema.types[at])
             self.converted |= code is None
             self.sources.append(at)
-            self.column_table[k, :2] = at, native.F64 if code is None else code
+            self.column_table[k, :2] = at, words.F64 if code is None else code
         key, kind_column = self.chain.symbol_column, "kind"
         self.key = names.index(key) if key in names else -1
         self.kind = names.index(kind_column) if kind_column in names else -1
@@ -179,7 +179,7 @@ class Session:
                     at = len(arrays) - 1
                     self.column_table[k, 0] = at
                 arrays[at] = ingress.numbers(arrays[at], kind, batch.schema.names[self.sources[k]])
-                self.column_table[k, 1] = native.I64_RAW if kind == i64 else native.F64
+                self.column_table[k, 1] = words.I64_RAW if kind == i64 else words.F64
         if self.key >= 0 and ingress.key_mode(batch.schema.types[self.key]) is None:
             arrays[self.key] = ingress.keys(arrays[self.key])
         if self.kind >= 0:
@@ -276,7 +276,7 @@ class Session:
     def _lay_out_block(self, rows: int) -> None:
         """Say where a block for `rows` has its results, their validity bits and converted integers."""
         count = len(self.chain.output_schema)
-        head = _line(64 + native.ARRAY_BYTES * (1 + count) + 24 * count + 8)
+        head = _line(64 + words.ARRAY_BYTES * (1 + count) + 24 * count + 8)
         step, bits = _line(8 * rows), _line((rows + 63) // 64 * 8)
         whole = step * count if self.chain.has_whole_outputs else 0
         self.block_rows, self.block_size = rows, head + self.results * (step + bits) + whole
@@ -310,7 +310,7 @@ class Ticker:
         kernels, columns = session.kernels, session.columns
         self.values = np.zeros(len(columns) + session.results, np.float64)
         self.ids = np.zeros(1 + AHEAD, np.int32)
-        self.control = np.zeros(native.WORDS, np.int64)
+        self.control = np.zeros(words.WORDS, np.int64)
         self.nulls = np.zeros(len(kernels), np.int64)
         self.arguments = [args.copy() for args in session.arguments]
         self._wire(session)

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from orrery_kernels.engine.native import WORDS
 from orrery_kernels.engine.symbols import Symbols
+from orrery_kernels.engine.words import WORDS
 from orrery_kernels.errors import StateError
 from orrery_kernels.partition import partition_of
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from orrery_kernels.engine.native import Word
 from orrery_kernels.engine.program import native_call
+from orrery_kernels.engine.words import Word
 
 _FIRST_CAPACITY = 64
 _NAME_BYTES = 24  # room in the arena for each symbol, to begin with
