@@ -14,7 +14,8 @@ from orrery_kernels.curves._math import exp
 
 STEPS_MAX = 40
 NEAR = 1e-5  # from here one more step with the same matrix leaves an error below 1e-15
-NEAR_KINKED = 1e-11  # the slopes of monotone convex jump where a segment changes its region
+NEAR_KINKED = 1e-7  # monotone convex: its slopes jump where a forward crosses its neighbour's mean,
+MOVE_LEFT = 1e-12  # so the last step must have been small, or it is done again with new slopes
 MOVE_MAX = 1.0  # in log discount factor
 
 
@@ -210,7 +211,9 @@ def solve_global(
         limit = min(1.0, MOVE_MAX / largest) if largest > 0.0 else 1.0
         for i in range(count):
             y[i + 1] += limit * move[i]
-        if stage == 1:
+        if stage == 1 and kind == MONOTONE_CONVEX and largest > MOVE_LEFT:
+            stage = 0
+        elif stage == 1:
             stage = 2
             if not jacobian.shape[0]:
                 return 0

@@ -138,11 +138,11 @@ def fixed(accrual: float, pay: int, market: Market) -> Term:
     return Term(0.0, -accrual, "", 0, 0, market.discount, pay)
 
 
-def floating_leg(convention: SwapConvention, start: int, end: int, market: Market) -> list[Term]:
-    """Return the terms of a floating leg of notional 1, received."""
-    index, terms = convention.index, []
-    for period in periods(convention, convention.floating_months, start, end, market):
-        terms += growth(index, *projected(convention, period, market), market)
+def floating_leg(convention: SwapConvention, legs: list[Period], market: Market) -> list[Term]:
+    """Return the terms of a floating leg of notional 1 over these periods, received."""
+    terms: list[Term] = []
+    for period in legs:
+        terms += growth(convention.index, *projected(convention, period, market), market)
     return terms
 
 
@@ -274,29 +274,30 @@ def _fixing(future: OvernightFuture, date: int, market: Market) -> float:
 def _swap(swap: Ois | Swap, market: Market) -> Equation:
     convention = swap.convention
     start, end = swap_dates(swap.tenor, convention, swap.start, swap.end, market)
-    terms = floating_leg(convention, start, end, market)
-    fixed_periods = periods(convention, convention.fixed_months, start, end, market)
-    for begin, stop, pay in fixed_periods:
-        accrual = year_fraction(
-            convention.fixed_day_count, begin, stop, convention.fixed_months or 12
+    floating = periods(convention, convention.floating_months, start, end, market)
+    fixed_legs = floating
+    if convention.fixed_months != convention.floating_months:
+        fixed_legs = periods(convention, convention.fixed_months, start, end, market)
+    terms = floating_leg(convention, floating, market)
+    for begin, stop, pay in fixed_legs:
+        months = convention.fixed_months or 12
+        terms.append(
+            fixed(year_fraction(convention.fixed_day_count, begin, stop, months), pay, market)
         )
-        terms.append(fixed(accrual, pay, market))
     kind = "OIS" if convention.index.months == 0 else "swap"
-    return Equation(swap.id, kind, tuple(terms), start, fixed_periods[-1].end, _last(terms))
+    return Equation(swap.id, kind, tuple(terms), start, fixed_legs[-1].end, _last(terms))
 
 
 def _basis(basis: TenorBasis, market: Market) -> Equation:
     start, end = swap_dates(basis.tenor, basis.base, None, None, market)
-    terms = floating_leg(basis.base, start, end, market)
-    terms += [
-        term._replace(constant=-term.constant)
-        for term in floating_leg(basis.other, start, end, market)
-    ]
-    legs = periods(basis.base, basis.base.floating_months, start, end, market)
-    for begin, stop, pay in legs:
+    base = periods(basis.base, basis.base.floating_months, start, end, market)
+    other = periods(basis.other, basis.other.floating_months, start, end, market)
+    terms = floating_leg(basis.base, base, market)
+    terms += [t._replace(constant=-t.constant) for t in floating_leg(basis.other, other, market)]
+    for begin, stop, pay in base:
         accrual = year_fraction(basis.base.index.day_count, begin, stop)
         terms.append(fixed(-accrual, pay, market))
-    return Equation(basis.id, "tenor basis", tuple(terms), start, legs[-1].end, _last(terms))
+    return Equation(basis.id, "tenor basis", tuple(terms), start, base[-1].end, _last(terms))
 
 
 def _last(terms: list[Term]) -> int:

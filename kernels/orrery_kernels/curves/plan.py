@@ -5,7 +5,9 @@ curve = plan.rebuild(quotes)            # a float64 array in the order of plan.q
 logs = plan.scenarios(shifted_quotes)   # (s, n) -> (s, n + 1) log discount factors at the nodes
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from functools import cache
 from hashlib import blake2b
 
 import numpy as np
@@ -36,8 +38,9 @@ def local_weights(interpolation: str, nodes: Sequence[int]):
     """Return the function from a date to the nodes and weights of its log discount factor."""
     as_of, last = nodes[0], len(nodes) - 1
 
+    @cache
     def weights(date: int) -> dict[int, float]:
-        i = min(int(np.searchsorted(nodes, date)), last)
+        i = min(bisect_left(nodes, date), last)
         if i == 0:
             return {}
         right = (date - nodes[i - 1]) / (nodes[i] - nodes[i - 1])
@@ -84,6 +87,7 @@ class CurvePlan:
         check_pillars(self.equations, day, config)
         nodes = (day, *sorted(_node_date(one, config.pillar) for one in self.equations))
         self.quote_ids = tuple(one.id for one in self.equations)
+        self._count = len(self.quote_ids)
         self.frame = Frame(day, config, nodes, self.quote_ids, self._digest())
         self._lay_out(system_of(self.equations, config.name, day))
 
@@ -157,20 +161,24 @@ class CurvePlan:
         jacobian: bool = False,
     ) -> Curve:
         """Solve for new quotes; raises CurveError where there is no curve."""
-        if not isinstance(quotes, np.ndarray):
+        if isinstance(quotes, np.ndarray):
+            # A copy, since the curve keeps it and the caller may change theirs.
+            quotes = quotes.copy() if quotes.dtype.char == "d" else np.array(quotes, np.float64)
+        else:
             quotes = self.ordered(quotes)
-        count = len(self.quote_ids)
-        logs = np.empty(count + 1)
-        slopes = np.empty((count, count)) if jacobian else NO_JACOBIAN
+        logs = np.empty(self._count + 1)
+        slopes = np.empty((self._count, self._count)) if jacobian else NO_JACOBIAN
         status = self._solve(quotes, curves, logs, slopes)
         if status:
             raise failure(self, quotes, curves, status)
-        others = tuple(curves[name] for name in self._others) if self._others else ()
+        if not self._others:
+            return Curve(self.frame, logs, quotes, slopes if jacobian else None)
+        others = tuple(curves[name] for name in self._others)
         return Curve(self.frame, logs, quotes, slopes if jacobian else None, others)
 
     def _solve(self, quotes, curves, logs, slopes) -> int:
         offsets = self.offsets(curves) if self._others else self._offsets
-        if quotes.shape[0] != len(self.quote_ids):
+        if quotes.shape[0] != self._count:
             return -1
         if self.is_local:
             return _local.solve_one(*self.arrays, offsets, quotes, logs, slopes)
