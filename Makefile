@@ -56,10 +56,10 @@ lab:  ## the sealed lab alone: an empty environment with numpy, numba, pyarrow, 
 	@build/lab/bin/python -m pytest -q tests/kernels
 
 bench: install  ## speed of the road, rivals in the same run, ratios printed
-	@$(BIN)/python -m benchmarks.road $(ARGS)
+	@$(BIN)/python -m tests.benchmarks.road $(ARGS)
 
 bench-kernels: install  ## speed of the kernels, rivals in the same run
-	@$(BIN)/python -m benchmarks.kernels $(ARGS)
+	@$(BIN)/python -m tests.benchmarks.kernels $(ARGS)
 
 soak: install  ## long counts of kills and of simulated schedules; the seed is printed
 	@ORRERY_TEST_SOAK=1 $(BIN)/python tests/run.py simulation system

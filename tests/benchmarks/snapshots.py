@@ -1,6 +1,6 @@
 """Speed of freezing and of finding: snapshots, diffs, memo hits. Rivals run beside us.
 
-    python -m benchmarks.snapshots [--symbols 1000000] [--repeat 5]
+    python -m tests.benchmarks.snapshots [--symbols 1000000] [--repeat 5]
 
 Prints the best of several runs, the goal, and what a rival needs for the same in the same minute.
 """

@@ -1,6 +1,6 @@
-"""Speed of the kernels, rivals beside them: python -m benchmarks.kernels [rows]
+"""Speed of the kernels, rivals beside them: python -m tests.benchmarks.kernels [rows]
 
-CPU time of the process, one thread unless said, least of several interleaved rounds. A ratio above 1
+CPU time of the process, one thread unless said, least of several interleaved rounds. A ratio over 1
 means the kernels are that many times quicker; for TA-Lib the share of its time is printed.
 """
 
@@ -18,7 +18,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import talib
-
 from orrery_kernels import Chain, ewma
 from orrery_kernels.engine.program import native_call
 
