@@ -6,8 +6,8 @@ import subprocess
 import uuid
 from pathlib import Path
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from ..errors import StackError
 from . import class_cache, jars, plan
@@ -130,14 +130,23 @@ def prepare_connect(stack: plan.Plan) -> None:
 
 
 def broker_ready(stack: plan.Plan) -> None:
+    """Raise NotReady until the broker tells the end of every partition that it keeps.
+
+    After a kill it answers before it leads them again, and clients are told that it does not.
+    """
     try:
-        AdminClient(
+        client = AdminClient(
             {
                 "bootstrap.servers": f"127.0.0.1:{stack.ports['kafka']}",
                 "log_level": 0,  # its complaints while the broker starts are no news
                 "socket.timeout.ms": 2000,
             }
-        ).list_topics(timeout=2)
+        )
+        topics = client.list_topics(timeout=2).topics.values()
+        places = [TopicPartition(topic.topic, p) for topic in topics for p in topic.partitions]
+        asked = {place: OffsetSpec.latest() for place in places}
+        for end in client.list_offsets(asked, request_timeout=5).values() if asked else ():
+            end.result()
     except KafkaException as cause:
         raise NotReady(f"the broker does not answer: {cause.args[0]}") from cause
 
