@@ -22,6 +22,9 @@ from ..errors import ServiceError
 from . import class_cache, control, kafka, parts, plan, postgres, processes, runner
 
 KEEP_SECONDS = 3.0
+# A task that failed while its database was away stays failed until somebody starts it again: one
+# that is not ready yet needs that as much as one that was.
+_KEPT = (runner.STARTING, runner.READY)
 log_lines = structlog.get_logger()
 
 
@@ -66,8 +69,10 @@ class Supervisor:
         for node in self.stack.nodes:
             for name in connect.NAMES:
                 kept = self.runners[f"{node}.{name}"]
-                sources = (self.runners["connect"], self.runners[f"{node}.postgres"])
-                if kept.state == runner.READY and all(part.settled() for part in sources):
+                sources = [
+                    self.runners[n] for n in ("connect", f"{node}.postgres", f"{node}.tables")
+                ]
+                if kept.state in _KEPT and all(part.settled() for part in sources):
                     self._keep_connector(node, name, kept)
 
     def settled_for(self) -> float:
