@@ -19,8 +19,11 @@ SCHEMA_DIGEST = blake3(TICK_SCHEMA.serialize().to_pybytes()).hexdigest()[:16]
 ROWS_PER_BATCH_MAX = 65_536
 COMPRESS_ROWS_MIN = 64  # below, the frames of sixteen columns cost more than they save
 
-_LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
-_SCHEMA_BYTES = TICK_SCHEMA.serialize().size  # a stream is schema, batches, end
+# No threads for the columns of a batch: waking them costs more than they save.
+_LZ4 = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+_READ = pa.ipc.IpcReadOptions(use_threads=False)
+_SCHEMA = TICK_SCHEMA.serialize().to_pybytes()
+_SCHEMA_BYTES = len(_SCHEMA)  # a stream is schema, batches, end
 _END_BYTES = 8
 
 
@@ -76,21 +79,29 @@ def decode(message: TickMessage) -> pa.RecordBatch:
     """Return the rows, in the tick schema. Raises BadTicks on truncated bytes or another schema."""
     try:
         if message.schema == SCHEMA_DIGEST:
-            batch = pa.ipc.read_record_batch(pa.py_buffer(message.value), TICK_SCHEMA)
+            batch = _decode_batch(message.value)
         else:
             batch = _decode_stream(message.value)
         batch.validate(full=True)
     except BadTicks:
         raise
-    except (pa.ArrowException, ValueError, OSError) as cause:
+    except (pa.ArrowException, ValueError, OSError, EOFError) as cause:
         raise BadTicks(f"the value must be an Arrow batch of ticks: {cause}") from cause
     if batch.num_rows > ROWS_PER_BATCH_MAX:
         raise BadTicks(f"a batch holds at most {ROWS_PER_BATCH_MAX} rows, was {batch.num_rows}")
     return batch
 
 
+def _decode_batch(value: bytes) -> pa.RecordBatch:
+    """Return the batch that a value begins with; it is read as a stream for the sake of _READ."""
+    with pa.ipc.open_stream(pa.py_buffer(_SCHEMA + value), options=_READ) as reader:
+        for batch in reader:
+            return batch
+    raise BadTicks("the value must be an Arrow batch of ticks, but holds none")
+
+
 def _decode_stream(value: bytes) -> pa.RecordBatch:
-    with pa.ipc.open_stream(pa.py_buffer(value)) as reader:
+    with pa.ipc.open_stream(pa.py_buffer(value), options=_READ) as reader:
         if not reader.schema.equals(TICK_SCHEMA):
             raise BadTicks(f"the schema must be that of ticks, was {reader.schema.names}")
         batches = list(reader)

@@ -99,3 +99,13 @@ def test_truncated_bytes_and_other_schemas_are_ignored_with_a_reason(cut):
 
 def writer_schema() -> pa.Schema:
     return pa.schema([("a", pa.int8())])
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"\xff\xff\xff\xff\0\0\0\0", TICK_SCHEMA.serialize().to_pybytes()]
+)
+def test_a_labelled_message_without_a_batch_is_refused(value):
+    message = ticks.parse(value, ticks.headers({}, {}))
+
+    with pytest.raises(ticks.BadTicks, match="must be an Arrow batch"):
+        ticks.decode(message)
