@@ -7,7 +7,7 @@ import pyarrow as pa
 from orrery_kernels.columns import TICK_SCHEMA
 from orrery_services.replication import steps
 
-from .world import P, TOPICS, Message, Process, World, home
+from .world import TOPICS, Message, P, Process, World, home
 
 
 def feed(self: Process) -> Iterator[None]:

@@ -6,10 +6,10 @@ from orrery_services.replication.steps import Evidence, why_restored
 from .database import Database
 from .edge import facts_source, trades_source
 from .parts import numbered, packer, worker
-from .world import NODES, P, TOPICS, Process, World
+from .world import NODES, TOPICS, P, Process, World
 
 KINDS = (
-    "crash crash pause pause owners owners packers source retention retention backup disk".split()
+    ["crash", "crash", "pause", "pause", "owners", "owners", "packers", "source", "retention", "retention", "backup", "disk"]
 )
 NEVER_STOPPED = ("feed", "network", "inserts")
 

@@ -68,9 +68,7 @@ def decoded(payload: bytes, schema: pa.Schema = TICK_SCHEMA) -> pa.RecordBatch:
 
 
 def _every_row_once(world: World, db: Database) -> None:
-    counted = Counter(
-        uid for batch in _inputs(db) for uid in batch["ts_event_ns"].to_pylist()
-    )
+    counted = Counter(uid for batch in _inputs(db) for uid in batch["ts_event_ns"].to_pylist())
     if twice := sorted(u for u, times in counted.items() if times > 1):
         raise Broken(f"{db.node} counts rows twice: {twice[:3]}")
     good = world.good()
@@ -130,9 +128,10 @@ def _read_ticks(world: World, p: int) -> Iterator[tuple[int, Rows]]:
             vector = json.loads(found["next"])
             rows = pa.ipc.read_record_batch(pa.py_buffer(message.value), TICK_SCHEMA).to_pylist()
             for row in rows:
-                if home(row["symbol"]) != p or last.get(row["source_topic"], -1) >= row[
-                    "source_offset"
-                ]:
+                if (
+                    home(row["symbol"]) != p
+                    or last.get(row["source_topic"], -1) >= row["source_offset"]
+                ):
                     raise Broken("rows of one source are out of order, or on a foreign partition")
                 last[row["source_topic"]] = row["source_offset"]
             yield offset, rows

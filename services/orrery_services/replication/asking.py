@@ -40,10 +40,10 @@ class Asking:
     def saw(self, delivery: steps.Delivery) -> None:
         self._answers.saw((*delivery.source(), delivery.oseq))
 
-    def look(self, now_ns: int, at_end: bool) -> Iterator[list[store.Receipt]]:
+    def look(self, now_ns: int, near_end: bool) -> Iterator[list[store.Receipt]]:
         """Look for gaps; yield what was found by reading the topic again, and ask for the rest."""
-        missing = heartbeats.missing(self._connection, self._rules) if at_end else {}
-        if not at_end and self._watch.gaps:
+        missing = heartbeats.missing(self._connection, self._rules) if near_end else {}
+        if not near_end and self._watch.gaps:
             return
         read, ask = self._watch.look(missing, now_ns)
         metrics.LAG_SECONDS.labels("gap").set(self._watch.oldest_ns(now_ns) / 1e9)
