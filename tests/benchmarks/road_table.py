@@ -1,0 +1,69 @@
+"""The table: what was measured beside its goal, printed and kept in docs/benchmarks.md."""
+
+import os
+import re
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+HEADING = "## The road"
+HEAD = "# Benchmarks\n\nMeasured by `make bench` and `make bench-kernels`; never a timed test.\n"
+
+
+class Row(NamedTuple):
+    work: str
+    goal: str
+    measured: str
+    load: float
+
+    def line(self) -> str:
+        return f"| {self.work} | {self.goal} | {self.measured} | {self.load:.1f} |"
+
+
+class Table:
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        print("| work | goal | measured | load |\n|---|---|---|---|", flush=True)
+
+    def add(self, work: str, goal: str, measured: str) -> None:
+        self.rows.append(Row(work, goal, measured, os.getloadavg()[0]))
+        print(self.rows[-1].line(), flush=True)
+
+    def text(self, seconds: float) -> str:
+        lines = [
+            HEADING, "",
+            f"Measured {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC on {machine()}, two "
+            f"nodes with every part on it, {seconds:g} s a row, one run. `load` is the load "
+            "average of the last minute when the row was measured. Commit times are read from the "
+            "nodes' marks every 5 ms, and so are late by up to that.", "",
+            "| work | goal | measured | load |", "|---|---|---|---|",
+            *[row.line() for row in self.rows], "",
+        ]  # fmt: skip
+        return "\n".join(lines)
+
+    def keep(self, seconds: float) -> None:
+        """Put the table into its section of the page; the other sections stay."""
+        page = PAGE.read_text() if PAGE.exists() else HEAD
+        section = re.compile(rf"^{HEADING}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+        text = self.text(seconds)
+        if section.search(page):
+            page = section.sub(lambda _: text + "\n", page).rstrip("\n") + "\n"
+        else:
+            page = page.rstrip("\n") + "\n\n" + text
+        PAGE.write_text(page)
+
+
+def machine() -> str:
+    info = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"model name\s*: (.*)", info)
+    memory = re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())
+    name = model[1].strip() if model else "an unnamed CPU"
+    return f"{os.cpu_count()} cores ({name}), {int(memory[1]) / 2**20:.0f} GiB"
+
+
+def percentiles(sorted_ms: list[float]) -> str:
+    if not sorted_ms:
+        return "nothing arrived"
+    p50, p99 = (sorted_ms[int(len(sorted_ms) * share)] for share in (0.5, 0.99))
+    return f"p50 {p50:.0f} ms, p99 {p99:.0f} ms"

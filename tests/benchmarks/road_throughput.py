@@ -1,0 +1,117 @@
+"""How much fits through: rows and batches waiting in the log, until their facts are committed."""
+
+import subprocess
+import sys
+import time
+
+from orrery_kernels.engine.chain import Chain
+from orrery_services.stack import Stack, faults
+
+from .road_chains import CHAINS, OUTPUTS
+from .road_latency import wal_bytes
+from .road_marks import Watch, ends
+from .road_rows import BATCH_ROWS, preload, produce_batches
+from .road_rows import batches as made_batches
+from .road_table import Table
+
+PRELOADED_PER_SECOND = 40_000  # of measuring
+BATCH_ROWS_PER_SECOND = {"one": 200_000, "ten": 100_000}
+WAIT_SECONDS_MAX = 120
+measured: dict[str, float] = {}
+
+
+def rows(stack: Stack, table: Table, seconds: float) -> None:
+    """Fill `trades` while nobody packs, then let them."""
+    settings, count = stack.settings("n1"), int(PRELOADED_PER_SECOND * seconds)
+    packers = [f"{node}.packer" for node in stack.plan.nodes]
+    for part in packers:
+        faults.stop(stack, part)
+    preload(settings.kafka, count)
+    end = ends(settings.kafka, "trades", settings.partitions)
+    wal = wal_bytes(stack)
+    with Watch(stack, Chain(CHAINS["ten"]).digest, 0.05) as watch:
+        time.sleep(0.5)  # where the marks stand now
+        for part in packers:
+            faults.start(stack, part)
+        there = watch.level("trades", end, WAIT_SECONDS_MAX)
+    stack.wait(packers)
+    if not there:
+        table.add("JSON rows -> durable facts, ten kernels", ">= 200,000 rows/s", "not in time")
+        return
+    _rows(table, watch, end, count)
+    used = sum(wal_bytes(stack).values()) - sum(wal.values())
+    each = used / count / len(stack.plan.nodes)
+    table.add(
+        "all WAL of one node per row and output value, full chunks", "<= 16 bytes",
+        f"{each / OUTPUTS['ten']:.1f} bytes ({each:.0f} a row)",
+    )  # fmt: skip
+
+
+def _rows(table: Table, watch: Watch, end: dict[int, int], count: int) -> None:
+    start = watch.first_move("trades")
+    owners, level = watch.done("trades", end)
+    measured["rows"] = watch.behind("trades", end, start) / (owners - start)
+    table.add(
+        f"{count:,} JSON rows waiting in `trades` -> facts on the owner, ten kernels",
+        ">= 200,000 rows/s", f"{measured['rows']:,.0f} rows/s",
+    )  # fmt: skip
+    table.add("   the other node level after", "<= 60 s", f"{level - owners:.1f} s")
+
+
+def batches(stack: Stack, table: Table, seconds: float) -> None:
+    """Produce Arrow batches to `ticks`, for each chain while the other rests."""
+    settings = stack.settings("n1")
+    made = made_batches(settings.partitions)
+    parts = {
+        name: [f"{n}.analytics{more}" for n in stack.plan.nodes]
+        for name, more in (("ten", ""), ("one", ".one.1"))
+    }
+    for name, goal, other in (("one", "1,000,000", "ten"), ("ten", "300,000", "one")):
+        for part in parts[other]:
+            faults.stop(stack, part)
+        for part in parts[name]:
+            faults.start(stack, part)
+        stack.wait(parts[name])
+        count = int(BATCH_ROWS_PER_SECOND[name] * seconds) // BATCH_ROWS
+        with Watch(stack, Chain(CHAINS[name]).digest, 0.05) as watch:
+            before = ends(settings.kafka, "ticks", settings.partitions)
+            watch.level("ticks", before, WAIT_SECONDS_MAX)
+            start = time.perf_counter()
+            produce_batches(settings.kafka, made, count)
+            end = ends(settings.kafka, "ticks", settings.partitions)
+            there = watch.level("ticks", end, WAIT_SECONDS_MAX)
+        said = "not in time"
+        if there:
+            owners, level = watch.done("ticks", end)
+            said = (
+                f"{count * BATCH_ROWS / (owners - start):,.0f} rows/s "
+                f"(other node level {level - owners:.1f} s after)"
+            )
+        table.add(
+            f"{count} Arrow batches of {BATCH_ROWS:,} rows sent to `ticks` -> facts, "
+            f"{OUTPUTS[name]} output{'s' if OUTPUTS[name] > 1 else ''}",
+            f">= {goal} rows/s", said,
+        )  # fmt: skip
+
+
+def rival(stack: Stack, table: Table, seconds: float) -> None:
+    """Let a stock Faust agent read the same rows from the same broker, and have both cores."""
+    settings = stack.settings("n1")
+    if "rows" not in measured:
+        preload(settings.kafka, int(PRELOADED_PER_SECOND * seconds))
+    for name in stack.parts() or {}:
+        if name.endswith((".packer", ".replication")) or ".analytics" in name:
+            faults.stop(stack, name)
+    command = [sys.executable, "-m", "tests.benchmarks.rival_faust", f"kafka://{settings.kafka}"]
+    done = subprocess.run(
+        [*command, str(seconds)], capture_output=True, text=True, timeout=seconds + 60
+    )
+    if done.returncode:
+        table.add("a stock Faust agent, a row a message", "", f"failed: {done.stderr[-200:]}")
+        return
+    theirs = float(done.stdout.split()[-1])
+    ratio = f", ours {measured['rows'] / theirs:.0f}x" if "rows" in measured else ""
+    table.add(
+        "a stock Faust agent, a row a message, one average in memory", "ours >= 25x",
+        f"{theirs:,.0f} rows/s{ratio}",
+    )  # fmt: skip
