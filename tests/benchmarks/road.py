@@ -6,6 +6,8 @@ Two nodes, every service, one machine. Nothing here decides whether a test passe
 import argparse
 import os
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +59,7 @@ def main() -> None:
     wanted = arguments.only.split(",")
     if unknown := set(wanted) - set(PARTS):
         parser.error(f"--only must name {', '.join(PARTS)}, was {', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the stack goes down all the same
     table = Table()
     with a_stack(table) as stack:
         for name, part in PARTS.items():
