@@ -9,7 +9,8 @@ from .parts import numbered, packer, worker
 from .world import NODES, TOPICS, P, Process, World
 
 KINDS = (
-    ["crash", "crash", "pause", "pause", "owners", "owners", "packers", "source", "retention", "retention", "backup", "disk"]
+    *("crash", "crash", "pause", "pause", "owners", "owners", "packers", "source"),
+    *("retention", "retention", "backup", "disk"),
 )
 NEVER_STOPPED = ("feed", "network", "inserts")
 

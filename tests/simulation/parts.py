@@ -152,8 +152,10 @@ def _fold(self: Process, work: work_steps.Work, check: fold.RowCheck) -> Iterato
     world.fired["the committed offset is ahead of the node"] += resume > work.position.offset
     yield
     if rules.catch_up_before_first_event:
-        while work.position.offset < (end := world.end("ticks", p)):
+        end = world.end("ticks", p)
+        while work.position.offset < end:
             yield from _some(self, work, check, end)
+        yield  # meanwhile the log grows, and the owner before commits
     else:
         work.position = work.position._replace(offset=max(resume, work.position.offset))
     at = rng.choice((resume, world.committed[p]))

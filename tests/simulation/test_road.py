@@ -4,7 +4,6 @@ Each seed is one schedule of faults. ORRERY_TEST_SOAK=1 plays thousands. To look
 `python -c "from tests.simulation.play import play; print(play(SEED))"` at the root.
 """
 
-import json
 import os
 from collections import Counter
 
@@ -13,7 +12,7 @@ import pytest
 from tests.simulation.play import play
 
 SEEDS = 6000 if os.environ.get("ORRERY_TEST_SOAK") == "1" else 240
-SHARES = 4
+SHARES = 2
 # A run in which one of these never happened proves nothing about it, and fails.
 EXPECTED = (
     "a backup, new timeline", "a backup, same timeline", "a disk is lost",
@@ -37,17 +36,8 @@ EXPECTED = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def fired_folder(tmp_path_factory):
-    """A folder that all processes of this run share."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "fired"
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
 @pytest.mark.parametrize("share", range(SHARES))
-def test_every_row_counts_once_and_the_nodes_agree_whatever_happens(share, fired_folder):
+def test_every_row_counts_once_and_the_nodes_agree_whatever_happens(share):
     fired: Counter[str] = Counter()
 
     for seed in range(share, SEEDS, SHARES):
@@ -56,5 +46,4 @@ def test_every_row_counts_once_and_the_nodes_agree_whatever_happens(share, fired
         assert why is None, f"seed {seed}: {why}"
 
     silent = [name for name in EXPECTED if not fired[name]]
-    (fired_folder / f"{share}.json").write_text(json.dumps(fired))
-    assert len(silent) <= len(EXPECTED) // 4, f"of {SEEDS // SHARES} seeds none had: {silent}"
+    assert not silent, f"of {SEEDS // SHARES} seeds none had: {silent}"
