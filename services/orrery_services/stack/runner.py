@@ -74,13 +74,23 @@ class Runner:
         return self._state_now() in (READY, LEFT_OUT)
 
     def told(self) -> dict[str, Any]:
-        pid = self.process.pid if self.process and self.process.poll() is None else None
+        pid = self.process.pid if self.process and not self._died() else None
         return {"state": self._state_now(), "why": self.why, "pid": pid, "restarts": self.restarts}
 
     def _state_now(self) -> str:
         """Return the state; one that has died is not ready, though nobody has looked yet."""
-        died = self.process is not None and self.process.poll() is not None
-        return STARTING if died and self.state == READY else self.state
+        return STARTING if self._died() and self.state == READY else self.state
+
+    def _died(self) -> bool:
+        """Return whether there was a process that runs no more.
+
+        The kernel is asked: a killed process of many threads cannot be waited for until the last
+        of them has gone, which takes a while on a busy machine.
+        """
+        if self.process is None:
+            return False
+        found = processes.find(self.process.pid)
+        return self.process.poll() is not None or found is None or not found.alive()
 
     def _run(self) -> None:
         why = self.part.wanted() if self.part.wanted else None
