@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -15,9 +16,10 @@ from orrery_services import bus
 from orrery_services.protocol import dead_letters, fold, ticks
 from orrery_services.protocol.batches import check_batch
 from orrery_services.stack import faults
+from orrery_services.stack.part import NotReady, http_ok
 
 pytestmark = pytest.mark.real
-SECONDS_MAX = 60
+SECONDS_MAX = 120
 BAD = {
     "oops": b'{"symbol":"%s","price":"oops","size":1}',
     "no json": b"{%s",
@@ -73,6 +75,22 @@ def produce(settings, values: list[tuple[str, bytes]], partitioner: str = "murmu
     for key, value in values:
         producer.produce("trades", value, key)
     assert producer.flush(30) == 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_ready(port: int) -> None:
+    deadline, ready = time.monotonic() + SECONDS_MAX, http_ok(f"http://127.0.0.1:{port}/readyz")
+    while True:
+        try:
+            return ready()
+        except NotReady as why:
+            assert time.monotonic() < deadline, f"not ready within {SECONDS_MAX} s: {why}"
+        time.sleep(0.1)
 
 
 def trades(tag: str, count: int) -> list[tuple[str, bytes]]:
@@ -141,13 +159,15 @@ def test_rows_inserted_in_postgres_arrive_once_and_copy_is_refused(stack, tag):
 def test_two_packers_at_once_a_kill_and_one_that_wakes_count_every_row_once(stack, tag):
     """The stack's two packers share the partitions; a third joins, is paused, and wakes again."""
     settings = stack.settings("n1")
+    port = free_port()
     env = {**os.environ, "ORRERY_HOME": str(stack.plan.home), "ORRERY_NODE": "n1",
-           "ORRERY_METRICS_PORT": "0"}  # fmt: skip
+           "ORRERY_METRICS_PORT": str(port)}  # fmt: skip
     third = subprocess.Popen(
         [sys.executable, "-m", "orrery_services.packer"], env=env, stderr=subprocess.DEVNULL
     )
     values = trades(tag, 3000)
     try:
+        wait_ready(port)  # one that is still starting shares nothing
         for round_ in range(6):
             produce(settings, values[round_ * 500 : (round_ + 1) * 500])
             if round_ == 1:
