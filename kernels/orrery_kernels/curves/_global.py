@@ -86,7 +86,7 @@ def _matrix(ints, floats, quotes, values, slopes, by_c, by_r, out):
 
 @njit(**INNER)
 def factor(matrix, order):
-    """Replace a matrix by its LU factors, rows exchanged as in `order`; return False if singular."""
+    """Replace a matrix by its LU factors, rows in `order`; return False if it is singular."""
     n = matrix.shape[0]
     for i in range(n):
         order[i] = i
@@ -156,7 +156,8 @@ def solve_global(
     """Improve y, the starting log discounts, to the solution; return 0, or 1 + the worst row.
 
     settings: kind, positive forwards, extrapolation. ints, floats: as for the local solver, but a
-    point's legs are (date, sign). constant_slopes: of each point in each node, unless monotone convex.
+    point's legs are (date, sign). constant_slopes: of each point in each node, unless monotone
+    convex.
     """
     kind, positive, extrapolation = settings[0], settings[1] != 0, settings[2]
     count, points = ints[_local.NODES], ints[_local.POINTS]

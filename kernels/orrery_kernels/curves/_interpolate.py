@@ -2,7 +2,8 @@
 
 `times` and `y` have a node 0 at time 0 with log discount factor 0. `aux` (2, n + 1) holds what
 `prepare` computes once a curve: second derivatives of the spline, or the discrete and the
-node forwards of monotone convex (Hagan & West 2006, "Interpolation methods for curve construction").
+node forwards of monotone convex (Hagan & West 2006, "Interpolation methods for curve
+construction").
 """
 
 import numpy as np
@@ -40,7 +41,7 @@ def _second_derivatives(times, y, second, work):
 
 @njit(**INNER)
 def _node_forwards(positive, times, y, discrete, forward):
-    """Discrete forwards of the segments, forwards at the nodes, held in [0, 2 discrete] if positive."""
+    """Set discrete forwards, and node forwards, held in [0, 2 discrete] if positive."""
     n = times.shape[0] - 1
     for i in range(1, n + 1):
         discrete[i] = (y[i - 1] - y[i]) / (times[i] - times[i - 1])
@@ -186,7 +187,7 @@ def weights(kind, positive, extrapolation, times, y, aux, t, out):
 
 @njit(**INNER)
 def _forward_slopes(positive, times, discrete, forward, slopes):
-    """Set slopes[i, j] to the slope of the forward at node i in the discrete forward of segment j."""
+    """Set slopes[i, j]: of the forward at node i in the discrete forward of segment j."""
     n = times.shape[0] - 1
     if n == 1:
         slopes[0, 1] = slopes[1, 1] = 1.0

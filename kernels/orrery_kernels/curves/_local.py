@@ -1,19 +1,19 @@
-"""The solver for curves that are local: each node depends on its own quote and the nodes before it.
+"""The solver for local curves: each node depends on its own quote and on the nodes before it.
 
 Unknowns are y[i], the log discount factor at node i. A point is P(s) / P(e) * P(p), or one discount
-factor; its log is an offset plus weights times nodes. Node after node, the points whose last node it
-is are functions of one unknown,
+factor; its log is an offset plus weights times nodes. Node after node, the points whose last node
+it is are functions of one unknown,
 
     f(y) = known + sum of g * exp(a + b * y) = 0,
 
-solved by Householder's third-order step (Householder, 1970) with analytic derivatives. The first guess
-goes on with the last forward rate; where a node has many points it is improved by one such step on
-the series of f in b * (y - y_before), which has no exponential. Then one evaluation is mostly enough.
+solved by third-order steps (Householder, 1970) with analytic derivatives. The first guess goes on
+with the last forward rate; where a node has many points, one such step on the series of f in
+b * (y - y_before), which has no exponential, improves it. Then one evaluation is mostly enough.
 
-Work is not repeated: a point is evaluated for its first node only and enters later equations as a
+Work is not repeated: a point is evaluated for its last node only and enters later equations as a
 number, and a row that begins like an earlier one (a 7Y swap like the 5Y) starts from its sums.
-The same source serves one set of quotes and a block of `len(lanes)` scenarios: a lane that has converged
-is left alone, so its bits do not depend on its neighbours.
+The same source serves one set of quotes and a block of `len(lanes)` scenarios: a lane that has
+converged is left alone, so its bits do not depend on its neighbours.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ SERIES = 7  # terms of the guess; the rest is below 1e-5 for a segment of 20 yea
 SERIES_POINTS_MIN = 4  # below it an evaluation costs less than the series
 BRACKET_FORWARDS = (-0.5, -0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
-# Positions in the header of `ints`: three counts, then where each part of `ints` or `floats` begins.
+# Positions in the header of `ints`: three counts, then where the parts of both arrays begin.
 NODES, POINTS, OWN_MAX = 0, 1, 2
 ROW_START, ROW_OWN, ROW_POINT, ROW_BASE, NODE_START, NODE_USED, LEG_START, LEG_NODE = range(3, 11)
 ROW_CONSTANT, ROW_PER_RATE, LEG_WEIGHT, SCALE, SHIFT, TIME, BAND = range(11, 18)
@@ -118,7 +118,7 @@ def _improve(constant, per_rate, rate, g, i, y, u, lanes):
 
 @njit(**HOT)
 def _evaluate(count, a, b, g, u, e, sums, live, lanes):
-    """Set e, the values of own points, and f with three derivatives in sums, of the lanes that are live."""
+    """Set e, the values of own points, and in sums f and three derivatives, of live lanes."""
     for k in range(count):
         for lane in range(len(lanes)):
             value = exp(a[k, lane] + b[k] * u[lane])
@@ -147,7 +147,7 @@ def _evaluate(count, a, b, g, u, e, sums, live, lanes):
 
 @njit(**HOT)
 def _householder(f, f1, f2, f3):
-    """Return the third-order step towards f = 0, or the Newton step where its denominator is small."""
+    """Return the third-order step towards f = 0, or Newton's where its denominator is small."""
     h = -f / f1
     second, third = f2 / f1, f3 / f1
     below = 1.0 + second * h + third * h * h * (1.0 / 6.0)
@@ -238,7 +238,8 @@ def _root(own, a, b, g, before, dt, u, e, sums, live, step, lanes):
 def _solve(ints, floats, offsets, quotes, row, y, values, by_constant, by_rate, status, lanes):
     """Solve lanes of quotes from `row` on; status is 0 or the first node without a solution.
 
-    by_constant[i], by_rate[i]: sums of constant and of per_rate times value over the points of row i.
+    by_constant[i], by_rate[i]: sums of constant and of per_rate times value over the points of
+    row i.
     """
     count, widest = ints[NODES], ints[OWN_MAX]
     begin, used = part(ints, ints, NODE_START), part(ints, ints, NODE_USED)
@@ -286,7 +287,7 @@ def _solve(ints, floats, offsets, quotes, row, y, values, by_constant, by_rate, 
 
 @njit(**INNER)
 def _jacobian(ints, floats, quotes, values, by_rate, jacobian):
-    """Set jacobian[i, j] = d y[i + 1] / d quote[j]: one forward substitution (implicit function)."""
+    """Set jacobian[i, j] = d y[i + 1] / d quote[j] by forward substitution (implicit function)."""
     count = ints[NODES]
     start, base = part(ints, ints, ROW_START), part(ints, ints, ROW_BASE)
     point = part(ints, ints, ROW_POINT)
@@ -351,7 +352,7 @@ def solve_one(ints, floats, offsets, quotes, log_discounts, jacobian):
 
 @njit(**OPTIONS)
 def solve_many(ints, floats, offsets, quotes, log_discounts, status):
-    """Solve a curve for each row of quotes into the rows of log_discounts; status as of solve_one."""
+    """Solve a curve for each row of quotes into a row of log_discounts; status as of solve_one."""
     count, total, width = ints[NODES], quotes.shape[0], len(LANES)
     y = np.empty((count + 1, width))
     values = np.empty((ints[POINTS], width))

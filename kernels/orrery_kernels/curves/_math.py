@@ -14,8 +14,8 @@ _LN2_LOW = 1.90821492927058770002e-10
 _ROUND = 6755399441055744.0  # 1.5 * 2**52: adding it leaves the nearest integer in the low bits
 _EXP_MAX = 700.0  # beyond it a discount factor is no number a market can mean
 
-# Polynomial of degree 11 for exp on |r| <= ln(2)/2, by interpolation in Chebyshev nodes with 50 digits:
-# relative error 4.2e-18 before rounding.
+# Polynomial of degree 11 for exp on |r| <= ln(2)/2, by interpolation in Chebyshev nodes with 50
+# digits: relative error 4.2e-18 before rounding.
 _E2, _E3, _E4, _E5 = (
     0.5000000000000019,
     0.1666666666666668,

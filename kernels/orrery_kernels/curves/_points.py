@@ -15,7 +15,7 @@ def exp_of(x, out):
 
 @njit(**OPTIONS)
 def multiply(left, right, out):
-    """Set out to left @ right, summed in order: a library's product has the bits of its processor."""
+    """Set out to left @ right, summed in order: a library's product depends on the processor."""
     for i in range(left.shape[0]):
         out[i, :] = 0.0
         for k in range(left.shape[1]):

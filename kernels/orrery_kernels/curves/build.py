@@ -10,7 +10,7 @@ from orrery_kernels.curves.calendars import Calendar
 from orrery_kernels.curves.config import CurveConfig
 from orrery_kernels.curves.curve import Curve
 from orrery_kernels.curves.dates import DateLike, as_date
-from orrery_kernels.curves.equations import Market, equation
+from orrery_kernels.curves.equations import Market, Term, equation
 from orrery_kernels.curves.instruments import Instrument
 from orrery_kernels.curves.plan import CurvePlan, Fixings
 from orrery_kernels.errors import CurveError
@@ -62,7 +62,7 @@ def _frozen_fixings(fixings: Fixings | None) -> tuple:
 def _plan(
     as_of: int, instruments: tuple, config: CurveConfig, calendars: tuple, fixings: tuple
 ) -> CurvePlan:
-    """Lay a plan out once; a plan is a pure function of its arguments, so remembering it is no state."""
+    """Lay a plan out once: it is a pure function of its arguments, so this is no state."""
     known = {name: dict(rates) for name, rates in fixings}
     return CurvePlan(as_of, instruments, config, dict(calendars), known)
 
@@ -85,18 +85,31 @@ def par_quote(
     discount = curve.frame.config.discount or curve.name
     one = equation(instrument, Market(curve.as_of, discount, dict(calendars or {}), known))
     by_name = {**{other.name: other for other in curve.others}, **(curves or {}), curve.name: curve}
+    logs = _logs(one.terms, by_name)
     by_constant = by_rate = 0.0
     for constant, per_rate, forward, start, end, pays, pay in one.terms:
-        log = 0.0
+        log = logs[pays, pay]
         if forward and start != end:
-            log = float(
-                np.diff(-_of(by_name, forward).log_discount_factors(np.array([start, end])))[0]
-            )
-        log += float(_of(by_name, pays).log_discount_factors(np.array([pay]))[0])
+            log += logs[forward, start] - logs[forward, end]
         value = _exp(log)
         by_constant += constant * value
         by_rate += per_rate * value
     return (-by_constant / by_rate - one.shift) / one.scale
+
+
+def _logs(terms: Sequence[Term], curves: Mapping[str, Curve]) -> dict[tuple[str, int], float]:
+    """Return the log discount factor of each curve and date in the terms, one read a curve."""
+    wanted: dict[str, set[int]] = {}
+    for term in terms:
+        wanted.setdefault(term.discount, set()).add(term.pay)
+        if term.forward:
+            wanted.setdefault(term.forward, set()).update((term.start, term.end))
+    found = {}
+    for name, dates in wanted.items():
+        days = sorted(dates)
+        values = _of(curves, name).log_discount_factors(np.array(days, np.int64))
+        found.update({(name, day): float(value) for day, value in zip(days, values, strict=True)})
+    return found
 
 
 def _of(curves: Mapping[str, Curve], name: str) -> Curve:

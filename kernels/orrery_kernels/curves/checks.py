@@ -59,7 +59,7 @@ def check_sensitivity(
         if not has_own or (has_growth and only_discounts):
             one = equations[i]
             raise CurveError(
-                f"zero_sensitivity_pillar: {one.id} accrues until {iso(one.maturity)}, not beyond the "
-                f"pillar of {equations[order[node - 2]].id}, so its own pillar {iso(one.last)} cannot "
-                f"reprice it (curve {system.own}; drop {one.id})"
+                f"zero_sensitivity_pillar: {one.id} accrues until {iso(one.maturity)}, not "
+                f"beyond the pillar of {equations[order[node - 2]].id}, so its own pillar "
+                f"{iso(one.last)} cannot reprice it (curve {system.own}; drop {one.id})"
             )

@@ -1,7 +1,7 @@
 """A curve as canonical bytes: equal curves, equal bytes, on every machine.
 
-Layout, little-endian: magic, then fields in a fixed order. Text and arrays carry their length as u64;
-arrays are float64 or int64 as they lie in memory, with -0.0 written as 0.0.
+Layout, little-endian: magic, then fields in a fixed order. Text and arrays carry their length as
+u64; arrays are float64 or int64 as they lie in memory, with -0.0 written as 0.0.
 """
 
 from struct import Struct
@@ -10,6 +10,7 @@ import numpy as np
 
 from orrery_kernels.curves.config import CurveConfig, Turn
 from orrery_kernels.curves.curve import Curve, Frame
+from orrery_kernels.curves.dates import as_date
 from orrery_kernels.errors import StateError
 
 MAGIC = b"ORRCURV1"
@@ -68,8 +69,6 @@ def from_bytes(data: bytes) -> Curve:
 
 
 def _sorted_turns(config: CurveConfig) -> list[Turn]:
-    from orrery_kernels.curves.dates import as_date
-
     return sorted(config.turns, key=lambda turn: (as_date(turn.date), turn.factor))
 
 

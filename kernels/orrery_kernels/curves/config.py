@@ -33,8 +33,8 @@ class Turn:
 class CurveConfig:
     """name: of the index this curve projects, or of the curve.
 
-    discount: name of the curve that discounts, "" for this one. pillar: "last" puts a node on the last
-    date an instrument depends on (its payment), "maturity" on the end of its last accrual.
+    discount: name of the curve that discounts, "" for this one. pillar: "last" puts a node on the
+    last date an instrument depends on (its payment), "maturity" on the end of its last accrual.
     forwards: "positive" holds the node forwards of monotone convex in [0, 2 * discrete].
     quote_band: rates outside are refused; it is what catches a percent passed as a decimal.
     """
@@ -58,11 +58,11 @@ class CurveConfig:
             value = getattr(self, field)
             if value not in allowed:
                 names = ", ".join(allowed)
-                raise ParameterError(
-                    f"{field} must be one of {names}, was {value!r} (curve {self.name})"
-                )
+                rule = f"{field} must be one of {names}, was {value!r}"
+                raise ParameterError(f"{rule} (curve {self.name})")
         for turn in self.turns:
             if not 0.5 < turn.factor < 2.0:
                 raise ParameterError(
-                    f"the factor of a turn must be in (0.5, 2), was {turn.factor} (curve {self.name})"
+                    f"the factor of a turn must be in (0.5, 2), was {turn.factor} "
+                    f"(curve {self.name})"
                 )

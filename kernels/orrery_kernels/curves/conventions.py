@@ -1,7 +1,7 @@
 """What the market agreed on, as data: indices and the swaps on them.
 
-`USD_SOFR`, `EUR_ESTR`, `EURIBOR_6M`... are indices; `SOFR_OIS`, `EURIBOR_6M_SWAP`... say how a swap on
-one is built. Others are made by `dataclasses.replace` or from scratch.
+`USD_SOFR`, `EUR_ESTR`, `EURIBOR_6M`... are indices; `SOFR_OIS`, `EURIBOR_6M_SWAP`... say how a
+swap on one is built. Others are made by `dataclasses.replace` or from scratch.
 """
 
 from dataclasses import dataclass, replace

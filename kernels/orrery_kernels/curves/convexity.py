@@ -5,9 +5,10 @@ from orrery_kernels.errors import ParameterError
 
 
 def ho_lee_convexity(volatility: float, start: float, end: float) -> float:
-    """Return volatility^2 * start * end / 2: daily settlement at constant volatility (Ho & Lee, 1986).
+    """Return volatility^2 * start * end / 2: of daily settlement (Ho & Lee, 1986).
 
-    `volatility` is of the short rate, absolute and annual; start and end of the rate's period in years.
+    `volatility` is of the short rate, absolute and annual; start and end of the rate's period in
+    years.
 
     >>> ho_lee_convexity(0.01, 1.0, 1.25)
     6.25e-05

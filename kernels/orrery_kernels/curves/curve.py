@@ -160,8 +160,8 @@ class Curve:
             np.empty((dates.shape[0], len(frame.node_dates) - 1)),
         )
         _interpolate.weights(
-            frame.kind, frame.positive, frame.extrapolation, frame.times, self.log_discounts, self.aux(),
-            times, out,
+            frame.kind, frame.positive, frame.extrapolation, frame.times, self.log_discounts,
+            self.aux(), times, out,
         )  # fmt: skip
         return out
 

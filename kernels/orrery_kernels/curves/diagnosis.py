@@ -1,4 +1,4 @@
-"""Why there is no curve: the quote, its pillar, where a solution was looked for, and what to drop."""
+"""Why there is no curve: the quote, its pillar, where a solution was sought, what to drop."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def failure(
     advice = f"drop {' or '.join(drop)}" if drop else f"check the quotes up to {one.id}"
     error = CurveError(
         f"no discount factor at {iso(one.last)} reprices {one.id} ({one.kind}, quote "
-        f"{float(quotes[node - 1])!r}): with forward rates from {bracket[0]:.0%} to {bracket[1]:.0%} since the "
-        f"pillar before, its value per unit stays at {residual:.3e} or further from 0 "
-        f"(curve {plan.config.name}; {advice})"
+        f"{float(quotes[node - 1])!r}): with forward rates from {bracket[0]:.0%} to "
+        f"{bracket[1]:.0%} since the pillar before, its value per unit stays at "
+        f"{residual:.3e} or further from 0 (curve {plan.config.name}; {advice})"
     )
     return _attach(error, one.id, one.last, bracket, residual, drop)
 
@@ -63,14 +63,14 @@ def _out_of_band(plan: CurvePlan, quotes: np.ndarray, node: int) -> CurveError:
         if low <= rate / 100.0 <= high:
             rule += ", which looks like a percent where a decimal belongs"
     error = CurveError(
-        f"{rule} (curve {plan.config.name}, pillar {iso(one.last)}; widen quote_band if the market is "
-        f"there, or drop {one.id})"
+        f"{rule} (curve {plan.config.name}, pillar {iso(one.last)}; widen quote_band if the market "
+        f"is there, or drop {one.id})"
     )
     return _attach(error, one.id, one.last, (low, high), rate, (one.id,))
 
 
 def _search(plan, quotes, curves, node: int) -> tuple[float, tuple[float, float]]:
-    """Return the value nearest to 0 over a grid of forwards after the pillar before, and the grid."""
+    """Return the value nearest to 0 over a grid of forwards since the last pillar, and its ends."""
     ints, floats = plan.arrays
     offsets = plan.offsets(curves)
     shorter = ints.copy()

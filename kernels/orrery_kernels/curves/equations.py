@@ -2,8 +2,10 @@
 
     sum over terms of (constant + per_rate * rate) * P_f(start) / P_f(end) * P_d(pay) = 0
 
-with P_f the curve of the forward rate, P_d the one that discounts, and rate = scale * quote + shift.
-Every instrument of the market fits, so the solvers know only terms, and a swap book is made of them too.
+with P_f the curve of the forward rate, P_d the one that discounts, and rate = scale * quote +
+shift.
+Every instrument of the market fits, so the solvers know only terms, and a swap book is made of
+them too.
 """
 
 from collections.abc import Mapping
@@ -66,7 +68,7 @@ class Period(NamedTuple):
 
 
 class Market(NamedTuple):
-    """What turns an instrument into dates: the day, the curve that discounts, calendars, fixings."""
+    """What turns instruments into dates: day, discounting curve, calendars, fixings."""
 
     as_of: int
     discount: str
@@ -147,7 +149,7 @@ def floating_leg(convention: SwapConvention, legs: list[Period], market: Market)
 
 
 def projected(convention: SwapConvention, period: Period, market: Market) -> tuple[Period, float]:
-    """Return the period whose growth gives the floating rate, and what that growth is multiplied by."""
+    """Return the period whose growth gives the floating rate, and the factor of that growth."""
     index = convention.index
     if index.months == 0 or convention.projection == "par":
         return period, 1.0

@@ -36,7 +36,7 @@ class Fra:
 
 @dataclass(frozen=True)
 class OvernightFuture:
-    """A future on an overnight index: compounded over 3 months from an IMM date, or averaged over one month.
+    """A future on an overnight index: compounded over 3 months, or averaged over one.
 
     month: "2026-12", the month in which the reference period starts. convexity: the future's rate
     minus the forward rate, decimal (see convexity.py).
@@ -73,7 +73,7 @@ class Swap:
 
 @dataclass(frozen=True)
 class TenorBasis:
-    """The leg of `base` plus the quoted spread against the leg of `other`; either may be overnight."""
+    """The leg of `base` plus the quoted spread against that of `other`; either may be overnight."""
 
     id: str
     tenor: str

@@ -1,8 +1,8 @@
 """A curve's plan: everything that stays when quotes move, laid out once for the solvers.
 
 plan = CurvePlan("2026-11-20", instruments, CurveConfig("USD-SOFR"))
-curve = plan.rebuild(quotes)            # a float64 array in the order of plan.quote_ids, or a mapping
-logs = plan.scenarios(shifted_quotes)   # (s, n) -> (s, n + 1) log discount factors at the nodes
+curve = plan.rebuild(quotes)           # an array in the order of plan.quote_ids, or a mapping
+logs = plan.scenarios(shifted_quotes)  # (s, n) -> (s, n + 1) log discount factors at the nodes
 """
 
 from bisect import bisect_left
@@ -88,6 +88,7 @@ class CurvePlan:
         nodes = (day, *sorted(_node_date(one, config.pillar) for one in self.equations))
         self.quote_ids = tuple(one.id for one in self.equations)
         self._count = len(self.quote_ids)
+        self._shape = (self._count,)
         self.frame = Frame(day, config, nodes, self.quote_ids, self._digest())
         self._lay_out(system_of(self.equations, config.name, day))
 
@@ -125,6 +126,7 @@ class CurvePlan:
             ],
             float,
         )
+        self._alone = self.is_local and not self._others
         if not self.is_local:
             self._lay_out_global(ordered, rates)
 
@@ -145,7 +147,7 @@ class CurvePlan:
                         self._slopes[point] += sign * by_date[place[date]]
 
     def ordered(self, quotes: Mapping[str, float]) -> np.ndarray:
-        """Return the quotes of a mapping in the order of `quote_ids`; more of them do not matter."""
+        """Return the quotes of a mapping in the order of `quote_ids`; more do not matter."""
         missing = [name for name in self.quote_ids if name not in quotes]
         if missing:
             raise CurveError(
@@ -161,14 +163,18 @@ class CurvePlan:
         jacobian: bool = False,
     ) -> Curve:
         """Solve for new quotes; raises CurveError where there is no curve."""
-        if isinstance(quotes, np.ndarray):
-            # A copy, since the curve keeps it and the caller may change theirs.
-            quotes = quotes.copy() if quotes.dtype.char == "d" else np.array(quotes, np.float64)
-        else:
+        if not isinstance(quotes, np.ndarray):
             quotes = self.ordered(quotes)
+        elif quotes.dtype.char == "d":
+            quotes = quotes.copy()  # the curve keeps it, and the caller may change theirs
+        else:
+            quotes = np.array(quotes, np.float64)
         logs = np.empty(self._count + 1)
         slopes = np.empty((self._count, self._count)) if jacobian else NO_JACOBIAN
-        status = self._solve(quotes, curves, logs, slopes)
+        if self._alone and quotes.shape == self._shape:
+            status = _local.solve_one(*self.arrays, self._offsets, quotes, logs, slopes)
+        else:
+            status = self._solve(quotes, curves, logs, slopes)
         if status:
             raise failure(self, quotes, curves, status)
         if not self._others:
@@ -178,7 +184,7 @@ class CurvePlan:
 
     def _solve(self, quotes, curves, logs, slopes) -> int:
         offsets = self.offsets(curves) if self._others else self._offsets
-        if quotes.shape[0] != self._count:
+        if quotes.shape != self._shape:
             return -1
         if self.is_local:
             return _local.solve_one(*self.arrays, offsets, quotes, logs, slopes)
@@ -205,8 +211,8 @@ class CurvePlan:
             aux = np.zeros((2, at.shape[0]))
             _interpolate.read(0, 0, at / 365.0, start, aux, self.frame.times, logs)
         return _global.solve_global(
-            self._settings, *self._global_arrays, offsets, self.frame.times, self._dates, self._slopes,
-            quotes, logs, slopes,
+            self._settings, *self._global_arrays, offsets, self.frame.times, self._dates,
+            self._slopes, quotes, logs, slopes,
         )  # fmt: skip
 
     def scenarios(
@@ -235,7 +241,7 @@ class CurvePlan:
         return tuple(self._others)
 
     def table(self, curves: Mapping[str, Curve], curve: Curve) -> tuple[list, tuple, np.ndarray]:
-        """Return the (curve, date) table of all points, the rows over it, and its log discount factors."""
+        """Return the (curve, date) table of all points, the rows over it, and its logs."""
         arrays, table = table_of(self.system)
         known = {**curves, self.config.name: curve}
         logs = [known[name].log_discount_factors(np.array([date]))[0] for name, date in table]
@@ -247,7 +253,8 @@ class CurvePlan:
         for name, legs in self._others.items():
             if not curves or name not in curves:
                 raise CurveError(
-                    f"curve {self.config.name} is built on curve {name}, which was not passed (curves)"
+                    f"curve {self.config.name} is built on curve {name}, which was not "
+                    "passed (curves)"
                 )
             if curves[name].as_of != self.frame.as_of:
                 raise CurveError(

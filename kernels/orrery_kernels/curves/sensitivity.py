@@ -29,7 +29,7 @@ def quote_slopes(
 def node_slopes_of(
     plans: Mapping[str, CurvePlan], curves: Mapping[str, Curve], name: str
 ) -> dict[str, np.ndarray]:
-    """Return by curve (nodes, quotes): d log discount at the nodes of `name` / d quote of that curve."""
+    """Return by curve (nodes, quotes): d log discount at the nodes of `name` / d its quote."""
     curve, plan = curves[name], plans[name]
     if curve.jacobian is None:
         raise CurveError(f"curve {name} has no jacobian (rebuild it with jacobian=True)")
@@ -45,7 +45,7 @@ def node_slopes_of(
 def _other_slopes(
     plan: CurvePlan, curve: Curve, curves: Mapping[str, Curve]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return by other curve its dates and (nodes, dates): d log discount at a node / d log discount there.
+    """Return by other curve its dates and (nodes, dates): d log at a node / d log there.
 
     A move of row i's value by other means is met by the node like one of quote i: the jacobian's
     column i over the row's slope in its quote.

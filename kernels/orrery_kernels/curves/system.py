@@ -1,4 +1,4 @@
-"""From equations to arrays: unique points, rows over them, and the order in which they can be solved."""
+"""From equations to arrays: unique points, rows over them, the order of solving."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

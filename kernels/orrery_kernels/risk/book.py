@@ -19,7 +19,7 @@ from orrery_kernels.errors import CurveError, ParameterError
 
 @dataclass(frozen=True)
 class SwapTrade:
-    """A swap of `notional` that pays `fixed_rate` against `convention.index` (or receives, if not pays)."""
+    """A swap of `notional` that pays, or receives, `fixed_rate` against `convention.index`."""
 
     id: str
     convention: SwapConvention
@@ -90,7 +90,7 @@ class SwapBook:
         return self._sizes * (sums[:, 0] + self._rates * sums[:, 1])
 
     def slopes(self, curves: Mapping[str, Curve], by_trade: bool = False) -> dict[str, np.ndarray]:
-        """Return by curve (groups, dates): d value / d log discount factor; one group, or one a trade."""
+        """Return by curve (groups, dates): d value / d log discount; one group, or one a trade."""
         groups = np.arange(len(self.trades)) if by_trade else np.zeros(len(self.trades), np.int64)
         size = sum(len(dates) for dates in self.dates.values())
         out = np.zeros((len(self.trades) if by_trade else 1, size))
@@ -172,7 +172,7 @@ def _floating(trade: SwapTrade, period: Period, market: Market) -> list[Term]:
 
 
 def _known_growth(trade: SwapTrade, period: Period, market: Market) -> tuple[float, int]:
-    """Return the compounded growth from the start to the first day without a fixing, and that day."""
+    """Return the compounded growth from the start to the first day without fixing, and that day."""
     index, days = trade.convention.index, market.calendar(trade.convention.index.calendar)
     known, begin = 1.0, period.start
     until = min(days.adjust(market.as_of, "following"), period.end)

@@ -88,7 +88,7 @@ def gamma(book: SwapBook, plan: CurvePlan, curve: Curve, basis_points: float = 1
 def parallel_gamma(
     book: SwapBook, plan: CurvePlan, curve: Curve, basis_points: float = 10.0
 ) -> float:
-    """Return the second difference of value when all rates move together, per basis point squared."""
+    """Return the second difference of value when all rates move, per basis point squared."""
     rows = np.stack(
         [parallel_bump(plan, curve.quotes, step * basis_points) for step in (0.0, 1.0, -1.0)]
     )

@@ -1,6 +1,7 @@
 """Speed of curves, QuantLib 1.44 beside us: `python -m tests.kernels.curves.bench_curves`.
 
-Ours is the call of a user: `plan.rebuild(quotes)` with a new array, returning a Curve. QuantLib's is the same
+Ours is the call of a user: `plan.rebuild(quotes)` with a new array, returning a Curve. QuantLib's
+is the same
 work: every quote set to a new value, then one discount factor asked. Thread CPU time, the least of
 many rounds, ours and theirs in turn.
 """
@@ -10,9 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 import QuantLib as ql
-
 from orrery_kernels.curves import SOFR_OIS, CurveConfig, CurvePlan
 from orrery_kernels.risk import SwapBook, SwapTrade, ladder
+
 from tests.kernels.curves.market import (
     AS_OF,
     CONVEXITY,

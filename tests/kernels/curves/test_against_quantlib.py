@@ -176,7 +176,8 @@ QUARTERLY_2019 = {
 }  # fmt: skip
 
 
-# Their last daily rate runs on over a weekend or holiday. Our node is where it ends; QuantLib's is on the
+# Their last daily rate runs on over a weekend or holiday. Our node is where it ends; QuantLib's
+# is on the
 # first of the month, so that it prices that rate with the next segment and no longer reprices them.
 ENDS_ON_NO_BUSINESS_DAY = ("2018-11", "2018-12")
 
@@ -306,8 +307,8 @@ def ql_euribor_helpers(discount):
     helpers += [
         ql.SwapRateHelper(
             quoted(rate), ql.Period(tenor), ql.TARGET(), ql.Annual, ql.ModifiedFollowing,
-            ql.Thirty360(ql.Thirty360.BondBasis), ql.Euribor6M(), ql.QuoteHandle(), ql.Period(0, ql.Days),
-            discount,
+            ql.Thirty360(ql.Thirty360.BondBasis), ql.Euribor6M(), ql.QuoteHandle(), ql.Period(0,
+            ql.Days), discount,
         )
         for tenor, rate in SWAPS.items()
     ]  # fmt: skip
@@ -343,8 +344,8 @@ def test_tenor_basis_swaps_have_the_discount_factors_of_quantlib():
     six_index = ql.Euribor6M(ql.YieldTermStructureHandle(six))
     helpers = [
         ql.IborIborBasisSwapRateHelper(
-            quoted(spread), ql.Period(tenor), 2, ql.TARGET(), ql.ModifiedFollowing, False, three_index,
-            six_index, handle, True,
+            quoted(spread), ql.Period(tenor), 2, ql.TARGET(), ql.ModifiedFollowing, False,
+            three_index, six_index, handle, True,
         )
         for tenor, spread in spreads.items()
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Dates, day counts, calendars and schedules, against the standard library, QuantLib and holidays."""
+"""Dates, day counts, calendars, schedules: against datetime, QuantLib and holidays."""
 
 import datetime
 from itertools import pairwise
@@ -58,7 +58,8 @@ DIGESTS = {
     "TOKYO": "e625344a0c0122e9",
     "US-GOV": "34fb633b84fc116a",
 }
-# Two Good Fridays on which the payroll report falls: QuantLib opens the bond market, holidays does not.
+# Two Good Fridays on which the payroll report falls: QuantLib opens the bond market, holidays
+# does not.
 DISPUTED = {"US-GOV": ["2034-04-07", "2037-04-03"]}
 
 
@@ -140,7 +141,7 @@ def test_act_act_isda_gives_the_numbers_of_the_isda_memo(start, end, fraction):
 
 
 def test_an_unknown_day_count_is_refused_with_the_known_ones():
-    with pytest.raises(ParameterError, match="30E/360.*was 'Act/366'"):
+    with pytest.raises(ParameterError, match=r"30E/360.*was 'Act/366'"):
         year_fraction("Act/366", 0, 1)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from orrery_kernels.curves import CurveConfig
 from orrery_kernels.curves._interpolate import MONOTONE_CONVEX, prepare, read, weights
 from orrery_kernels.curves.curve import Curve, Frame

@@ -1,11 +1,10 @@
-"""Jacobians against bumps; books against QuantLib; ladders, gamma and scenarios against each other."""
+"""Jacobians against bumps, books against QuantLib, ladders, gamma and scenarios."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import QuantLib as ql
-
 from orrery_kernels.curves import (
     ESTR_OIS,
     EURIBOR_6M_SWAP,
@@ -27,6 +26,7 @@ from orrery_kernels.risk import (
     scenario_values,
 )
 from orrery_kernels.risk.ladder import parallel_gamma
+
 from tests.kernels.curves.market import (
     AS_OF,
     MIXED_INSTRUMENTS,
@@ -96,13 +96,13 @@ def ql_values(theirs):
     calendar = ql.UnitedStates(ql.UnitedStates.SOFR)
     for trade in TRADES:
         schedule = ql.Schedule(
-            ql_date(trade.start), ql_date(trade.end), ql.Period("1Y"), calendar, ql.ModifiedFollowing,
-            ql.ModifiedFollowing, ql.DateGeneration.Backward, False,
+            ql_date(trade.start), ql_date(trade.end), ql.Period("1Y"), calendar,
+            ql.ModifiedFollowing, ql.ModifiedFollowing, ql.DateGeneration.Backward, False,
         )  # fmt: skip
         side = ql.Swap.Payer if trade.pays_fixed else ql.Swap.Receiver
         swap = ql.OvernightIndexedSwap(
-            side, trade.notional, schedule, trade.fixed_rate, ql.Actual360(), index, 0.0, 2, ql.Following,
-            calendar, True,
+            side, trade.notional, schedule, trade.fixed_rate, ql.Actual360(), index, 0.0, 2,
+            ql.Following, calendar, True,
         )  # fmt: skip
         swap.setPricingEngine(ql.DiscountingSwapEngine(handle))
         found[trade.id] = swap.NPV()

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import QuantLib as ql
-
 from orrery_kernels.curves import (
     EURIBOR_6M,
     SOFR_OIS,
@@ -24,6 +23,7 @@ from orrery_kernels.curves import (
 )
 from orrery_kernels.curves.equations import Market, equation
 from orrery_kernels.errors import CurveError, ParameterError
+
 from tests.kernels.curves.market import (
     AS_OF,
     SOFR_INSTRUMENTS,
@@ -132,7 +132,7 @@ def test_a_turn_outside_reason_is_refused():
 
 def test_a_percent_passed_as_a_decimal_is_caught_by_the_quote_band():
     with pytest.raises(
-        CurveError, match="SOFR-5Y must be in.*was 3.67.*looks like a percent"
+        CurveError, match=r"SOFR-5Y must be in.*was 3.67.*looks like a percent"
     ) as caught:
         build_curve(AS_OF, SOFR_INSTRUMENTS, {**SOFR_QUOTES, "SOFR-5Y": 3.67}, SOFR)
 
@@ -161,10 +161,10 @@ def test_a_quote_that_is_no_number_is_named(bad, kind):
         )
 
 
-def test_quotes_without_a_curve_name_the_quote_the_pillar_the_bracket_the_residual_and_what_to_drop():
+def test_an_error_names_quote_pillar_bracket_residual_and_what_to_drop():
     quotes = {**SOFR_QUOTES, "SOFR-30Y": 0.16}
 
-    with pytest.raises(CurveError, match="reprices SOFR-30Y.*drop SOFR-30Y") as caught:
+    with pytest.raises(CurveError, match=r"reprices SOFR-30Y.*drop SOFR-30Y") as caught:
         build_curve(AS_OF, SOFR_INSTRUMENTS, quotes, SOFR)
 
     error = caught.value
@@ -211,7 +211,7 @@ def test_a_missing_quote_is_named():
 def test_two_instruments_of_one_pillar_are_both_named():
     twice = [*SOFR_INSTRUMENTS, Ois("again", "5Y", SOFR_OIS)]
 
-    with pytest.raises(CurveError, match="SOFR-5Y.*again|again.*SOFR-5Y"):
+    with pytest.raises(CurveError, match=r"SOFR-5Y.*again|again.*SOFR-5Y"):
         CurvePlan(AS_OF, twice, SOFR)
 
 
