@@ -11,7 +11,7 @@ import pytest
 
 from tests.simulation.play import play
 
-SEEDS = 6000 if os.environ.get("ORRERY_TEST_SOAK") == "1" else 240
+SEEDS = 6000 if os.environ.get("ORRERY_TEST_SOAK") == "1" else 200
 SHARES = 2
 # A run in which one of these never happened proves nothing about it, and fails.
 EXPECTED = (
