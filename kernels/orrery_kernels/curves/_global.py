@@ -41,6 +41,16 @@ def _slopes(
 
 
 @njit(**INNER)
+def _logs(offsets, slopes, y, logs):
+    """Set the log of each point from its constant slopes (splines)."""
+    for k in range(logs.shape[0]):
+        total = offsets[k]
+        for j in range(slopes.shape[1]):
+            total += slopes[k, j] * y[j + 1]
+        logs[k] = total
+
+
+@njit(**INNER)
 def _residuals(ints, floats, quotes, values, by_constant, by_rate, out):
     """Set out to minus the present value of each row; keep the two sums of each row."""
     start, base = part(ints, ints, _local.ROW_START), part(ints, ints, _local.ROW_BASE)
@@ -175,25 +185,10 @@ def solve_global(
     for _ in range(STEPS_MAX):
         if kind == MONOTONE_CONVEX:
             _slopes(
-                kind,
-                positive,
-                extrapolation,
-                times,
-                dates,
-                y,
-                aux,
-                ints,
-                floats,
-                offsets,
-                logs,
-                slopes,
-            )
+                kind, positive, extrapolation, times, dates, y, aux, ints, floats, offsets, logs, slopes
+            )  # fmt: skip
         else:
-            for k in range(points):
-                total = offsets[k]
-                for j in range(count):
-                    total += slopes[k, j] * y[j + 1]
-                logs[k] = total
+            _logs(offsets, slopes, y, logs)
         for k in range(points):
             values[k] = exp(logs[k])
         _residuals(ints, floats, quotes, values, sum_c, sum_r, residual)
