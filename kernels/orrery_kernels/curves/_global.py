@@ -185,7 +185,8 @@ def solve_global(
     for _ in range(STEPS_MAX):
         if kind == MONOTONE_CONVEX:
             _slopes(
-                kind, positive, extrapolation, times, dates, y, aux, ints, floats, offsets, logs, slopes
+                kind, positive, extrapolation, times, dates, y, aux, ints, floats, offsets, logs,
+                slopes,
             )  # fmt: skip
         else:
             _logs(offsets, slopes, y, logs)
