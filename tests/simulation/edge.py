@@ -125,4 +125,5 @@ def _perhaps_damaged(world: World, message: Message) -> Message:
     if not world.faults or world.rng.random() > 0.01:
         return message
     world.fired["a fact arrives damaged"] += 1
+    world.damaged.append(message.about)
     return message._replace(value=message.value[:-1] + bytes((message.value[-1] ^ 1,)))

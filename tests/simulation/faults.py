@@ -89,15 +89,16 @@ def _retention(world: World) -> None:
 
 
 def _safe_to_lose(world: World, n: str) -> bool:
-    """Assumed: no second disk goes while it holds the only copy of what topics have dropped."""
+    """Assumed: no disk goes while it holds the only good copy of what the topics cannot give back."""
     others = [db for m, db in world.db.items() if m != n]
-    expired = (
+    gone = [
         message.about
         for s in range(P)
         for message in world.logs["facts", s][: world.low["facts", s]]
-    )
+    ]
     return all(
-        any(one.oseq in db.numbers.get(one.source(), ()) for db in others) for one in expired
+        any(one.oseq in db.numbers.get(one.source(), ()) for db in others)
+        for one in (*gone, *world.damaged)
     ) and all(any(db.marks[p].offset >= world.low["ticks", p] for db in others) for p in range(P))
 
 

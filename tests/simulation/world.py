@@ -87,6 +87,7 @@ class World:
         self.flying: list[Flight] = []
         self.numbers: dict[bytes, int] = {}  # value -> number of a row that must count
         self.refused: set[bytes] = set()  # values that must be refused
+        self.damaged: list = []  # facts whose copy in the topic is of no use
         self.acknowledged: set[bytes] = set()  # values that a row topic has taken
         self.user_rows: set[int] = set()  # numbers of rows of sound batches straight to `ticks`
         self.committed = [0] * P  # the group's offsets
