@@ -140,6 +140,8 @@ class Runner:
     def _spawn(self, command: list[str]) -> subprocess.Popen:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         env = service_parts.clean_environment() | dict(self.part.env) | dict(self._mark)
+        # What a Java runtime writes beside itself (dumps, reports) belongs to the logs.
+        place = {"cwd": self._log.parent} if Path(command[0]).name == "java" else {}
         with self._log.open("ab") as log:
             return subprocess.Popen(
                 command,
@@ -148,7 +150,7 @@ class Runner:
                 stderr=subprocess.STDOUT,
                 env=env,
                 start_new_session=True,
-                **postgres.as_user(self.part.user),
+                **(place | postgres.as_user(self.part.user)),
             )
 
     def _wait_ready(self) -> None:
