@@ -1,0 +1,99 @@
+"""The pieces of trees: in which pack each lies, and how to get one by its name.
+
+fetch = pieces.fetcher(connection)
+body = fetch(digest)          # checked: what a name does not fit is never served
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+import psycopg
+from blake3 import blake3
+
+from orrery_services.errors import OutsideError
+from orrery_services.protocol import facts, snapshots
+
+from . import reading
+
+CACHE_BYTES_MAX = 64 * 1024 * 1024
+Fetch = Callable[[bytes], bytes]
+
+
+def index(connection: psycopg.Connection, packs: Iterable[reading.Row]) -> int:
+    """Note where every piece of these packs lies; return how many packs there were."""
+    count = 0
+    for row in packs:
+        data = facts.data_of(row.payload, reading.fetch_piece(connection, row.stream))
+        rows = [
+            (blake3(piece).digest(), row.key, at, len(piece))
+            for at, piece in snapshots.pieces_of(data)
+        ]
+        with connection.cursor() as cursor:
+            cursor.executemany(_INDEX, rows)
+        count += 1
+    return count
+
+
+def index_cut(connection: psycopg.Connection, number: int, partitions: int) -> None:
+    """Note the pieces that came with one cut."""
+    for partition in range(partitions):
+        prefix = snapshots.pack_prefix(partition, number)
+        index(connection, reading.facts_between(connection, prefix, prefix + "~"))
+
+
+def index_rest(connection: psycopg.Connection) -> int:
+    """Note the pieces of packs that came late, or of all when the table is empty."""
+    keys = [key for (key,) in connection.execute(_NOT_INDEXED)]
+    return index(connection, (row for key in keys if (row := reading.fact_by_key(connection, key))))
+
+
+def fetcher(connection: psycopg.Connection, bytes_max: int = CACHE_BYTES_MAX) -> Fetch:
+    """Return how to get a piece by its digest. A pack that is read stays for its other pieces.
+
+    One thread at a time. Raises OutsideError when a piece is not held, BadFact when its bytes are
+    not what its name says.
+    """
+    held: OrderedDict[bytes, bytes] = OrderedDict()
+    size = 0
+
+    def fetch(digest: bytes) -> bytes:
+        nonlocal size
+        if digest in held:
+            held.move_to_end(digest)
+            return held[digest]
+        for piece in _pack_with(connection, digest):
+            name = blake3(piece).digest()
+            if name not in held:
+                held[name] = piece
+                size += len(piece)
+        body = held.get(digest)
+        if body is None:
+            raise facts.BadFact(f"piece {digest.hex()[:12]} must lie in its pack, but does not")
+        held.move_to_end(digest)
+        while size > bytes_max and len(held) > 1:
+            size -= len(held.popitem(last=False)[1])
+        return body
+
+    return fetch
+
+
+def _pack_with(connection: psycopg.Connection, digest: bytes) -> list[bytes]:
+    row = connection.execute(_WHERE, (digest,)).fetchone()
+    if row is None:
+        raise OutsideError(
+            f"piece {digest.hex()[:12]} must be held: it has not arrived yet, or has expired"
+        )
+    stream, payload = row
+    data = facts.data_of(bytes(payload), reading.fetch_piece(connection, stream))
+    return [piece for _, piece in snapshots.pieces_of(data)]
+
+
+_INDEX = """
+    INSERT INTO tree_pieces (digest, pack, at, size) VALUES (%b, %s, %s, %s)
+    ON CONFLICT (digest) DO NOTHING"""
+_NOT_INDEXED = """
+    SELECT f.key FROM facts f WHERE f.key >= 'pack/' AND f.key < 'pack0'
+        AND NOT EXISTS (SELECT FROM tree_pieces t WHERE t.pack = f.key) ORDER BY 1"""
+_WHERE = """
+    SELECT f.stream, f.payload FROM tree_pieces t JOIN facts f ON f.key = t.pack
+    WHERE t.digest = %s"""

@@ -1,0 +1,131 @@
+"""The snapshots of a node: which it made, their records, and opening one.
+
+made = snapshots.newest(connection)
+snapshot, fetch = snapshots.open_snapshot(connection, made.id)
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import psycopg
+from orrery_kernels.snapshot.snapshot import Record, Snapshot, thaw
+
+from orrery_services.errors import OutsideError
+from orrery_services.protocol import cuts, facts
+from orrery_services.protocol import snapshots as rules
+from orrery_services.protocol.facts import Fact
+
+from . import ledger, pieces, reading
+
+CHANNEL = "snapshots"  # LISTEN: the payload is the id in hex
+
+
+class Made(NamedTuple):
+    """A snapshot that is complete on this node."""
+
+    number: int
+    id: bytes
+    parent: bytes | None
+    at_ns: int  # the cut's own time
+    trigger: str
+
+
+def newest(connection: psycopg.Connection) -> Made | None:
+    row = connection.execute(f"{_MADE} ORDER BY number DESC LIMIT 1").fetchone()
+    return Made(*row) if row else None
+
+
+def made_after(connection: psycopg.Connection, number: int, many: int = 1000) -> list[Made]:
+    """Return what this node made behind a cut, in order, at most `many`."""
+    statement = f"{_MADE} WHERE number > %s ORDER BY number LIMIT %s"
+    return [Made(*row) for row in connection.execute(statement, (number, many))]
+
+
+def made_before(connection: psycopg.Connection, number: int, many: int = 1) -> list[Made]:
+    """Return what this node made before a cut, the newest first."""
+    statement = f"{_MADE} WHERE number < %s ORDER BY number DESC LIMIT %s"
+    return [Made(*row) for row in connection.execute(statement, (number, many))]
+
+
+def made_as(connection: psycopg.Connection, id_: bytes) -> Made | None:
+    row = connection.execute(f"{_MADE} WHERE id = %s", (id_,)).fetchone()
+    return Made(*row) if row else None
+
+
+def open_snapshot(
+    connection: psycopg.Connection, id_: bytes, fetch: pieces.Fetch | None = None
+) -> tuple[Snapshot, pieces.Fetch]:
+    """Return a snapshot and how to get its pieces. `fetch`: one that is open already.
+
+    Raises OutsideError when its manifest is not held, BadFact when that is not what the id says.
+    """
+    row = reading.fact_by_key(connection, rules.snapshot_key(id_))
+    if row is None:
+        raise OutsideError(f"snapshot {id_.hex()[:12]} must be held, but is not")
+    snapshot = thaw(facts.data_of(row.payload, reading.fetch_piece(connection, row.stream)))
+    if snapshot.id != id_:
+        raise facts.BadFact(f"the manifest of {id_.hex()[:12]} is that of {snapshot.id.hex()[:12]}")
+    return snapshot, fetch or pieces.fetcher(connection)
+
+
+def ids_like(connection: psycopg.Connection, prefix: str) -> list[bytes]:
+    """Return the ids of held snapshots that begin with these hex digits, at most 20."""
+    low = f"{rules.SNAPSHOT}/{prefix}"
+    found = connection.execute(_KEYS, (low, low + "~", 20))
+    return [bytes.fromhex(key.rsplit("/", 1)[1]) for (key,) in found]
+
+
+def records(
+    connection: psycopg.Connection, origin: str, low: int = 0, high: int = cuts.NUMBER_MAX
+) -> Iterator[Record]:
+    """Yield an origin's records of cuts in [low, high), in order."""
+    first, last = rules.record_key(origin, low), rules.record_key(origin, high)
+    for row in reading.facts_between(connection, first, last):
+        yield Record.from_bytes(facts.data_of(row.payload, _no_pieces))
+
+
+def cuts_after(connection: psycopg.Connection, number: int) -> Iterator[cuts.Cut]:
+    """Yield the cuts that are kept as facts, behind a number, in order."""
+    low, high = rules.cut_key(number + 1), f"{rules.CUT}/~"
+    for row in reading.facts_between(connection, low, high):
+        yield cuts.decode(facts.data_of(row.payload, _no_pieces))
+
+
+def leaves_of(
+    connection: psycopg.Connection, cut: cuts.Cut, partitions: int
+) -> dict[tuple[str, int], rules.Leaf]:
+    """Return the held leaves of a cut by (chain id, partition)."""
+    keys = {
+        rules.leaf_key(chain, partition, cut.number): (chain, partition)
+        for chain, partition in rules.wanted(cut, partitions)
+    }
+    found = reading.facts_by_keys(connection, list(keys))
+    bad = set(reading.quarantined(connection)) & found.keys()
+    return {
+        keys[key]: rules.leaf_of(facts.data_of(row.payload, _no_pieces))
+        for key, row in found.items()
+        if key not in bad
+    }
+
+
+def keep(connection: psycopg.Connection, written: Iterable[Fact], made: Made) -> None:
+    """Write the facts of a snapshot, note that it is complete here, and tell who listens."""
+    ledger.commit(connection, written)
+    with connection.transaction():
+        connection.execute(_INSERT, made)
+        connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, made.id.hex()))
+
+
+def lsn(connection: psycopg.Connection) -> str:
+    return str(connection.execute("SELECT pg_current_wal_lsn()").fetchone()[0])
+
+
+def _no_pieces(_: bytes) -> bytes:
+    raise facts.BadFact("a fact of a snapshot must fit one row")
+
+
+_MADE = "SELECT number, id, parent, at_ns, trigger FROM snapshots"
+_INSERT = """
+    INSERT INTO snapshots (number, id, parent, at_ns, trigger) VALUES (%s, %b, %b, %s, %s)
+    ON CONFLICT (number) DO NOTHING"""
+_KEYS = "SELECT key FROM facts WHERE key >= %s AND key < %s ORDER BY key LIMIT %s"
