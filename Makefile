@@ -3,7 +3,7 @@
 #   make test REQUIRE=compose,kube     skips of those become failures
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install up down clean test lint check bench bench-kernels soak lab compose-test kube-test
+.PHONY: help install up down clean test lint check bench bench-kernels soak lab images compose-test kube-test
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -63,6 +63,9 @@ bench-kernels: install  ## speed of the kernels, rivals in the same run
 
 soak: install  ## long counts of kills and of simulated schedules; the seed is printed
 	@ORRERY_TEST_SOAK=1 $(BIN)/python tests/run.py simulation system
+
+images:  ## build our images and list all by digest in k8s/images/images.env (REGISTRY=… or INTO=…)
+	@k8s/images.sh
 
 compose-test: install  ## docker-compose.yml on a real engine (needs root)
 	@REQUIRE=compose $(BIN)/python -m pytest -q -m compose tests/compose

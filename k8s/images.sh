@@ -4,50 +4,52 @@
 #   REGISTRY=registry.example/orrery k8s/images.sh    pushes ours there, names the official ones where they come from
 #   INTO="ctr -n k8s.io" k8s/images.sh                loads all into a containerd, without a registry; for kind:
 #                                                     INTO="docker exec -i kind-control-plane ctr -n k8s.io"
+# STAGES="CLEAN=my/clean:1 SORT=my/sort:1" adds images of your own chains, each under a name that tasks may say.
 set -euo pipefail
+out=$(realpath -m "${OUT:-$(dirname "$0")/images/images.env}")
 cd "$(dirname "$0")/.."
 . ./.env
 STAGE_IMAGE=${ORRERY_IMAGE%%:*}-stage:${ORRERY_IMAGE##*:}
-out=k8s/images/images.env
+OURS="SERVICES=$ORRERY_IMAGE STAGE=$STAGE_IMAGE ${STAGES:-}"
+OFFICIAL="POSTGRES=$POSTGRES_IMAGE TSDB=$TSDB_IMAGE KAFKA=$KAFKA_IMAGE CONNECT=$CONNECT_IMAGE"
 
 build() { docker build -q -f services/Dockerfile --build-arg PYTHON_IMAGE="$PYTHON_IMAGE" --target "$1" -t "$2" . >/dev/null; }
-build services "$ORRERY_IMAGE"
-build stage "$STAGE_IMAGE"
 
 full() { # the name that containerd knows: with its registry
   case $1 in *.*/*) echo "$1" ;; */*) echo "docker.io/$1" ;; *) echo "docker.io/library/$1" ;; esac; }
 
-from_registry() { # NAME REFERENCE OURS: NAME=reference@digest
-  local reference=$2
-  if [ "$3" = ours ]; then
-    reference=$REGISTRY/$(basename "${2%%:*}"):${2##*:}
-    docker tag "$2" "$reference"; docker push -q "$reference" >/dev/null
-  else
-    docker pull -q "$reference" >/dev/null
-  fi
-  echo "$1=$(docker image inspect -f '{{index .RepoDigests 0}}' "$reference")"
-}
-
-into_containerd() { # NAME REFERENCE: the digest is that of the manifest which containerd makes of it
-  local reference digest; reference=$(full "$2")
-  docker image inspect "$2" >/dev/null 2>&1 || docker pull -q "$2" >/dev/null
-  docker save "$2" | $INTO images import --all-platforms - >/dev/null
-  digest=$($INTO images ls "name==$reference" | awk 'NR == 2 { print $3 }')
-  [ -n "$digest" ] || { echo "$reference must be in the containerd of '$INTO' after the import, is not" >&2; exit 1; }
-  $INTO images tag --force "$reference" "${reference%%:*}@$digest" >/dev/null
-  echo "$1=${reference%%:*}@$digest"
-}
-
-list() {
-  local row
-  for row in "SERVICES $ORRERY_IMAGE ours" "STAGE $STAGE_IMAGE ours" "POSTGRES $POSTGRES_IMAGE -" "TSDB $TSDB_IMAGE -" \
-    "KAFKA $KAFKA_IMAGE -" "CONNECT $CONNECT_IMAGE -"; do
-    set -- $row
-    if [ -n "${INTO:-}" ]; then into_containerd "$1" "$2"; else from_registry "$1" "$2" "$3"; fi
+from_registry() {
+  local row reference
+  for row in $OURS; do
+    reference=${row#*=}; reference=$REGISTRY/$(basename "${reference%%:*}"):${reference##*:}
+    docker tag "${row#*=}" "$reference"; docker push -q "$reference" >/dev/null
+    echo "${row%%=*}=$(docker image inspect -f '{{index .RepoDigests 0}}' "$reference")"
+  done
+  for row in $OFFICIAL; do
+    docker pull -q "${row#*=}" >/dev/null
+    echo "${row%%=*}=$(docker image inspect -f '{{index .RepoDigests 0}}' "${row#*=}")"
   done
 }
 
-[ -n "${INTO:-}${REGISTRY:-}" ] || { sed -n '2,7p' "$0" >&2; exit 2; }
-list >"$out.new"
+into_containerd() { # one archive, so that what images share is carried once; a digest is that of the manifest inside
+  local row reference digest all=()
+  for row in $OURS $OFFICIAL; do
+    all+=("${row#*=}")
+    docker image inspect "${row#*=}" >/dev/null 2>&1 || docker pull -q "${row#*=}" >/dev/null
+  done
+  docker save "${all[@]}" | $INTO images import --all-platforms - >/dev/null
+  for row in $OURS $OFFICIAL; do
+    reference=$(full "${row#*=}")
+    digest=$($INTO images ls "name==$reference" | awk 'NR == 2 { print $3 }')
+    [ -n "$digest" ] || { echo "$reference must be in the containerd of '$INTO' after the import, is not" >&2; exit 1; }
+    $INTO images tag --force "$reference" "${reference%%:*}@$digest" >/dev/null
+    echo "${row%%=*}=${reference%%:*}@$digest"
+  done
+}
+
+[ -n "${INTO:-}${REGISTRY:-}" ] || { sed -n '2,8p' "$0" >&2; exit 2; }
+build services "$ORRERY_IMAGE"
+build stage "$STAGE_IMAGE"
+if [ -n "${INTO:-}" ]; then into_containerd >"$out.new"; else from_registry >"$out.new"; fi
 mv "$out.new" "$out"
 cat "$out"

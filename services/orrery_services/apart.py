@@ -105,7 +105,7 @@ def _write(question: dict[str, Any]) -> dict[str, Any]:
     from . import store
     from .protocol import facts
 
-    settings = load_settings(env=settings_env(dict(os.environ)))
+    settings = load_settings()
     data = Path(question["path"]).read_bytes()
     made = facts.plain_fact(
         question["kind"], settings.partitions, question["key"], question["meta"], data
@@ -125,7 +125,7 @@ def _read(question: dict[str, Any]) -> dict[str, Any]:
     from . import store
     from .protocol import facts
 
-    settings = load_settings(env=settings_env(dict(os.environ)))
+    settings = load_settings()
     with store.connect(settings.postgres("reader")) as connection:
         row = store.fact_by_key(connection, question["key"])
         if row is None:
@@ -134,20 +134,6 @@ def _read(question: dict[str, Any]) -> dict[str, Any]:
     if question["path"] != os.devnull:
         Path(question["path"]).write_bytes(data)
     return {"held": True, "meta": facts.meta_of(row.payload)}
-
-
-# What the environment of a slot or of its memo says beside the settings of the node.
-NOT_SETTINGS = (
-    "TOKEN", "ORDER", "SLOT", "SCRATCH", "GATE_FD", "TERMINATION_LOG",
-    "MEMO_URL", "MEMO_HOST", "MEMO_PORT", "MEMO_PORT_FILE", "MEMO_FOLDER", "MEMO_FACTS",
-    "MEMO_SOCKET",
-)  # fmt: skip
-
-
-def settings_env(env: dict[str, str]) -> dict[str, str]:
-    """Return the environment without what only a pod's containers know."""
-    own = {f"ORRERY_{name}" for name in NOT_SETTINGS}
-    return {name: text for name, text in env.items() if name not in own}
 
 
 def main() -> int:

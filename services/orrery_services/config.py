@@ -40,7 +40,7 @@ NOT_SETTINGS = {
     *("TOKEN", "ORDER", "SLOT", "SCRATCH", "GATE_FD", "TERMINATION_LOG"),  # of a hot-swapped stage
     *("INPUT", "INPUTS", "OUTPUT", "PARAMETERS", "RUN", "STAGE", "ATTEMPT"),
 }
-NOT_SETTINGS_BELOW = ("TEST_", "MEMO_", "HOTSWAP_")
+NOT_SETTINGS_BELOW = ("TEST_", "MEMO_")
 ROLES = (
     "orrery_admin",  # superuser: set-up only, no service has it
     "orrery_owner",

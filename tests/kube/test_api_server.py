@@ -129,10 +129,20 @@ def test_the_controller_may_put_a_listed_image_into_a_slot(api: Cluster, pool_po
     assert done.returncode == 0, done.stderr
 
 
+def test_a_listed_image_may_bear_the_number_of_its_stage_as_tag(api: Cluster, pool_pod):
+    done = swap(api, "slot-a", manifests.image("STAGE").replace("@", ":stage-12@"))
+
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     "image",
     [
         "registry.test/other@sha256:" + "0" * 64,
+        manifests.image("STAGE").replace("@", ":latest@"),
+        manifests.image("STAGE").replace("@", "-other:stage-1@"),
+        manifests.image("STAGE").split("@")[0] + ":stage-1@sha256:" + "0" * 64,
+        manifests.image("STAGE").split("@")[0] + ":stage-1",
         manifests.image("STAGE").split("@")[0] + ":latest",
         manifests.image("STAGE").split("@")[0],
     ],

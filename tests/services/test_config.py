@@ -101,6 +101,15 @@ def test_a_wrong_variable_is_told_by_its_name(variable, value, message):
     assert message in str(caught.value)
 
 
+def test_what_only_the_containers_of_a_pod_know_is_no_setting_and_no_mistake(tmp_path):
+    env = universe(tmp_path, "n1") | {"ORRERY_HOTSWAP_DRIVER": "kubernetes"}
+    pod = ("MEMO_HOST", "MEMO_PORT", "MEMO_URL", "SCRATCH", "TOKEN", "ORDER", "SLOT")
+
+    settings = load_settings("n1", env | {f"ORRERY_{name}": "8900" for name in pod})
+
+    assert settings.values["hotswap.driver"] == "kubernetes"
+
+
 def test_an_unknown_node_is_told_with_the_known_ones():
     with pytest.raises(ConfigError, match=r"must be one of n1, n2.*was 'n9'"):
         load_settings("n9", {})

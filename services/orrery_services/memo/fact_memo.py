@@ -6,7 +6,6 @@
 Lookups are plain SQL on one connection; facts are written by a child (see apart).
 """
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,7 @@ class FactMemo:
 
 def open_fact_memo() -> FactMemo:
     """Return the memo of the node that the environment names."""
-    return FactMemo(load_settings(env=apart.settings_env(dict(os.environ))))
+    return FactMemo(load_settings())
 
 
 class TieredMemo:

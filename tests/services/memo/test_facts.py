@@ -1,10 +1,9 @@
 """Memo and runs as facts of a real Postgres: what one node computed, another one finds."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
-from orrery_services import apart, store
+from orrery_services import store
 from orrery_services.config import Settings, load_settings
 from orrery_services.errors import DivergenceError, OutsideError
 from orrery_services.hotswap import chain, steps
@@ -46,7 +45,7 @@ def node(server, tmp_path, monkeypatch) -> Settings:
     for name, text in env.items():
         monkeypatch.setenv(name, text)
     monkeypatch.setenv("ORRERY_SCRATCH", "/not/a/setting")
-    return load_settings(env=apart.settings_env(dict(os.environ)))
+    return load_settings()
 
 
 def test_an_answer_is_found_under_its_key_with_its_bytes(node, tmp_path):
