@@ -10,6 +10,7 @@ import threading
 from typing import Any
 
 import faust
+import mode
 import structlog
 
 from .. import metrics
@@ -23,7 +24,15 @@ LOOK_SECONDS = 1.0  # between two looks at the ends of the log
 POLL_SECONDS = 0.05
 STREAM_MESSAGES_MAX = 16  # of a partition, waiting in memory; each may hold thousands of rows
 FETCH_BYTES_MAX = 4 * 1024 * 1024
+RESTARTS_MAX = 1000  # of streams, at once and a second: a rebalance restarts one per partition
 log = structlog.get_logger()
+
+
+class Supervisor(mode.OneForOneSupervisor):
+    """Faust counts a stream cancelled by a rebalance as crashed, and forgives one at a time only."""
+
+    def __init__(self, *services: Any, **options: Any):
+        super().__init__(*services, **options | {"max_restarts": RESTARTS_MAX, "over": RESTARTS_MAX})
 
 
 def make_app(settings: Settings, worker: Worker) -> faust.App:
@@ -52,7 +61,7 @@ def make_app(settings: Settings, worker: Worker) -> faust.App:
     )
     ticks = app.topic("ticks", key_type=bytes, value_type=bytes)
 
-    @app.agent(ticks, isolated_partitions=True)
+    @app.agent(ticks, isolated_partitions=True, supervisor_strategy=Supervisor)
     async def compute(stream: faust.Stream) -> None:
         async for event in stream.events():
             with _ends_the_process():
@@ -102,9 +111,12 @@ async def serve(
         health.beat()
         worker.report(health)
         await asyncio.sleep(POLL_SECONDS)
+    if app.crashed:  # it may wait for itself for ever, and whoever has its partitions waits with it
+        log.critical("the application crashed: the worker stops", reason=str(app.crash_reason))
+        os._exit(1)
     await app.stop()
     worker.close()
-    return 1 if app.crashed else 0
+    return 0
 
 
 def main(settings: Settings, health: metrics.Health, stop: threading.Event) -> int:
