@@ -29,10 +29,11 @@ log = structlog.get_logger()
 
 
 class Supervisor(mode.OneForOneSupervisor):
-    """Faust counts a stream cancelled by a rebalance as crashed, and forgives one at a time only."""
+    """Faust takes a stream that a rebalance cancels for crashed, and forgives one at a time."""
 
     def __init__(self, *services: Any, **options: Any):
-        super().__init__(*services, **options | {"max_restarts": RESTARTS_MAX, "over": RESTARTS_MAX})
+        bounds = {"max_restarts": RESTARTS_MAX, "over": RESTARTS_MAX}
+        super().__init__(*services, **options | bounds)
 
 
 def make_app(settings: Settings, worker: Worker) -> faust.App:
