@@ -16,9 +16,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from .. import bus, clock, metrics, store
 from ..config import Settings
 from ..errors import OutsideError
-from ..protocol import rows
+from ..protocol import cuts, rows
 from ..protocol.rules import ALL_RULES, rules_from
 from . import figures, start
+from .cuts import Cuts
 from .lane import Lane
 from .sequencer import Send
 
@@ -47,6 +48,7 @@ class Packer:
         self._assigned: set[int] = set()
         self._changed = False
         self.lanes: dict[int, Lane] = {}
+        self._cuts = Cuts()
         self._paused: set[int] = set()
         self._retry_at_ns = 0
         self._figures = figures.Figures(self._consumer)
@@ -96,7 +98,7 @@ class Packer:
     def _new_lane(self, partition: int, at: start.Mark) -> Lane:
         return Lane(
             partition, self._settings.partitions, self._logs, at, self._reader, self._produce,
-            self._rules,
+            self._cuts, self._rules,
         )  # fmt: skip
 
     def _fetch_all(self) -> None:
@@ -110,6 +112,8 @@ class Packer:
             }
             places += [TopicPartition(t, lane.partition, o) for t, o in lane.fetch_from.items()]
             lane.must_seek = False
+        low, _ = self._reader.ends(cuts.TOPIC, 0)
+        places.append(TopicPartition(cuts.TOPIC, 0, max(low, self._cuts.offset)))
         self._paused.clear()
         self._consumer.assign(places)
 
@@ -181,7 +185,9 @@ class Packer:
             else:
                 held.append(message)
         for (topic, partition), held in by_place.items():
-            if lane := self.lanes.get(partition):
+            if topic == cuts.TOPIC:
+                self._cuts.add(held)
+            elif lane := self.lanes.get(partition):
                 lane.buffer.add(topic, held)
 
     def _complain(self, error: KafkaError) -> None:

@@ -9,6 +9,7 @@ from ..protocol import ticks, vectors
 from ..protocol.rules import Rules
 from . import start
 from .buffers import Buffer
+from .cuts import Cuts
 from .sequencer import TICKS, Send, Sequencer
 
 
@@ -27,9 +28,10 @@ class Lane:
         at: start.Mark,
         reader: bus.LogReader,
         produce: Produce,
+        cuts: Cuts,
         rules: Rules,
     ):
-        self.partition, self._logs = partition, logs
+        self.partition, self._logs, self._cuts = partition, logs, cuts
         self.sequencer = Sequencer(partition, partitions, at.offset, at.vector, rules)
         self.buffer = Buffer(logs)
         self.fetch_from: dict[str, int] = {}  # where the consumer has to read, after a fold
@@ -73,6 +75,8 @@ class Lane:
                 sends = self.sequencer.pack(runs)
             metrics.BATCH_ROWS.labels("packer").observe(sum(len(run.offsets) for run in runs))
             self._send(sends)
+        while self.sequencer.wants_rows() and (cut := self._cuts.behind(self.sequencer.head)):
+            self._send(self.sequencer.cut(*cut))
 
     def due(self, now_ns: int, rows_max: int, wait_ns: int) -> bool:
         """Whether there is a batch to send: at once after a quiet while, else one per wait."""

@@ -129,11 +129,15 @@ class Sequencer:
             return self._in_order(early) + late
         return [self._send_label(packed), *late]
 
-    def cut(self, number: int) -> list[Send]:
-        """Return the marker of a cut (no rows, but the vector moves), unless it is in the log."""
+    def cut(self, number: int, at_ns: int) -> list[Send]:
+        """Return the marker of a cut (no rows, but the vector moves), unless it is in the log.
+
+        Only when `wants_rows`.
+        """
         if number <= self.head.get(vectors.CUT, 0):
             return []
-        following = {**self.head, vectors.CUT: number}
+        self.counts["cuts"] += 1
+        following = {**self.head, vectors.CUT: number, vectors.CUT_NS: at_ns}
         marker = steps.Packed(self.head, following, rows.NO_ROWS, [], [], 0, 0)
         return [self._send_label(marker)]
 

@@ -5,12 +5,12 @@ import psycopg
 from .. import bus, store
 from ..config import Settings
 from ..errors import OutsideError, ServiceError
-from ..protocol import rows, vectors
+from ..protocol import cuts, rows, vectors
 from ..protocol.marks import Mark
 from ..store import heartbeats
 from .sequencer import TICKS
 
-TOPICS = (*rows.ROW_TOPICS, TICKS)
+TOPICS = (*rows.ROW_TOPICS, TICKS, cuts.TOPIC)
 
 
 def logs(settings: Settings) -> dict[str, str]:

@@ -5,7 +5,7 @@ A vector maps a source to a position. Three kinds of source, told apart by their
     row:<topic>:<log id>              the next offset to read in a row topic (same partition)
     cap:<incarnation>:<table>         the greatest row id seen of a captured table
     moved:<topic>:<log id>:<part>     the greatest offset among rows moved here from there
-    cut                               the number of the last cut
+    cut, cut_ns                       the number of the last cut, and its own time
 
 A source that is absent has not been read at all. Vectors are compared whole: their bytes are
 canonical.
@@ -17,6 +17,7 @@ from collections.abc import Mapping
 Vector = dict[str, int]
 
 CUT = "cut"
+CUT_NS = "cut_ns"
 NOTHING_SEEN = -1
 
 

@@ -120,12 +120,12 @@ def test_moved_rows_and_dead_letters_are_acknowledged_before_the_label():
 def test_a_cut_moves_the_vector_and_carries_no_row():
     sequencer = fresh()
 
-    marker = sequencer.cut(4)[0]
+    marker = sequencer.cut(4, 400)[0]
 
     message = ticks.parse(marker.value, marker.headers)
-    assert message.next == {"cut": 4}
+    assert message.next == {"cut": 4, "cut_ns": 400}
     assert ticks.decode(message).num_rows == 0
-    assert sequencer.cut(4) == []
+    assert sequencer.cut(4, 400) == []
 
 
 # ---- a small world: two packers a partition, and a net that fails, repeats and delays ----
