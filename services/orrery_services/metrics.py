@@ -47,10 +47,15 @@ class Health:
         self._stalled_after_ns = int(stalled_after_seconds * 1e9)
         self._now = now
         self._last_beat_ns = now()
+        self._has_beaten = False
         self._waiting_for: str | None = "starting"
 
     def beat(self) -> None:
-        self._last_beat_ns = self._now()
+        self._last_beat_ns, self._has_beaten = self._now(), True
+
+    def silent_seconds(self) -> float | None:
+        """Return how long ago the last beat was; None before the first."""
+        return (self._now() - self._last_beat_ns) / 1e9 if self._has_beaten else None
 
     def ready(self) -> None:
         self._waiting_for = None

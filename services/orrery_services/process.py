@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
@@ -23,6 +24,7 @@ from .errors import ServiceError
 
 Main = Callable[[Settings, metrics.Health, threading.Event], int | None]
 FAILED, USAGE = 1, 2
+STALLS_MAX = 4  # a loop silent for so many times what counts as stalled is not waited for
 
 
 class _NoPandas(importlib.abc.MetaPathFinder):
@@ -49,6 +51,7 @@ def run(service: str, main: Main, stalled_after_seconds: float = 30.0) -> int:
     logger = structlog.get_logger()
     stop = stop_on_signals(settings.limits.shutdown_seconds_max)
     health = metrics.Health(stalled_after_seconds)
+    watch(health, stalled_after_seconds * STALLS_MAX)
     try:
         server = metrics.serve(settings.bind_host, settings.metrics_port, health)
         logger.info("started", pid=os.getpid(), metrics_port=server.port)
@@ -61,6 +64,21 @@ def run(service: str, main: Main, stalled_after_seconds: float = 30.0) -> int:
         return FAILED
     logger.info("left", code=code)
     return code
+
+
+def watch(health: metrics.Health, silent_seconds_max: float) -> None:
+    """End this process hard when its loop is silent for so long: whoever runs it starts it anew.
+
+    Silence before the first beat does not count, kernels may be compiled in it.
+    """
+
+    def look() -> None:
+        while (silent := health.silent_seconds()) is None or silent < silent_seconds_max:
+            time.sleep(1.0)
+        structlog.get_logger().critical("stalled: the process ends", silent_seconds=silent)
+        os._exit(FAILED)
+
+    threading.Thread(target=look, name="watch", daemon=True).start()
 
 
 def stop_on_signals(seconds_max: float) -> threading.Event:

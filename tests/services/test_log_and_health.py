@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 
@@ -116,3 +118,18 @@ def test_a_taken_port_is_named_with_the_setting_that_changes_it(served):
 
     with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{server.port}.*ORRERY_METRICS_PORT"):
         metrics.serve("127.0.0.1", server.port, metrics.Health())
+
+
+def test_a_process_whose_loop_hangs_is_ended_and_one_that_beats_is_not():
+    program = (
+        "import time; from orrery_services import metrics, process\n"
+        "health = metrics.Health()\n"
+        "process.watch(health, 1.0)\n"
+        "for _ in range(15): health.beat(); time.sleep(0.1)\n"
+        "print('beating', flush=True); time.sleep(60); print('still here')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert "beating" in done.stdout and "still here" not in done.stdout
+    assert "stalled" in done.stdout + done.stderr
