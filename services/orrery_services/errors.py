@@ -6,7 +6,7 @@ ServiceError
 │   ├── PortTaken       a port that a part needs is held by another program
 │   └── PartFailed      a part started and did not become healthy
 ├── OutsideError        broker, Postgres, Connect or the time-series store refuses or is away
-└── DivergenceError     one natural key has two contents: an alarm, never merged
+└── DivergenceError     one natural key, or one number of an origin, has two contents: an alarm
 
 A message says what must hold, what was, where, and what to do about it. The commands of `orrery`
 print a ServiceError as one line; anything else is a defect and shows its traceback.

@@ -1,6 +1,7 @@
 """A setting has one value, one origin, and one message when it is wrong."""
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -53,6 +54,14 @@ def test_every_setting_says_what_it_means_and_its_default_is_in_its_range():
     for key, part in leaves(schema):
         assert part["description"], key
         jsonschema.validate(part["default"], part)
+
+
+def test_every_limit_limits_something():
+    code = "\n".join(path.read_text() for path in (ROOT / "services").rglob("*.py"))
+
+    limits = universe_schema(ROOT)["properties"]["limits"]["properties"]
+
+    assert [name for name in limits if not re.search(rf"\blimits\.{name}\b", code)] == []
 
 
 def test_the_address_of_one_node_is_not_taken_for_another(tmp_path):

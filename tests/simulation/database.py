@@ -91,19 +91,25 @@ class Database:
 
     def receive(self, came: Sequence[Receipt], rules: Rules) -> None:
         """Write foreign facts, what arrives with them, and the marks that they move."""
-        held = [self.facts[r.fact.key] for r in came if r.fact.key in self.facts]
-        new, plain, diverged = receiving._sort_out(
-            came, [(r.fact.key, r.fact.id, r.origin, r.oseq) for r in held]
-        )
-        if diverged:
-            raise Broken(f"false DIVERGED: {diverged[0][1].came.key} on {self.node}")
-        self.fired["a fact is delivered again"] += len(came) - len(new) - len(plain)
-        for one in new:
+        held = {
+            r.fact.key: self.facts[r.fact.key].fact.id for r in came if r.fact.key in self.facts
+        }
+        known = {
+            (*r.source(), r.oseq): (there.key, there.id)
+            for r in came
+            if (there := self.numbers[r.source()].get(r.oseq))
+        }
+        found = receiving.sort_out(came, held, known)
+        if found.clashes:
+            one = found.clashes[0].receipt
+            raise Broken(f"two facts under one number {one.source()} {one.oseq}")
+        if found.divergences:
+            raise Broken(f"false DIVERGED: {found.divergences[0][1].came.key} on {self.node}")
+        self.fired["a fact is delivered again"] += len(came) - sum(map(len, found))
+        for one in found.new:
             self._insert(one)
-        for one in plain if rules.record_every_arrival else ():
-            there = self.numbers[one.source()].setdefault(one.oseq, one.fact)
-            if there.id != one.fact.id:
-                raise Broken(f"two facts under one number {one.source()} {one.oseq}")
+        for one in found.plain if rules.record_every_arrival else ():
+            self.numbers[one.source()][one.oseq] = one.fact
             self.fired["a fact arrives that is held"] += 1
         for one in came:
             self.known.setdefault(one.source(), Arrived())

@@ -4,8 +4,10 @@ Two sessions: one under the replication origin, for the facts of others; one wit
 heartbeats, which this node's own change stream carries.
 """
 
+import contextlib
 import os
 import threading
+from collections.abc import Sequence
 
 import psycopg
 import structlog
@@ -13,12 +15,13 @@ from confluent_kafka import Message, TopicPartition
 
 from .. import bus, clock, metrics, store
 from ..config import Settings
-from ..errors import OutsideError
+from ..errors import DivergenceError, OutsideError
 from ..protocol import facts
 from ..protocol.rules import rules_from
 from ..store import heartbeats, identity, reading, receiving
 from . import figures, incarnation, steps
 from .asking import Asking
+from .keeping import Keeper
 
 FACTS, TICKS = "facts", "ticks"
 FETCH_MAX = 256  # messages in one transaction: at most 256 x 512 KiB
@@ -37,9 +40,21 @@ class Replicator:
     def __init__(self, settings: Settings, health: metrics.Health):
         self._settings, self._health = settings, health
         self._rules = rules_from(os.environ)
+        with contextlib.ExitStack() as opened:  # what is open is closed if the rest fails
+            self._open(settings, health, opened)
+            self._opened = opened.pop_all()
+        self._look_ns = self._beat_ns = 0
+        self._written: dict[int, int] = {}  # places as they are stored
+        self._seen: dict[int, int] = {}  # stream -> greatest own number that came back to us
+
+    def _open(
+        self, settings: Settings, health: metrics.Health, opened: contextlib.ExitStack
+    ) -> None:
         self._plain = store.connect(settings.postgres("writer"))
+        opened.callback(self._plain.close)
         self.identity = incarnation.settle(settings, self._plain, health.beat)
         self._replica = store.connect(settings.postgres("writer"))
+        opened.callback(self._replica.close)
         _become_replica(self._replica)
         logs = bus.log_ids(bus.admin(settings.kafka), [FACTS, TICKS])
         self._log_id = logs[FACTS]
@@ -48,12 +63,11 @@ class Replicator:
         self._streams = settings.partitions + 1
         receiving.advance_marks(self._replica, range(settings.partitions), self._rules)
         self._consumer = bus.consumer(settings.kafka, f"orrery-replication-{settings.node}")
+        opened.callback(self._consumer.close)
         self._places = self._starts()
         self._consumer.assign([TopicPartition(FACTS, p, o) for p, o in self._places.items()])
         self._asking = Asking(settings, self._plain, self.identity, self._rules)
-        self._look_ns = self._beat_ns = 0
-        self._written: dict[int, int] = {}  # places as they are stored
-        self._seen: dict[int, int] = {}  # stream -> greatest own number that came back to us
+        opened.callback(self._asking.close)
 
     def _starts(self) -> dict[int, int]:
         """Return where to read every partition on: where we were, or at what is still there."""
@@ -117,8 +131,15 @@ class Replicator:
                 receipts.append(store.Receipt(delivery.origin, delivery.oseq, delivery.fact))
         if receipts:
             with metrics.STAGE_SECONDS.labels("receive").time():
-                done = store.receive(self._replica, receipts, self._log_id, {}, self._rules)
-            count(done)
+                self._write(receipts)
+
+    def _write(self, receipts: Sequence[store.Receipt]) -> None:
+        """Write facts of others. Two under one number are an alarm, and stop nobody."""
+        try:
+            count(store.receive(self._replica, receipts, self._log_id, {}, self._rules))
+        except DivergenceError as cause:
+            metrics.DIVERGED.inc()
+            log.error("diverged", reason=str(cause))
 
     def _parse(self, message: Message) -> steps.Delivery | None:
         """Return what a message says; None when it is no fact: then it stays missing."""
@@ -183,7 +204,7 @@ class Replicator:
         behind = self._lag()
         metrics.LAG_ROWS.labels("replication").set(behind)
         for receipts in self._asking.look(clock.monotonic_ns(), behind <= GAPS_BEHIND_MAX):
-            count(store.receive(self._replica, receipts, self._log_id, {}, self._rules))
+            self._write(receipts)
         if behind > READY_BEHIND_MAX:
             self._health.not_ready(f"{behind} facts behind")
         else:
@@ -200,10 +221,7 @@ class Replicator:
         return behind
 
     def close(self) -> None:
-        self._asking.close()
-        self._consumer.close()
-        self._replica.close()
-        self._plain.close()
+        self._opened.close()
 
 
 def count(done: store.Received) -> None:
@@ -226,6 +244,8 @@ def _become_replica(connection: psycopg.Connection) -> None:
 def main(settings: Settings, health: metrics.Health, stop: threading.Event) -> int:
     """Replicate until told to stop. What fails outside is begun anew after a pause."""
     replicator = None
+    keeper = Keeper(settings)
+    keeper.start()
     while not stop.is_set():
         health.beat()
         try:
@@ -240,6 +260,7 @@ def main(settings: Settings, health: metrics.Health, stop: threading.Event) -> i
                 replicator.close()
             replicator = None
             stop.wait(RETRY_SECONDS)
+    keeper.stop()
     if replicator:
         replicator.close()
     return 0

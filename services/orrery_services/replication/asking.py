@@ -8,6 +8,7 @@ from confluent_kafka import TopicPartition
 
 from .. import bus, metrics, store
 from ..config import Settings
+from ..errors import OutsideError
 from ..protocol import facts
 from ..protocol.rules import Rules
 from ..store import heartbeats, reading
@@ -32,9 +33,13 @@ class Asking:
         self._watch = steps.GapWatch()
         self._answers = steps.Answers(settings.node, settings.limits.asks_pending_max)
         self._reader = bus.LogReader(settings.kafka, "orrery-asking")
+        try:
+            _, end = self._reader.ends(ASKS, 0)
+        except OutsideError:
+            self._reader.close()
+            raise
         self._producer = bus.producer(settings.kafka)
         self._consumer = bus.consumer(settings.kafka, f"orrery-asking-{settings.node}")
-        _, end = self._reader.ends(ASKS, 0)
         self._consumer.assign([TopicPartition(ASKS, 0, end)])
 
     def saw(self, delivery: steps.Delivery) -> None:

@@ -66,6 +66,8 @@ class Supervisor:
         for name in self.runners:
             runner.bound_log(self.stack.log(name))
         runner.bound_log(self.stack.log("supervisor"))
+        if "replication" in self.stack.services:
+            return  # that service keeps its node's connectors, here as in a container
         for node in self.stack.nodes:
             for name in connect.NAMES:
                 kept = self.runners[f"{node}.{name}"]

@@ -5,7 +5,7 @@ The session has a replication origin, which keeps these rows out of this node's 
 fact that is held already still arrives: under its (origin, stream, oseq) it would else be a gap.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import psycopg
@@ -38,12 +38,29 @@ class Receipt(NamedTuple):
         return self.origin, self.fact.stream
 
 
+class Clash(NamedTuple):
+    """One number, two facts: the origin was used by two databases."""
+
+    receipt: Receipt
+    key: str  # of the fact that came first under the number
+    id: bytes
+
+
 class Received(NamedTuple):
     inserted: int
     again: int  # delivered before under the same number
     held: int  # arrived, but the content was here already
     divergences: list[Divergence]
     marks: dict[ledger.Slot, Mark]
+
+
+class Sorted(NamedTuple):
+    """Receipts, each once in one list; a repeated one is in none."""
+
+    new: list[Receipt]
+    plain: list[Receipt]  # only arrive: the content is held
+    divergences: list[tuple[Receipt, Divergence]]
+    clashes: list[Clash]
 
 
 def become_replica(connection: psycopg.Connection) -> None:
@@ -60,34 +77,21 @@ def receive(
 ) -> Received:
     """Write receipts and remember how far the topic has been read; all of it or nothing.
 
-    Raises DivergenceError when two facts come under one number: then an origin was used twice.
+    Raises DivergenceError, when all else is written, if two facts came under one number: both are
+    quarantined then.
     """
-    try:
-        return _receive(connection, receipts, log_id, next_offsets, rules)
-    except psycopg.errors.UniqueViolation as cause:
-        raise DivergenceError(
-            f"a number of an origin must name one fact, but: {cause.diag.message_detail}; "
-            "an incarnation was used by two databases"
-        ) from cause
-
-
-def _receive(
-    connection: psycopg.Connection,
-    receipts: Sequence[Receipt],
-    log_id: str,
-    next_offsets: Mapping[int, int],
-    rules: Rules,
-) -> Received:
     streams = sorted({receipt.fact.stream for receipt in receipts})
     with transaction(connection):
         ledger.lock(connection, streams)
-        held = _held(connection, receipts)
+        held = connection.execute(_HELD, ([receipt.fact.key for receipt in receipts],))
+        numbered = connection.execute(_NUMBERED, _labels(receipts))
         slots = connection.execute(_SLOTS, (streams,))
-        new, plain, divergences = _sort_out(receipts, held.fetchall())
-        _insert(connection, new)
+        known = {tuple(label): (key, id_) for *label, key, id_ in numbered}
+        found = sort_out(receipts, dict(held.fetchall()), known)
+        _insert(connection, found.new)
         if rules.record_every_arrival:
-            _insert_arrivals(connection, [*plain, *(receipt for receipt, _ in divergences)])
-        for receipt, divergence in divergences:
+            _insert_arrivals(connection, [*found.plain, *(r for r, _ in found.divergences)])
+        for receipt, divergence in (*found.divergences, *_both_sides(found.clashes)):
             ledger.insert_divergences(connection, receipt.origin, [divergence], receipt.oseq)
         _know_sources(connection, receipts)
         before = ledger.marks_from(slots)
@@ -97,8 +101,11 @@ def _receive(
         }
         ledger.write_marks(connection, before, after)
         _write_progress(connection, log_id, next_offsets)
-    again = len(receipts) - len(new) - len(plain) - len(divergences)
-    return Received(len(new), again, len(plain), [d for _, d in divergences], after)
+    if found.clashes:
+        raise DivergenceError(_clash_text(found.clashes))
+    again = len(receipts) - sum(map(len, found))
+    divergences = [divergence for _, divergence in found.divergences]
+    return Received(len(found.new), again, len(found.plain), divergences, after)
 
 
 def advance_marks(
@@ -113,32 +120,56 @@ def advance_marks(
     return after
 
 
-def _held(connection: psycopg.Connection, receipts: Sequence[Receipt]) -> psycopg.Cursor:
-    keys = [receipt.fact.key for receipt in receipts]
-    return connection.execute(_HELD, (keys,))
+def _labels(receipts: Sequence[Receipt]) -> tuple[list[str], list[int], list[int]]:
+    return (
+        [receipt.origin for receipt in receipts],
+        [receipt.fact.stream for receipt in receipts],
+        [receipt.oseq for receipt in receipts],
+    )
 
 
-def _sort_out(
-    receipts: Sequence[Receipt], held: Iterable[tuple[str, bytes, str, int]]
-) -> tuple[list[Receipt], list[Receipt], list[tuple[Receipt, Divergence]]]:
-    """Return the receipts that are new, that only arrive (content held), and that diverge."""
-    there = {key: (id_, origin, oseq) for key, id_, origin, oseq in held}
-    new, plain, divergences, came = [], [], [], set()
+def sort_out(
+    receipts: Sequence[Receipt],
+    held: dict[str, bytes],
+    known: dict[tuple[str, int, int], tuple[str, bytes]],
+) -> Sorted:
+    """Return what to do with each receipt. `held`: id by natural key; `known`: (key, id) by
+    (origin, stream, oseq). Both learn what comes."""
+    found = Sorted([], [], [], [])
     for receipt in receipts:
-        label = (*receipt.source(), receipt.oseq)
-        fact = receipt.fact
-        found = there.get(fact.key)
-        if label in came or (found and found[1:] == (receipt.origin, receipt.oseq)):
-            continue  # the same number again
-        came.add(label)
-        if found is None:
-            there[fact.key] = (fact.id, receipt.origin, receipt.oseq)
-            new.append(receipt)
-        elif found[0] == fact.id:
-            plain.append(receipt)
+        label, fact = (*receipt.source(), receipt.oseq), receipt.fact
+        if label in known:
+            if known[label] != (fact.key, fact.id):
+                found.clashes.append(Clash(receipt, *known[label]))
+            continue
+        known[label] = fact.key, fact.id
+        if fact.key not in held:
+            held[fact.key] = fact.id
+            found.new.append(receipt)
+        elif held[fact.key] == fact.id:
+            found.plain.append(receipt)
         else:
-            divergences.append((receipt, Divergence(found[0], fact)))
-    return new, plain, divergences
+            found.divergences.append((receipt, Divergence(held[fact.key], fact)))
+    return found
+
+
+def _both_sides(clashes: Sequence[Clash]) -> list[tuple[Receipt, Divergence]]:
+    """Return a divergence under the natural key of either fact of a clash: neither is served."""
+    return [
+        (clash.receipt, Divergence(clash.id, clash.receipt.fact._replace(key=key)))
+        for clash in clashes
+        for key in sorted({clash.key, clash.receipt.fact.key})
+    ]
+
+
+def _clash_text(clashes: Sequence[Clash]) -> str:
+    one, key, id_ = clashes[0]
+    return (
+        f"a number of an origin must name one fact, but number {one.oseq} of {one.origin}/"
+        f"{one.fact.stream} was {key} {id_.hex()[:10]} and came as {one.fact.key} "
+        f"{one.fact.id.hex()[:10]} ({len(clashes)} such numbers): both are quarantined; an "
+        "incarnation was used by two databases: give one of them an empty disk"
+    )
 
 
 def _insert(connection: psycopg.Connection, receipts: list[Receipt]) -> None:
@@ -212,7 +243,13 @@ def _write_progress(
         connection.cursor().executemany(_WRITE_PROGRESS, rows)
 
 
-_HELD = "SELECT key, id, origin, oseq FROM facts WHERE key = ANY(%s)"
+_HELD = "SELECT key, id FROM facts WHERE key = ANY(%s)"
+_NUMBERED = """
+    WITH asked AS (SELECT * FROM unnest(%s::text[], %s::int[], %s::bigint[])
+        AS a (origin, stream, oseq))
+    SELECT origin, stream, oseq, key, id FROM facts JOIN asked USING (origin, stream, oseq)
+    UNION ALL
+    SELECT origin, stream, oseq, key, id FROM arrivals JOIN asked USING (origin, stream, oseq)"""
 _SLOTS = """
     SELECT chain, partition, log_id, ticks_offset, ordinal, vector FROM marks
     WHERE partition = ANY(%s::int[])"""

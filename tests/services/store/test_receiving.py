@@ -107,13 +107,35 @@ def test_another_content_is_an_alarm_and_arrives(replica, writer):
     assert reading.fact_under(writer, THIRD, 0, 2) is None
 
 
-def test_two_facts_under_one_number_stop_the_replicator(replica):
+def test_two_facts_under_one_number_are_both_quarantined_and_the_rest_is_written(replica):
     receive(replica, receipts(0, 0, 1))
 
     with pytest.raises(DivergenceError, match="must name one fact"):
-        receive(replica, receipts(3, 1, 1))
+        receive(replica, receipts(3, 1, 1) + receipts(5, 1, 3, partition=1))
 
     assert store.marks(replica)[CHAIN, 0].ordinal == 1
+    names = {fact.key for fact in chunks(0, 0) + chunks(3, 1)}
+    assert set(reading.quarantined(replica)) == names
+    assert reading.fact_under(replica, OTHER, 1, 4) is not None
+
+
+def test_another_fact_under_a_number_that_only_arrived_is_not_swallowed(replica, writer):
+    store.commit(writer, chunks(0, 0), [move(chunks(0, 0))])
+    receive(replica, receipts(0, 0, 1))  # held: only its number is written down
+
+    with pytest.raises(DivergenceError, match=r"number 1 of n2\.A+/0 was in/"):
+        receive(replica, receipts(3, 1, 1))
+
+    assert store.fact_by_key(writer, chunks(3, 1)[0].key) is None
+
+
+def test_other_bytes_under_the_same_number_and_key_are_not_swallowed(replica):
+    receive(replica, receipts(0, 0, 1))
+
+    with pytest.raises(DivergenceError, match="must name one fact"):
+        receive(replica, receipts(0, 0, 1, result=b"other"))
+
+    assert reading.quarantined(replica) == [chunks(0, 0)[1].key]
 
 
 def test_a_heartbeat_names_what_is_held_of_everybody(replica, writer):
