@@ -11,22 +11,12 @@ from orrery_kernels.engine.windows import (
     sums,
     sums_push,
 )
-
-_FULL = {"min_periods <= window": lambda p: p.min_periods <= p.window}
-
-
-def _bars(default: int, least: int = 1) -> dict:
-    interval = f"[{least}, 1000000]"
-    return {
-        "window": param(default, interval, "bars"),
-        "min_periods": param("window", interval, "bars before the first result"),
-    }
+from orrery_kernels.ticks.parameters import window
 
 
 @kernel(
     state={"w": sums("window")},
-    params=_bars(20),
-    rules=_FULL,
+    **window(20, 1, "bars"),
     outputs=("gk_vol", "gk_var"),
     memory="window",
     scale=({"open": 1, "high": 1, "low": 1, "close": 1}, 0),
@@ -50,8 +40,7 @@ def gk_vol(s, p, open, high, low, close):
 
 @kernel(
     state={"w": sums("window")},
-    params=_bars(20),
-    rules=_FULL,
+    **window(20, 1, "bars"),
     outputs=("parkinson_vol", "parkinson_var"),
     memory="window",
     scale=({"high": 1, "low": 1}, 0),
@@ -74,8 +63,7 @@ def parkinson_vol(s, p, high, low):
 
 @kernel(
     state={"w": sums("window")},
-    params=_bars(20),
-    rules=_FULL,
+    **window(20, 1, "bars"),
     outputs=("rogers_satchell_vol", "rogers_satchell_var"),
     memory="window",
     scale=({"open": 1, "high": 1, "low": 1, "close": 1}, 0),

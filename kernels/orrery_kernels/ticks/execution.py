@@ -5,6 +5,7 @@ from __future__ import annotations
 from orrery_kernels.engine import f64, i64, kernel, nan, param
 from orrery_kernels.engine.functions import ceil, floor, log1p
 from orrery_kernels.engine.windows import sums, sums_push
+from orrery_kernels.ticks.parameters import window
 
 _NS_PER_S = 1e9
 
@@ -54,11 +55,7 @@ def twap(s, p, ts_ns: i64, price):
 @kernel(
     rows="trade",
     state={"value": sums("window"), "volume": sums("window")},
-    params={
-        "window": param(100, "[1, 1000000]", "trades of the symbol"),
-        "min_periods": param("window", "[1, 1000000]", "trades before the first result"),
-    },
-    rules={"min_periods <= window": lambda p: p.min_periods <= p.window},
+    **window(100, 1, "trades of the symbol"),
     memory="window",
     scale=({"price": 1}, 1),
 )

@@ -29,17 +29,9 @@ from orrery_kernels.engine.windows import (
     sums,
     sums_push,
 )
+from orrery_kernels.ticks.parameters import window
 
-_FULL = {"min_periods <= window": lambda p: p.min_periods <= p.window}
 _LAG = {"k": param(1, "[1, 1000000]", "ticks back")}
-
-
-def _window(default: int, least: int) -> dict:
-    interval = f"[{least}, 1000000]"
-    return {
-        "window": param(default, interval, "ticks of the symbol"),
-        "min_periods": param("window", interval, "ticks before the first result"),
-    }
 
 
 @kernel(
@@ -89,8 +81,7 @@ def diff(s, p, x):
 @kernel(
     inputs={"x": "price"},
     state={"w": extreme("window")},
-    params=_window(20, 1),
-    rules=_FULL,
+    **window(20, 1),
     outputs="{column}_min{window}",
     memory="window",
     scale=({"x": 1}, 1),
@@ -111,8 +102,7 @@ def rolling_min(s, p, x):
 @kernel(
     inputs={"x": "price"},
     state={"w": extreme("window")},
-    params=_window(20, 1),
-    rules=_FULL,
+    **window(20, 1),
     outputs="{column}_max{window}",
     memory="window",
     scale=({"x": 1}, 1),
@@ -133,8 +123,7 @@ def rolling_max(s, p, x):
 @kernel(
     inputs={"x": "price"},
     state={"w": moments("window")},
-    params=_window(20, 2),
-    rules=_FULL,
+    **window(20, 2),
     outputs="{column}_std{window}",
     memory="window",
     scale=({"x": 1}, 1),
@@ -155,8 +144,7 @@ def rolling_std(s, p, x):
 @kernel(
     inputs={"x": "price"},
     state={"w": higher_moments("window")},
-    params=_window(20, 3),
-    rules=_FULL,
+    **window(20, 3),
     outputs="{column}_skew{window}",
     memory="window",
     scale=({"x": 1}, 0),
@@ -178,8 +166,7 @@ def rolling_skew(s, p, x):
 @kernel(
     inputs={"x": "price"},
     state={"w": higher_moments("window")},
-    params=_window(20, 4),
-    rules=_FULL,
+    **window(20, 4),
     outputs="{column}_kurt{window}",
     memory="window",
     scale=({"x": 1}, 0),
@@ -201,12 +188,12 @@ def rolling_kurt(s, p, x):
 @kernel(
     inputs={"x": "log_return"},
     state={"past": rolling("lag"), "w": comoments("window")},
-    params={
-        "lag": param(1, "[1, 1000000]", "ticks between the two values of a pair"),
-        "window": param(100, "[3, 1000000]", "pairs"),
-        "min_periods": param("window", "[3, 1000000]", "pairs before the first result"),
-    },
-    rules=_FULL,
+    **window(
+        100,
+        3,
+        "pairs",
+        lag=param(1, "[1, 1000000]", "ticks between the two values of a pair"),
+    ),
     outputs="{column}_autocorr{lag}",
     memory=lambda p: p.window + p.lag,
     scale=({"x": 1}, 0),
@@ -245,12 +232,11 @@ def signed_volume(side, size):
 @kernel(
     inputs={"x": "log_return"},
     state={"w": ordered("window")},
-    params={
-        "window": param(100, "[2, 1000000]", "ticks of the symbol"),
-        "bins": param(10, "[2, 10000]", "equal bins between the window's lowest and highest"),
-        "min_periods": param("window", "[2, 1000000]", "ticks before the first result"),
-    },
-    rules=_FULL,
+    **window(
+        100,
+        2,
+        bins=param(10, "[2, 10000]", "equal bins between the window's lowest and highest"),
+    ),
     outputs="entropy",
     memory="window",
 )
@@ -308,14 +294,12 @@ def label_next_move(s, p, x):
 @kernel(
     inputs={"r": "log_return"},
     state={"w": moments("window")},
-    params={
-        "window": param(100, "[2, 1000000]", "returns of the symbol"),
-        "periods_per_year": param(
-            1.0, "(0, inf)", "returns in a year; 1 leaves the ratio as it is"
-        ),
-        "min_periods": param("window", "[2, 1000000]", "returns before the first result"),
-    },
-    rules=_FULL,
+    **window(
+        100,
+        2,
+        "returns of the symbol",
+        periods_per_year=param(1.0, "(0, inf)", "returns in a year; 1 leaves the ratio as it is"),
+    ),
     let={"root": lambda p: sqrt(p.periods_per_year)},
     outputs="sharpe",
     memory="window",

@@ -11,23 +11,13 @@ from orrery_kernels.engine.windows import (
     sums,
     sums_push,
 )
-
-_FULL = {"min_periods <= window": lambda p: p.min_periods <= p.window}
-
-
-def _window(default: int, least: int) -> dict:
-    interval = f"[{least}, 1000000]"
-    return {
-        "window": param(default, interval, "ticks of the symbol"),
-        "min_periods": param("window", interval, "ticks before the first result"),
-    }
+from orrery_kernels.ticks.parameters import window
 
 
 @kernel(
     inputs={"r": "log_return"},
     state={"w": comoments("window")},
-    params=_window(20, 2),
-    rules=_FULL,
+    **window(20, 2),
     memory="window",
     scale=({"r": 1, "signed_volume": 1}, 0),
     shift=({"r": 1, "signed_volume": 1}, 0),
@@ -48,8 +38,7 @@ def kyle_lambda(s, p, r, signed_volume):
 @kernel(
     inputs={"r": "log_return"},
     state={"w": sums("window")},
-    params=_window(20, 1),
-    rules=_FULL,
+    **window(20, 1),
     memory="window",
     scale=({"r": 1, "price": 1, "volume": -1}, 1),
 )
@@ -71,8 +60,7 @@ def amihud_illiquidity(s, p, r, price, volume):
 @kernel(
     inputs={"price": "price"},
     state={"n": i64, "last": f64, "move": f64, "w": comoments("window")},
-    params=_window(20, 2),
-    rules=_FULL,
+    **window(20, 2),
     memory=lambda p: p.window + 2,
     scale=({"price": 1}, 1),
     shift=({"price": 1}, 0),

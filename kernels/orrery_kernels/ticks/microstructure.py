@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from orrery_kernels.engine import f64, i64, is_finite, kernel, nan, optional, param, ring, sqrt
+from orrery_kernels.engine import (
+    f64,
+    i64,
+    inline,
+    is_finite,
+    kernel,
+    nan,
+    optional,
+    param,
+    ring,
+    sqrt,
+    struct,
+)
 from orrery_kernels.engine.normal import norm_cdf
 from orrery_kernels.engine.windows import (
     moments,
@@ -13,6 +25,7 @@ from orrery_kernels.engine.windows import (
     sums,
     sums_push,
 )
+from orrery_kernels.ticks.parameters import window
 
 
 @kernel(rows="quote", memory=1, scale=({"bid": 1, "ask": 1}, 1), shift=({"bid": 1, "ask": 1}, 1))
@@ -53,9 +66,26 @@ def quoted_spread(bid, ask):
     return ask - bid
 
 
+# The best bid and ask of the quote before; n: quotes seen, at most 2.
+BOOK = struct(n=i64, bid=f64, ask=f64, bid_size=f64, ask_size=f64)
+
+
+@inline
+def book_push(b, bid, ask, bid_size, ask_size):
+    """Fold a quote in; return what its change adds to demand less supply, once b.n == 2."""
+    demand = (bid_size if bid >= b.bid else 0.0) - (b.bid_size if bid <= b.bid else 0.0)
+    supply = (ask_size if ask <= b.ask else 0.0) - (b.ask_size if ask >= b.ask else 0.0)
+    b.n = b.n + 1 if b.n < 2 else b.n
+    b.bid = bid
+    b.ask = ask
+    b.bid_size = bid_size
+    b.ask_size = ask_size
+    return demand - supply
+
+
 @kernel(
     rows="quote",
-    state={"n": i64, "bid": f64, "ask": f64, "bid_size": f64, "ask_size": f64},
+    state={"b": BOOK},
     memory=2,
     scale=({"bid_size": 1, "ask_size": 1}, 1),
 )
@@ -68,15 +98,8 @@ def ofi(s, bid, ask, bid_size, ask_size):
     Warm-up: the first quote is null
     Source: Cont, Kukanov & Stoikov (2014), Journal of Financial Econometrics 12(1), 47-88
     """
-    demand = (bid_size if bid >= s.bid else 0.0) - (s.bid_size if bid <= s.bid else 0.0)
-    supply = (ask_size if ask <= s.ask else 0.0) - (s.ask_size if ask >= s.ask else 0.0)
-    n = s.n
-    s.n = 1
-    s.bid = bid
-    s.ask = ask
-    s.bid_size = bid_size
-    s.ask_size = ask_size
-    return demand - supply if n > 0 else nan
+    flow = book_push(s.b, bid, ask, bid_size, ask_size)
+    return flow if s.b.n > 1 else nan
 
 
 @kernel(rows="quote", memory=1, scale=({"bid": 1, "ask": 1}, 0))
@@ -138,12 +161,8 @@ def book_imbalance(bid_size, ask_size):
 
 @kernel(
     rows="quote",
-    state={"n": i64, "bid": f64, "ask": f64, "bid_size": f64, "ask_size": f64, "w": sums("window")},
-    params={
-        "window": param(100, "[1, 1000000]", "changes of the book"),
-        "min_periods": param("window", "[1, 1000000]", "changes before the first result"),
-    },
-    rules={"min_periods <= window": lambda p: p.min_periods <= p.window},
+    state={"b": BOOK, "w": sums("window")},
+    **window(100, 1, "changes of the book"),
     memory=lambda p: p.window + 1,
     scale=({"bid_size": 1, "ask_size": 1}, 1),
 )
@@ -155,17 +174,10 @@ def ofi_sum(s, p, bid, ask, bid_size, ask_size):
     Warm-up: min_periods quotes
     Source: Cont, Kukanov & Stoikov (2014), Journal of Financial Econometrics 12(1), 47-88
     """
-    demand = (bid_size if bid >= s.bid else 0.0) - (s.bid_size if bid <= s.bid else 0.0)
-    supply = (ask_size if ask <= s.ask else 0.0) - (s.ask_size if ask >= s.ask else 0.0)
-    n = s.n
-    s.n = 1
-    s.bid = bid
-    s.ask = ask
-    s.bid_size = bid_size
-    s.ask_size = ask_size
-    if n == 0:
+    flow = book_push(s.b, bid, ask, bid_size, ask_size)
+    if s.b.n < 2:
         return nan
-    total = sums_push(s.w, demand - supply, p.window)
+    total = sums_push(s.w, flow, p.window)
     return total if s.w.n >= p.min_periods else nan
 
 

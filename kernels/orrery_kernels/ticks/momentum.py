@@ -13,8 +13,8 @@ from orrery_kernels.engine.windows import (
     sums,
     sums_push,
 )
-
-_FULL = {"min_periods <= window": lambda p: p.min_periods <= p.window}
+from orrery_kernels.ticks.averages import WILDER, ew_mean, wilder_push
+from orrery_kernels.ticks.parameters import fast_and_slow, window
 
 
 @kernel(
@@ -32,7 +32,7 @@ def ema(s, p, x):
     Warm-up: none
     Source: Roberts (1959), Technometrics 1(3), 239-250
     """
-    s.mean = x if s.n == 0 else (1.0 - p.alpha) * s.mean + p.alpha * x
+    s.mean = ew_mean(s.mean, x, p.alpha, s.n)
     s.n = 1
     return s.mean
 
@@ -40,11 +40,7 @@ def ema(s, p, x):
 @kernel(
     inputs={"x": "price"},
     state={"w": sums("window")},
-    params={
-        "window": param(20, "[1, 1000000]", "ticks of the symbol"),
-        "min_periods": param("window", "[1, 1000000]", "ticks before the first result"),
-    },
-    rules=_FULL,
+    **window(20, 1),
     memory="window",
     scale=({"x": 1}, 1),
     shift=({"x": 1}, 1),
@@ -64,17 +60,7 @@ def sma(s, p, x):
 @kernel(
     inputs={"x": "price"},
     state={"n": i64, "fast": f64, "slow": f64, "line": f64},
-    params={
-        "fast": param(12, "[1, 1000000]", "span of the fast average, in ticks"),
-        "slow": param(26, "[2, 1000000]", "span of the slow average, in ticks"),
-        "signal": param(9, "[1, 1000000]", "span of the average of the difference, in ticks"),
-    },
-    rules={"fast < slow": lambda p: p.fast < p.slow},
-    let={
-        "a": lambda p: 2.0 / (p.fast + 1.0),
-        "b": lambda p: 2.0 / (p.slow + 1.0),
-        "c": lambda p: 2.0 / (p.signal + 1.0),
-    },
+    **fast_and_slow(12, 26, 9),
     outputs=("macd", "macd_signal", "macd_hist"),
     scale=({"x": 1}, 1),
     shift=({"x": 1}, 0),
@@ -87,18 +73,17 @@ def macd(s, p, x):
     Warm-up: none (see ta_macd for the form seeded with plain means)
     Source: Appel (1979), The Moving Average Convergence-Divergence Trading Method
     """
-    first = s.n == 0
-    s.n = 1
-    s.fast = x if first else (1.0 - p.a) * s.fast + p.a * x
-    s.slow = x if first else (1.0 - p.b) * s.slow + p.b * x
+    s.fast = ew_mean(s.fast, x, p.a, s.n)
+    s.slow = ew_mean(s.slow, x, p.b, s.n)
     line = s.fast - s.slow
-    s.line = line if first else (1.0 - p.c) * s.line + p.c * line
+    s.line = ew_mean(s.line, line, p.c, s.n)
+    s.n = 1
     return line, s.line, line - s.line
 
 
 @kernel(
     inputs={"x": "price"},
-    state={"n": i64, "last": f64, "up": f64, "down": f64},
+    state={"w": WILDER},
     params={
         "period": param(14, "[1, 1000000]", "moves in the first average, and its memory after")
     },
@@ -114,30 +99,19 @@ def rsi(s, p, x):
     Warm-up: period ticks
     Source: Wilder (1978), New Concepts in Technical Trading Systems, section 6
     """
-    move = x - s.last
-    s.last = x
-    n = s.n
-    s.n = n + 1 if n <= p.period else n
-    if n == 0:
-        return nan
-    rise = max(move, 0.0)
-    fall = max(-move, 0.0)
-    keep = p.period - 1.0 if n > p.period else n - 1.0
-    s.up = (s.up * keep + rise) / (keep + 1.0)
-    s.down = (s.down * keep + fall) / (keep + 1.0)
-    total = s.up + s.down
-    return 100.0 * s.up / total if n >= p.period and total > 0.0 else nan
+    wilder_push(s.w, x, p.period)
+    total = s.w.up + s.w.down
+    return 100.0 * s.w.up / total if s.w.n > p.period and total > 0.0 else nan
 
 
 @kernel(
     inputs={"x": "price"},
     state={"w": moments("window")},
-    params={
-        "window": param(20, "[2, 1000000]", "ticks of the symbol"),
-        "k": param(2.0, "(0, inf)", "width in standard deviations"),
-        "min_periods": param("window", "[2, 1000000]", "ticks before the first result"),
-    },
-    rules=_FULL,
+    **window(
+        20,
+        2,
+        k=param(2.0, "(0, inf)", "width in standard deviations"),
+    ),
     outputs=("bb_mid", "bb_upper", "bb_lower"),
     memory="window",
     scale=({"x": 1}, 1),
@@ -162,11 +136,7 @@ def bollinger_bands(s, p, x):
 @kernel(
     inputs={"x": "price"},
     state={"high": extreme("window"), "low": extreme("window")},
-    params={
-        "window": param(20, "[1, 1000000]", "ticks of the symbol"),
-        "min_periods": param("window", "[1, 1000000]", "ticks before the first result"),
-    },
-    rules=_FULL,
+    **window(20, 1),
     outputs=("donchian_high", "donchian_low", "donchian_mid"),
     memory="window",
     scale=({"x": 1}, 1),

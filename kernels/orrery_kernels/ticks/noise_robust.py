@@ -10,24 +10,15 @@ from orrery_kernels.engine.windows import (
     sums,
     sums_push,
 )
+from orrery_kernels.ticks.parameters import window
 
-_FULL = {"min_periods <= window": lambda p: p.min_periods <= p.window}
 _TRIPOWER = 1.7434720745319843  # (2^(2/3) gamma(7/6) / gamma(1/2))^-3
-
-
-def _window(default: int, least: int) -> dict:
-    interval = f"[{least}, 1000000]"
-    return {
-        "window": param(default, interval, "returns of the symbol"),
-        "min_periods": param("window", interval, "returns before the first result"),
-    }
 
 
 @kernel(
     inputs={"r": "log_return"},
     state={"n": i64, "one": f64, "two": f64, "w": sums(lambda p: p.window - 2)},
-    params=_window(20, 3),
-    rules=_FULL,
+    **window(20, 3, "returns of the symbol"),
     memory="window",
     scale=({"r": 1}, 4),
 )

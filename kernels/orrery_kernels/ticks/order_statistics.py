@@ -11,29 +11,21 @@ from orrery_kernels.engine.order import (
     ordered_push,
     ordered_quantile,
 )
+from orrery_kernels.ticks.parameters import window
 
 _MAD_TO_SD = (
     1.4826022185056018  # 1 / norm_inv(0.75): the MAD of a normal in its standard deviations
 )
-_FULL = {"min_periods <= window": lambda p: p.min_periods <= p.window}
-
-
-def _window(default: int, least: int) -> dict:
-    interval = f"[{least}, 1000000]"
-    return {
-        "window": param(default, interval, "ticks of the symbol"),
-        "min_periods": param("window", interval, "ticks before the first result"),
-    }
 
 
 @kernel(
     inputs={"x": "price"},
     state={"w": ordered("window")},
-    params={
-        **_window(21, 3),
-        "k": param(3.0, "(0, inf)", "distance from the median in robust standard deviations"),
-    },
-    rules=_FULL,
+    **window(
+        21,
+        3,
+        k=param(3.0, "(0, inf)", "distance from the median in robust standard deviations"),
+    ),
     outputs={"hampel_flag": "i8", "hampel_value": f64},
     memory="window",
 )
@@ -56,8 +48,7 @@ def robust_hampel(s, p, x):
 @kernel(
     inputs={"x": "price"},
     state={"w": ordered("window")},
-    params=_window(100, 1),
-    rules=_FULL,
+    **window(100, 1),
     memory="window",
     scale=({"x": 1}, 1),
     shift=({"x": 1}, 1),
@@ -77,8 +68,7 @@ def rolling_median(s, p, x):
 @kernel(
     inputs={"x": "price"},
     state={"w": ordered("window")},
-    params={**_window(100, 1), "q": param(0.5, "[0, 1]", "share of the values below")},
-    rules=_FULL,
+    **window(100, 1, q=param(0.5, "[0, 1]", "share of the values below")),
     memory="window",
     scale=({"x": 1}, 1),
     shift=({"x": 1}, 1),
@@ -98,8 +88,7 @@ def rolling_quantile(s, p, x):
 @kernel(
     inputs={"x": "price"},
     state={"w": ordered("window")},
-    params=_window(100, 1),
-    rules=_FULL,
+    **window(100, 1),
     memory="window",
     scale=({"x": 1}, 0),
 )

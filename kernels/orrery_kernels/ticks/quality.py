@@ -12,6 +12,7 @@ from orrery_kernels.engine.order import (
     ordered_push,
     ordered_quantile,
 )
+from orrery_kernels.ticks.parameters import window
 
 
 @kernel(
@@ -125,16 +126,13 @@ def bar_consistency(open, high, low, close, volume):
 @kernel(
     inputs={"x": "log_return"},
     state={"w": ordered("window")},
-    params={
-        "lower": param(0.01, "[0, 1]", "quantile below which values are raised"),
-        "upper": param(0.99, "[0, 1]", "quantile above which values are lowered"),
-        "window": param(100, "[2, 1000000]", "ticks of the symbol"),
-        "min_periods": param("window", "[2, 1000000]", "ticks before the first result"),
-    },
-    rules={
-        "lower < upper": lambda p: p.lower < p.upper,
-        "min_periods <= window": lambda p: p.min_periods <= p.window,
-    },
+    **window(
+        100,
+        2,
+        rules={"lower < upper": lambda p: p.lower < p.upper},
+        lower=param(0.01, "[0, 1]", "quantile below which values are raised"),
+        upper=param(0.99, "[0, 1]", "quantile above which values are lowered"),
+    ),
     outputs="{column}_w",
     memory="window",
     scale=({"x": 1}, 1),

@@ -13,16 +13,7 @@ from orrery_kernels.engine.windows import (
     moments_push,
     moments_variance,
 )
-
-_FULL = {"min_periods <= window": lambda p: p.min_periods <= p.window}
-
-
-def _window(default: int, least: int) -> dict:
-    interval = f"[{least}, 1000000]"
-    return {
-        "window": param(default, interval, "ticks of the symbol"),
-        "min_periods": param("window", interval, "ticks before the first result"),
-    }
+from orrery_kernels.ticks.parameters import window
 
 
 @kernel(
@@ -149,8 +140,7 @@ def vol_target(s, p, r):
 @kernel(
     inputs={"r": "log_return"},
     state={"w": moments("window")},
-    params={**_window(100, 2), "cap": param(1.0, "(0, inf)", "largest fraction, either way")},
-    rules=_FULL,
+    **window(100, 2, cap=param(1.0, "(0, inf)", "largest fraction, either way")),
     outputs="kelly",
     memory="window",
 )
@@ -173,8 +163,7 @@ def kelly_fraction(s, p, r):
 @kernel(
     inputs={"r": "log_return"},
     state={"w": comoments("window")},
-    params=_window(60, 2),
-    rules=_FULL,
+    **window(60, 2),
     memory="window",
     scale=({"r": 1, "fx_return": 1}, 0),
     shift=({"r": 1, "fx_return": 1}, 0),

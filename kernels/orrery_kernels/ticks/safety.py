@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from orrery_kernels.engine import f64, i64, is_finite, kernel, nan, optional, param
 from orrery_kernels.engine.order import ordered, ordered_mad, ordered_median, ordered_push
+from orrery_kernels.ticks.parameters import window
 
 _NS_PER_MS = 1_000_000
 _NS_PER_S = 1_000_000_000.0
@@ -130,12 +131,12 @@ def throttle_check(s, p, ts_ns: i64):
 @kernel(
     inputs={"x": "price"},
     state={"w": ordered("window")},
-    params={
-        "window": param(100, "[3, 1000000]", "ticks before this one"),
-        "k": param(3.0, "(0, inf)", "distance from the median in robust standard deviations"),
-        "min_periods": param("window", "[3, 1000000]", "ticks before the first result"),
-    },
-    rules={"min_periods <= window": lambda p: p.min_periods <= p.window},
+    **window(
+        100,
+        3,
+        "ticks before this one",
+        k=param(3.0, "(0, inf)", "distance from the median in robust standard deviations"),
+    ),
     outputs={"outlier_flag": "i8"},
     memory=lambda p: p.window + 1,
     scale=({"x": 1}, 0),

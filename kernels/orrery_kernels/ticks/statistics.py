@@ -13,16 +13,8 @@ from orrery_kernels.engine.windows import (
     moments_push,
     moments_variance,
 )
-
-_FULL = {"min_periods <= window": lambda p: p.min_periods <= p.window}
-
-
-def _window(default: int, least: int) -> dict:
-    interval = f"[{least}, 1000000]"
-    return {
-        "window": param(default, interval, "ticks of the symbol"),
-        "min_periods": param("window", interval, "ticks before the first result"),
-    }
+from orrery_kernels.ticks.averages import ew_mean
+from orrery_kernels.ticks.parameters import window
 
 
 @kernel(
@@ -64,7 +56,7 @@ def ewma(s, p, x):
     Warm-up: none
     Source: Roberts (1959), Technometrics 1(3), 239-250
     """
-    s.mean = x if s.n == 0 else (1.0 - p.alpha) * s.mean + p.alpha * x
+    s.mean = ew_mean(s.mean, x, p.alpha, s.n)
     s.n = 1
     return s.mean
 
@@ -72,11 +64,7 @@ def ewma(s, p, x):
 @kernel(
     inputs={"x": "price"},
     state={"w": moments("window")},
-    params={
-        "window": param(100, "[2, 1000000]", "ticks of the symbol"),
-        "min_periods": param("window", "[2, 1000000]", "ticks before the first result"),
-    },
-    rules={"min_periods <= window": lambda p: p.min_periods <= p.window},
+    **window(100, 2),
     outputs="zscore",
     memory="window",
     scale=({"x": 1}, 0),
@@ -282,8 +270,7 @@ def frac_diff(s, p, x):
 
 @kernel(
     state={"w": comoments("window")},
-    params=_window(100, 2),
-    rules=_FULL,
+    **window(100, 2),
     memory="window",
     scale=({"x": 1, "y": 1}, 0),
     shift=({"x": 1, "y": 1}, 0),

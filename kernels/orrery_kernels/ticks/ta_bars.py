@@ -12,7 +12,7 @@ from orrery_kernels.engine.order import (
     lowest_push,
 )
 from orrery_kernels.engine.windows import rolling, rolling_push, sums, sums_push
-from orrery_kernels.ticks.ta_overlap import period
+from orrery_kernels.ticks.parameters import period
 
 
 @kernel(

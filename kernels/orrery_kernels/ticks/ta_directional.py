@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orrery_kernels.engine import f64, i64, inline, kernel, nan, struct
 from orrery_kernels.engine.windows import rolling, rolling_push
-from orrery_kernels.ticks.ta_overlap import period
+from orrery_kernels.ticks.parameters import period
 
 # Bars seen, the bar before, and Wilder's running sums of movement up, down and true range.
 MOVES = struct(n=i64, high=f64, low=f64, close=f64, up=f64, down=f64, range=f64)

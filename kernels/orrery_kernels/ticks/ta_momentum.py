@@ -9,7 +9,8 @@ from orrery_kernels.engine.order import (
     lowest_push,
 )
 from orrery_kernels.engine.windows import rolling, rolling_push, sums, sums_push
-from orrery_kernels.ticks.ta_overlap import EMA_K, SEEDED, period, seeded_push
+from orrery_kernels.ticks.averages import SEEDED, WILDER, seeded_push, wilder_push
+from orrery_kernels.ticks.parameters import EMA_K, fast_and_slow, period
 
 _LEVEL = {"scale": ({"x": 1}, 1), "shift": ({"x": 1}, 0)}
 _RATIO = {"scale": ({"x": 1}, 0)}
@@ -96,7 +97,7 @@ def ta_rocr100(s, p, x):
 
 @kernel(
     inputs={"x": "close"},
-    state={"n": i64, "last": f64, "up": f64, "down": f64},
+    state={"w": WILDER},
     params=period(14),
     **_RATIO,
 )
@@ -109,23 +110,15 @@ def ta_rsi(s, p, x):
     Source: Wilder (1978), New Concepts in Technical Trading Systems, section 6; TA-Lib, function
         RSI
     """
-    move = x - s.last
-    s.last = x
-    n = s.n
-    s.n = n + 1 if n <= p.period else n
-    if n == 0:
-        return nan
-    keep = p.period - 1.0 if n > p.period else n - 1.0
-    s.up = (s.up * keep + max(move, 0.0)) / (keep + 1.0)
-    s.down = (s.down * keep + max(-move, 0.0)) / (keep + 1.0)
-    total = s.up + s.down
-    value = 100.0 * s.up / total if total > 0.0 else 0.0
-    return value if n >= p.period else nan
+    wilder_push(s.w, x, p.period)
+    total = s.w.up + s.w.down
+    value = 100.0 * s.w.up / total if total > 0.0 else 0.0
+    return value if s.w.n > p.period else nan
 
 
 @kernel(
     inputs={"x": "close"},
-    state={"n": i64, "last": f64, "up": f64, "down": f64},
+    state={"w": WILDER},
     params=period(14),
     **_RATIO,
 )
@@ -137,18 +130,10 @@ def ta_cmo(s, p, x):
     Warm-up: period ticks
     Source: Chande & Kroll (1994), The New Technical Trader; TA-Lib, function CMO
     """
-    move = x - s.last
-    s.last = x
-    n = s.n
-    s.n = n + 1 if n <= p.period else n
-    if n == 0:
-        return nan
-    keep = p.period - 1.0 if n > p.period else n - 1.0
-    s.up = (s.up * keep + max(move, 0.0)) / (keep + 1.0)
-    s.down = (s.down * keep + max(-move, 0.0)) / (keep + 1.0)
-    total = s.up + s.down
-    value = 100.0 * (s.up - s.down) / total if total > 0.0 else 0.0
-    return value if n >= p.period else nan
+    wilder_push(s.w, x, p.period)
+    total = s.w.up + s.w.down
+    value = 100.0 * (s.w.up - s.w.down) / total if total > 0.0 else 0.0
+    return value if s.w.n > p.period else nan
 
 
 @kernel(
@@ -184,17 +169,7 @@ def ta_trix(s, p, x):
 @kernel(
     inputs={"x": "close"},
     state={"n": i64, "fast": SEEDED, "slow": SEEDED, "line": SEEDED},
-    params={
-        "fast": param(12, "[2, 100000]", "period of the fast average"),
-        "slow": param(26, "[2, 100000]", "period of the slow average"),
-        "signal": param(9, "[1, 100000]", "period of the average of the difference"),
-    },
-    rules={"fast < slow": lambda p: p.fast < p.slow},
-    let={
-        "a": lambda p: 2.0 / (p.fast + 1.0),
-        "b": lambda p: 2.0 / (p.slow + 1.0),
-        "c": lambda p: 2.0 / (p.signal + 1.0),
-    },
+    **fast_and_slow(12, 26, 9),
     outputs=("ta_macd", "ta_macd_signal", "ta_macd_hist"),
     **_LEVEL,
 )
@@ -224,12 +199,7 @@ def ta_macd(s, p, x):
 @kernel(
     inputs={"x": "close"},
     state={"fast": SEEDED, "slow": SEEDED},
-    params={
-        "fast": param(12, "[2, 100000]", "ticks of the fast average"),
-        "slow": param(26, "[2, 100000]", "ticks of the slow average"),
-    },
-    rules={"fast < slow": lambda p: p.fast < p.slow},
-    let={"a": lambda p: 2.0 / (p.fast + 1.0), "b": lambda p: 2.0 / (p.slow + 1.0)},
+    **fast_and_slow(12, 26),
     **_LEVEL,
 )
 def ta_apo(s, p, x):
@@ -250,12 +220,7 @@ def ta_apo(s, p, x):
 @kernel(
     inputs={"x": "close"},
     state={"fast": SEEDED, "slow": SEEDED},
-    params={
-        "fast": param(12, "[2, 100000]", "ticks of the fast average"),
-        "slow": param(26, "[2, 100000]", "ticks of the slow average"),
-    },
-    rules={"fast < slow": lambda p: p.fast < p.slow},
-    let={"a": lambda p: 2.0 / (p.fast + 1.0), "b": lambda p: 2.0 / (p.slow + 1.0)},
+    **fast_and_slow(12, 26),
     **_RATIO,
 )
 def ta_ppo(s, p, x):
@@ -277,7 +242,7 @@ def ta_ppo(s, p, x):
 @kernel(
     inputs={"x": "close"},
     state={
-        "n": i64, "last": f64, "up": f64, "down": f64,
+        "w": WILDER,
         "high": extreme("fastk"), "low": extreme("fastk"), "d": sums("fastd"),
     },
     params={
@@ -296,19 +261,11 @@ def ta_stochrsi(s, p, x):
     Warm-up: period + fastk + fastd - 2 ticks, for both
     Source: Chande & Kroll (1994), The New Technical Trader; TA-Lib, function STOCHRSI
     """
-    move = x - s.last
-    s.last = x
-    n = s.n
-    s.n = n + 1 if n <= p.period else n
-    if n == 0:
+    wilder_push(s.w, x, p.period)
+    if s.w.n <= p.period:
         return nan, nan
-    keep = p.period - 1.0 if n > p.period else n - 1.0
-    s.up = (s.up * keep + max(move, 0.0)) / (keep + 1.0)
-    s.down = (s.down * keep + max(-move, 0.0)) / (keep + 1.0)
-    if n < p.period:
-        return nan, nan
-    total = s.up + s.down
-    rsi = 100.0 * s.up / total if total > 0.0 else 0.0
+    total = s.w.up + s.w.down
+    rsi = 100.0 * s.w.up / total if total > 0.0 else 0.0
     top = highest_push(s.high, rsi, p.fastk)
     bottom = lowest_push(s.low, rsi, p.fastk)
     if s.high.n < p.fastk:

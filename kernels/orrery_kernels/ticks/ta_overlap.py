@@ -3,7 +3,7 @@ pass."""
 
 from __future__ import annotations
 
-from orrery_kernels.engine import f64, i64, inline, kernel, nan, param, sqrt, struct
+from orrery_kernels.engine import f64, i64, kernel, nan, param, sqrt
 from orrery_kernels.engine.order import extreme, highest_push, lowest_push
 from orrery_kernels.engine.windows import (
     moments,
@@ -18,28 +18,9 @@ from orrery_kernels.engine.windows import (
     trend_push,
     trend_weighted_mean,
 )
+from orrery_kernels.ticks.averages import SEEDED, seeded_push
+from orrery_kernels.ticks.parameters import EMA_K, period
 
-SEEDED = struct(n=i64, total=f64, mean=f64)  # an exponential average that starts as a plain mean
-
-
-@inline
-def seeded_push(e, x, period, k):
-    """Fold x in; the average is there once e.n == period."""
-    if e.n < period:
-        e.n += 1
-        e.total += x
-        if e.n == period:
-            e.mean = e.total / period
-    else:
-        e.mean = e.mean + (x - e.mean) * k
-
-
-def period(default: int, least: int = 2) -> dict:
-    """Return the parameter `period` with TA-Lib's default."""
-    return {"period": param(default, f"[{least}, 100000]", "ticks of the symbol")}
-
-
-EMA_K = {"k": lambda p: 2.0 / (p.period + 1.0)}
 _SAME = {"scale": ({"x": 1}, 1), "shift": ({"x": 1}, 1)}
 
 

@@ -20,7 +20,7 @@ from orrery_kernels.engine.windows import (
     trend_push,
     trend_slope,
 )
-from orrery_kernels.ticks.ta_overlap import period
+from orrery_kernels.ticks.parameters import period
 
 _LEVEL = {"scale": ({"x": 1}, 1), "shift": ({"x": 1}, 1)}
 _SPREAD = {"scale": ({"x": 1}, 1), "shift": ({"x": 1}, 0)}

@@ -4,7 +4,7 @@ included."""
 from __future__ import annotations
 
 from orrery_kernels.engine import f64, i64, inline, kernel, nan, param, struct
-from orrery_kernels.ticks.ta_overlap import period
+from orrery_kernels.ticks.parameters import period
 
 _BARS = {"high": 1, "low": 1, "close": 1}
 

@@ -6,23 +6,13 @@ from orrery_kernels.engine import f64, inline, kernel, nan, param
 from orrery_kernels.engine.functions import ceil, floor, log, power
 from orrery_kernels.engine.normal import norm_inv
 from orrery_kernels.engine.order import ordered, ordered_get, ordered_push, ordered_quantile
-
-_FULL = {"min_periods <= window": lambda p: p.min_periods <= p.window}
-
-
-def _window(default: int, least: int) -> dict:
-    interval = f"[{least}, 1000000]"
-    return {
-        "window": param(default, interval, "ticks of the symbol"),
-        "min_periods": param("window", interval, "ticks before the first result"),
-    }
+from orrery_kernels.ticks.parameters import window
 
 
 @kernel(
     inputs={"x": "pnl"},
     state={"w": ordered("window")},
-    params={"alpha": param(0.05, "(0, 1)", "share of the worst outcomes"), **_window(250, 1)},
-    rules=_FULL,
+    **window(250, 1, alpha=param(0.05, "(0, 1)", "share of the worst outcomes")),
     outputs="var",
     memory="window",
     scale=({"x": 1}, 1),
@@ -56,8 +46,7 @@ def _tail_mean(w, alpha):
 @kernel(
     inputs={"x": "pnl"},
     state={"w": ordered("window")},
-    params={"alpha": param(0.05, "(0, 1)", "share of the worst outcomes"), **_window(250, 1)},
-    rules=_FULL,
+    **window(250, 1, alpha=param(0.05, "(0, 1)", "share of the worst outcomes")),
     outputs="cvar",
     memory="window",
     scale=({"x": 1}, 1),
@@ -87,8 +76,7 @@ def historical_cvar(s, p, x):
 @kernel(
     inputs={"x": "pnl"},
     state={"w": ordered("window")},
-    params={"alpha": param(0.05, "(0, 1)", "share of the worst outcomes"), **_window(250, 1)},
-    rules=_FULL,
+    **window(250, 1, alpha=param(0.05, "(0, 1)", "share of the worst outcomes")),
     memory="window",
     scale=({"x": 1}, 1),
     shift=({"x": 1}, -1),
@@ -132,12 +120,13 @@ def cornish_fisher_var(p, mean, stddev, skew, kurt):
 @kernel(
     inputs={"x": "loss"},
     state={"w": ordered("window")},
-    params={
-        "u": param(0.95, "(0, 1)", "quantile beyond which losses are extreme"),
-        "p": param(0.99, "(0, 1)", "level of the value at risk"),
-        **_window(500, 10),
-    },
-    rules={**_FULL, "u < p": lambda p: p.u < p.p},
+    **window(
+        500,
+        10,
+        rules={"u < p": lambda p: p.u < p.p},
+        u=param(0.95, "(0, 1)", "quantile beyond which losses are extreme"),
+        p=param(0.99, "(0, 1)", "level of the value at risk"),
+    ),
     outputs=("pot_var", "pot_es"),
     memory="window",
     scale=({"x": 1}, 1),

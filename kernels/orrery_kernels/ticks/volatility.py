@@ -8,28 +8,16 @@ from orrery_kernels.engine.windows import (
     sums,
     sums_push,
 )
+from orrery_kernels.ticks.parameters import window
 
-_FULL = {"min_periods <= window": lambda p: p.min_periods <= p.window}
 _MED = PI / (6.0 - 4.0 * sqrt(3.0) + PI)
 _MIN = PI / (PI - 2.0)
-
-
-def _window(default: int, least: int) -> dict:
-    interval = f"[{least}, 1000000]"
-    return {
-        "window": param(default, interval, "returns of the symbol"),
-        "min_periods": param("window", interval, "returns before the first result"),
-    }
 
 
 @kernel(
     inputs={"r": "log_return"},
     state={"w": sums("window")},
-    params={
-        "window": param(20, "[1, 1000000]", "returns of the symbol"),
-        "min_periods": param("window", "[1, 1000000]", "returns before the first result"),
-    },
-    rules={"min_periods <= window": lambda p: p.min_periods <= p.window},
+    **window(20, 1, "returns of the symbol"),
     memory="window",
     scale=({"r": 1}, 2),
 )
@@ -48,8 +36,7 @@ def realized_var(s, p, r):
 @kernel(
     inputs={"r": "log_return"},
     state={"n": i64, "last": f64, "w": sums(lambda p: p.window - 1)},
-    params=_window(20, 2),
-    rules=_FULL,
+    **window(20, 2, "returns of the symbol"),
     memory="window",
     scale=({"r": 1}, 2),
 )
@@ -74,8 +61,7 @@ def bipower_var(s, p, r):
 @kernel(
     inputs={"r": "log_return"},
     state={"n": i64, "one": f64, "two": f64, "w": sums(lambda p: p.window - 2)},
-    params=_window(20, 3),
-    rules=_FULL,
+    **window(20, 3, "returns of the symbol"),
     memory="window",
     scale=({"r": 1}, 2),
 )
@@ -102,8 +88,7 @@ def medrv(s, p, r):
 @kernel(
     inputs={"r": "log_return"},
     state={"n": i64, "last": f64, "w": sums(lambda p: p.window - 1)},
-    params=_window(20, 2),
-    rules=_FULL,
+    **window(20, 2, "returns of the symbol"),
     memory="window",
     scale=({"r": 1}, 2),
 )
@@ -147,8 +132,7 @@ def riskmetrics_vol(s, p, r):
 @kernel(
     inputs={"r": "log_return"},
     state={"up": sums("window"), "down": sums("window")},
-    params=_window(20, 1),
-    rules=_FULL,
+    **window(20, 1, "returns of the symbol"),
     outputs=("realized_semivar_down", "realized_semivar_up"),
     memory="window",
     scale=({"r": 1}, 2),
