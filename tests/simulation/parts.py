@@ -100,12 +100,12 @@ def recover(db: Database, p: int) -> work_steps.Work:
     if (found := db.checkpoint(p, mark.ordinal)) is not None:
         fetch = db.fetch(p)
         data = facts.data_of(found.payload, fetch)
-        position, rows, pieces = work_steps.checkpoint_of(found.payload, data)
+        position, rows, pieces, market = work_steps.checkpoint_of(found.payload, data)
         buckets = {
             bucket: b"".join(facts.data_of(fetch(name), fetch) for name in names)
             for bucket, names in pieces.items()
         }
-        checkpoint = work_steps.Checkpoint(position, rows, pieces, buckets)
+        checkpoint = work_steps.Checkpoint(position, rows, pieces, buckets, market)
     work = work_steps.begin(CHAIN, TICKS_LOG if checkpoint else "", p, checkpoint)
     for link, fact in db.inputs(p, Mark(work.log_id, *work.position), mark.ordinal):
         work_steps.replay(work, link, rows_of(fact.payload))

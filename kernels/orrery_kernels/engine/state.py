@@ -111,6 +111,13 @@ class ChainState:
         symbols = self.symbols
         return symbols, [self.record(self.table.index[s]) for s in symbols]
 
+    def table_of_records(self) -> tuple[list[str], np.ndarray]:
+        """Return the symbols in order of first appearance and their records as uint8[n, bytes]."""
+        count = len(self.names)
+        ticks = self.table.ticks()[:count].astype("<i8").view(np.uint8).reshape(count, 8)
+        parts = [ticks, *(r.rows[:count, : r.used] for r in self.records)]
+        return list(self.names), np.concatenate(parts, axis=1)
+
     def buckets(self, n: int = 256) -> dict[int, bytes]:
         """Return the state by bucket of the symbol's hash; empty buckets are left out."""
         return self._buckets(n, range(len(self.names)))

@@ -40,12 +40,12 @@ def at_checkpoint(
         return steps.begin(chain, "", partition, None)
     fetch = reading.fetch_piece(connection, partition)
     data = facts.data_of(row.payload, fetch)
-    position, rows, pieces = steps.checkpoint_of(row.payload, data)
+    position, rows, pieces, market = steps.checkpoint_of(row.payload, data)
     buckets = {
         bucket: b"".join(facts.data_of(fetch(name), fetch) for name in ids)
         for bucket, ids in pieces.items()
     }
-    checkpoint = steps.Checkpoint(position, rows, pieces, buckets)
+    checkpoint = steps.Checkpoint(position, rows, pieces, buckets, market)
     return steps.begin(chain, facts.place_of(row.key).log_id, partition, checkpoint)
 
 

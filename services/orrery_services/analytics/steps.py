@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from ..protocol import facts, fold, marks, ticks
+from ..protocol import facts, fold, marks, ticks, vectors
 from ..protocol.facts import Fact, Place
 from ..protocol.fold import Accepted, Ignored, Position, RowCheck
 from ..protocol.marks import Mark
 from ..protocol.rules import ALL_RULES, Rules
+from .market import Market, cut_facts, restored
 
 BUCKETS = 256
 
@@ -29,6 +30,7 @@ class Checkpoint(NamedTuple):
     rows: int
     pieces: dict[int, list[bytes]]  # bucket -> ids of its pieces
     buckets: dict[int, bytes]
+    market: Market
 
 
 @dataclass
@@ -43,6 +45,7 @@ class Work:
     state: Any
     rows: int = 0  # of the log, up to here
     pieces: dict[int, list[bytes]] = field(default_factory=dict)  # of the last checkpoint
+    market: Market = field(default_factory=Market)
 
 
 class Stretch(NamedTuple):
@@ -61,22 +64,25 @@ def begin(chain: Any, log_id: str, partition: int, checkpoint: Checkpoint | None
     state.clear_dirty()
     return Work(
         chain, name, log_id, partition, checkpoint.position, state, checkpoint.rows,
-        dict(checkpoint.pieces),
+        dict(checkpoint.pieces), checkpoint.market,
     )  # fmt: skip
 
 
 def replay(work: Work, link: marks.Link, rows: pa.RecordBatch) -> None:
     """Bring the state past one stored input chunk whose result is held."""
     work.chain.run(work.state, rows)
+    before = work.position.vector
     _move(work, link, rows)
+    _see(work, link.place, before, rows)
 
 
 def recompute(work: Work, link: marks.Link, rows: pa.RecordBatch, every_rows: int) -> list[Fact]:
     """Compute one stored input chunk: as if it came from the log."""
     outputs = work.chain.run(work.state, rows)
-    before = work.rows
+    before, base = work.rows, work.position.vector
     _move(work, link, rows)
     found = facts.result_chunk(link.place, work.chain_id, outputs)
+    found += _see(work, link.place, base, rows)
     return found + _checkpoint(work, link.place, before, every_rows)
 
 
@@ -105,6 +111,7 @@ def take(
     outputs = work.chain.run(work.state, what.rows)
     found += facts.result_chunk(place, work.chain_id, outputs)
     before, work.rows = work.rows, work.rows + what.rows.num_rows
+    found += _see(work, place, what.base, what.rows)
     return found + _checkpoint(work, place, before, every_rows), what
 
 
@@ -131,12 +138,14 @@ def must_start_over(position: Position, mark: Mark, rules: Rules = ALL_RULES) ->
     return mark.ordinal < position.ordinal and rules.start_over_behind_a_hole
 
 
-def checkpoint_of(payload: bytes, data: bytes) -> tuple[Position, int, dict[int, list[bytes]]]:
-    """Return position, rows and piece ids by bucket of a stored checkpoint."""
+def checkpoint_of(
+    payload: bytes, data: bytes
+) -> tuple[Position, int, dict[int, list[bytes]], Market]:
+    """Return position, rows, piece ids by bucket and market of a stored checkpoint."""
     meta, held = facts.meta_of(payload), json.loads(data)
     position = Position(meta["offset"], meta["ordinal"], held["vector"])
     pieces = {int(b): [bytes.fromhex(i) for i in ids] for b, ids in held["buckets"].items()}
-    return position, meta["rows"], pieces
+    return position, meta["rows"], pieces, restored(held.get("market"))
 
 
 def chain_fact(chain: Any, steps: list[dict[str, Any]], stream: int) -> list[Fact]:
@@ -159,6 +168,18 @@ def _move(work: Work, link: marks.Link, rows: pa.RecordBatch) -> None:
     work.rows += rows.num_rows
 
 
+def _see(work: Work, place: Place, base: vectors.Vector, rows: pa.RecordBatch) -> list[Fact]:
+    """Let the market see the rows behind which the work stands; return a cut's facts, if it is one.
+
+    Every accepted message passes here, so every worker cuts at the same place of the log.
+    """
+    work.market.see(rows, base, place.offset)
+    following = work.position.vector
+    if following.get(vectors.CUT) == base.get(vectors.CUT):
+        return []
+    return cut_facts(work.market, work.state, place, work.chain_id, following, work.rows)
+
+
 def _checkpoint(work: Work, place: Place, before: int, every_rows: int) -> list[Fact]:
     """Return a checkpoint behind the message in which the row count passes a multiple.
 
@@ -176,7 +197,7 @@ def _checkpoint(work: Work, place: Place, before: int, every_rows: int) -> list[
     listed = {str(b): [i.hex() for i in ids] for b, ids in sorted(work.pieces.items())}
     at = work.position
     meta = {"offset": at.offset, "ordinal": at.ordinal, "rows": work.rows}
-    held = {"buckets": listed, "vector": at.vector}
+    held = {"buckets": listed, "vector": at.vector, "market": work.market.stored()}
     key = facts.place_key(facts.CHECKPOINT, place, work.chain_id)
     data = json.dumps(held, sort_keys=True, separators=(",", ":")).encode()
     return made + facts.plain_fact(facts.CHECKPOINT, work.partition, key, meta, data)

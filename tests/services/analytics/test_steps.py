@@ -123,12 +123,14 @@ def test_from_a_checkpoint_the_rest_is_bit_for_bit_the_same(oracle, cut):
 def checkpoint(oracle: list[list[facts.Fact]], cut: int) -> steps.Checkpoint:
     pieces = {fact.id: fact.payload for made in oracle for fact in made if fact.kind == "piece"}
     fact = oracle[cut][-1]
-    position, count, ids = steps.checkpoint_of(fact.payload, facts.data_of(fact.payload, none))
+    position, count, ids, market = steps.checkpoint_of(
+        fact.payload, facts.data_of(fact.payload, none)
+    )
     buckets = {
         bucket: b"".join(facts.data_of(pieces[name], none) for name in names)
         for bucket, names in ids.items()
     }
-    return steps.Checkpoint(position, count, ids, buckets)
+    return steps.Checkpoint(position, count, ids, buckets, market)
 
 
 def test_only_buckets_that_changed_make_new_pieces():

@@ -1,0 +1,131 @@
+"""The topic of cuts: reading what fired, and having something fire.
+
+cuts_ = cutting.Topic(settings); for cut in cuts_.read(): ...; cuts_.want(firing, ...); cuts_.turn()
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import structlog
+from confluent_kafka import TopicPartition
+
+from .. import bus, clock
+from ..config import Settings
+from ..errors import OutsideError
+from ..protocol import cuts
+from ..protocol.cuts import Cut
+from .steps import Seen
+
+MESSAGES_AT_ONCE = 1000
+ANSWER_NS_MAX = 2_000_000_000  # until a message that was sent is read back; then it is sent anew
+WANTED_MAX = 1000
+log = structlog.get_logger()
+
+
+class Wanted(NamedTuple):
+    """A firing that should become a cut."""
+
+    id: str
+    trigger: str
+    at_ns: int
+    chains: Mapping[str, str]
+
+
+class Topic:
+    """Reads the one partition in order, and writes the number behind the greatest it has read."""
+
+    def __init__(self, settings: Settings):
+        self._node = settings.node
+        self.seen = Seen()
+        self._wanted: dict[str, Wanted] = {}
+        self._sent: tuple[int, int] | None = None  # number, and when it is given up
+        self._consumer = bus.consumer(settings.kafka, f"orrery-cuts-{settings.node}")
+        self._producer = bus.producer(settings.kafka)
+        reader = bus.LogReader(settings.kafka, "orrery-cuts")
+        try:
+            low, self._end = reader.ends(cuts.TOPIC, 0)
+        finally:
+            reader.close()
+        self._next = low
+        self._consumer.assign([TopicPartition(cuts.TOPIC, 0, low)])
+
+    def caught_up(self) -> bool:
+        """Whether all that was there at the start has been read."""
+        return self._next >= self._end
+
+    def read(self, wait_seconds: float = 0.0) -> list[Cut]:
+        """Return the cuts that have come since."""
+        found = []
+        messages = self._consumer.consume(1, wait_seconds)
+        if messages:
+            messages += self._consumer.consume(MESSAGES_AT_ONCE - 1, 0)
+        for message in messages:
+            if (error := message.error()) is not None:
+                if error.fatal() or not error.retriable():
+                    raise OutsideError(f"reading {cuts.TOPIC}: {error}")
+                continue
+            self._next = message.offset() + 1
+            try:
+                cut = cuts.decode(message.value())
+            except ValueError as cause:
+                log.warning("no cut", offset=message.offset(), reason=str(cause))
+                continue
+            if self.seen.take(cut):
+                found.append(cut)
+                self._wanted.pop(cut.id, None)
+            if self._sent and cut.number >= self._sent[0]:
+                self._sent = None
+        return found
+
+    def want(self, wanted: Wanted) -> None:
+        if wanted.id in self.seen.fired:
+            return
+        if len(self._wanted) >= WANTED_MAX:
+            raise OutsideError(f"at most {WANTED_MAX} firings may wait to become cuts")
+        self._wanted.setdefault(wanted.id, wanted)
+
+    def turn(self) -> None:
+        """Send the first firing that waits, one at a time: its number must be the next."""
+        self._producer.poll(0)
+        now_ns = clock.monotonic_ns()
+        if self._sent and now_ns < self._sent[1]:
+            return
+        self._sent = None
+        if not self._wanted or not self.caught_up():
+            return
+        first = next(iter(self._wanted.values()))
+        number = self.seen.greatest + 1
+        cut = Cut(number, first.id, first.trigger, first.at_ns, self._node, dict(first.chains))
+        self._producer.produce(cuts.TOPIC, cuts.encode(cut), first.id, 0)
+        self._producer.poll(0)
+        self._sent = number, now_ns + ANSWER_NS_MAX
+
+    def waiting(self) -> bool:
+        return bool(self._wanted)
+
+    def close(self) -> None:
+        self._producer.flush(1.0)
+        self._consumer.close()
+
+
+def cut_now(
+    settings: Settings,
+    wanted: Wanted,
+    seconds_max: float,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Cut:
+    """Have a cut made by hand and return it. Raises OutsideError when the log does not take it."""
+    topic = Topic(settings)
+    deadline = time.monotonic() + seconds_max
+    try:
+        topic.want(wanted)
+        while time.monotonic() < deadline:
+            topic.turn()
+            for cut in topic.read(0.02):
+                if cut.id == wanted.id:
+                    tell(f"cut {cut.number}")
+                    return cut
+    finally:
+        topic.close()
+    raise OutsideError(f"the topic {cuts.TOPIC} must take a cut within {seconds_max:.0f} s")

@@ -1,0 +1,99 @@
+"""From cuts and leaves to snapshots: what is missing is waited for, what is done stays done."""
+
+import psycopg
+import structlog
+from prometheus_client import Counter, Gauge
+
+from .. import clock, metrics
+from ..config import Settings
+from ..protocol import snapshots as rules
+from ..protocol.cuts import Cut
+from ..store import ledger, pieces, reading, refs, snapshots
+from . import steps
+
+PENDING_MAX = 1000  # cuts that wait for leaves; beyond that the oldest is left to the next start
+MADE = Counter("orrery_snapshots_made", "Snapshots completed on this node.")
+LATE = Counter("orrery_late_rows", "Rows whose event time lies before the cut before them.")
+PENDING = Gauge("orrery_cuts_pending", "Cuts of which a leaf is not held yet.")
+log = structlog.get_logger()
+
+
+class Making:
+    """The cuts of which this node has no snapshot yet."""
+
+    def __init__(self, settings: Settings, connection: psycopg.Connection):
+        self._settings, self._connection = settings, connection
+        self._made = {m.number for m in snapshots.made_after(connection, 0, 2**31)}
+        self._pending: dict[int, Cut] = {}
+        for cut in snapshots.cuts_after(connection, 0):
+            self._wait_for(cut)
+
+    def add(self, cuts: list[Cut]) -> None:
+        """Keep what fired as facts, and wait for the leaves."""
+        fresh = [cut for cut in cuts if cut.number not in self._made]
+        for cut in fresh:
+            self._wait_for(cut)
+        stream = self._settings.partitions
+        kept = [fact for cut in fresh for fact in rules.cut_fact(cut, stream)]
+        if kept:
+            ledger.commit(self._connection, kept)
+
+    def _wait_for(self, cut: Cut) -> None:
+        if cut.number in self._made:
+            return
+        self._pending[cut.number] = cut
+        if len(self._pending) > PENDING_MAX:
+            oldest = min(self._pending)
+            log.warning("a cut is left alone: too many wait", number=oldest)
+            del self._pending[oldest]
+
+    def turn(self) -> list[snapshots.Made]:
+        """Make what can be made, in the order of cuts."""
+        done = []
+        for number in sorted(self._pending):
+            try:
+                made = self._make(self._pending[number])
+            except ValueError as cause:  # two workers differ: nobody can say which one is right
+                metrics.DIVERGED.inc()
+                log.error("no snapshot of this cut", number=number, reason=str(cause))
+                del self._pending[number]
+                continue
+            if made is None:
+                continue
+            del self._pending[number]
+            self._made.add(number)
+            done.append(made)
+        PENDING.set(len(self._pending))
+        return done
+
+    def _make(self, cut: Cut) -> snapshots.Made | None:
+        connection, partitions = self._connection, self._settings.partitions
+        leaves = snapshots.leaves_of(connection, cut, partitions)
+        before = next(iter(snapshots.made_before(connection, cut.number)), None)
+        done = steps.complete(cut, leaves, partitions, before and before.at_ns)
+        if done is None:
+            return None
+        pieces.index_cut(connection, cut.number, partitions)
+        parent = before.id if before else None
+        made = snapshots.Made(cut.number, done.frozen.id, parent, cut.at_ns, cut.trigger)
+        snapshots.keep(connection, self._facts(cut, done, parent), made)
+        MADE.inc()
+        LATE.inc(done.late)
+        log.info("snapshot", id=made.id.hex()[:12], number=made.number, late=done.late)
+        return made
+
+    def _facts(self, cut: Cut, done: steps.Complete, parent: bytes | None) -> list[rules.Fact]:
+        """Return manifest and record; the record is written once, whatever happens after."""
+        connection, stream = self._connection, self._settings.partitions
+        found = rules.manifest_fact(done.frozen.id, done.frozen.manifest, cut.number, stream)
+        origin = refs.origin(connection)
+        if reading.ids_of(connection, [rules.record_key(origin, cut.number)]):
+            return found
+        record = steps.record_of(
+            done, cut, parent, self._settings.node, snapshots.lsn(connection), clock.wall_ns()
+        )
+        meta = {
+            "number": cut.number, "snapshot": done.frozen.id.hex(), "trigger": cut.trigger,
+            "late": done.late,
+        }  # fmt: skip
+        return found + rules.record_fact(record.to_bytes(), origin, meta, stream)
