@@ -37,6 +37,7 @@ from .universe import (
 ENV = "ORRERY_"
 NOT_SETTINGS = {
     *("NODE", "UNIVERSE", "NODES_DIR", "ROOT", "HOME", "LOG_LEVEL", "STACK", "RULES_OFF", "CHAIN"),
+    "CACHE",  # compiled kernels (orrery_kernels.engine.loader)
     *("TOKEN", "ORDER", "SLOT", "SCRATCH", "GATE_FD", "TERMINATION_LOG"),  # of a hot-swapped stage
     *("INPUT", "INPUTS", "OUTPUT", "PARAMETERS", "RUN", "STAGE", "ATTEMPT"),
 }

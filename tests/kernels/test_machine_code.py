@@ -83,3 +83,27 @@ def test_objects_can_be_loaded_without_a_linker(
     assert fold_with("ewma", address or 0, batch)["ewma"].equals(
         chain.run(chain.new_state(), batch)["ewma"]
     )
+
+
+@pytest.mark.parametrize("path", ["", None], ids=["without a linker", "linked"])
+def test_what_an_image_ships_is_read_beside_the_cache_that_is_written(
+    path: str | None, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orrery_kernels.engine import loader
+    from orrery_kernels.engine.build import compile_kernel
+
+    name, digest, code = compile_kernel("midprice")
+    monkeypatch.setenv("ORRERY_CACHE", str(tmp_path / "shipped"))
+    if path is not None:
+        monkeypatch.setenv("PATH", path)
+    loader.install({name: (digest, code)}, "some")
+    monkeypatch.setenv("ORRERY_CACHE", f"{tmp_path / 'written'}:{tmp_path / 'shipped'}")
+
+    address, held = loader.catalog.__wrapped__()["midprice"]
+    loader.keep(digest, code)
+
+    assert held == digest
+    batch = ticks(catalog.kernels()["midprice"].definition, 100)
+    assert fold_with("midprice", address, batch)["midprice"].null_count == 0
+    assert [p.name for p in (tmp_path / "written").iterdir()] == ["kernel"]
+    assert [p.name for p in (tmp_path / "shipped").iterdir()] == ["lib"]

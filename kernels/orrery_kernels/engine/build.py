@@ -1,16 +1,21 @@
-"""Compile the whole catalog once: python -m orrery_kernels.engine.build [processes]
+"""Compile kernels once: python -m orrery_kernels.engine.build [--only ewma,vwap] [--processes 2]
 
-Images and `make` run it, so that a fresh process has its kernels in milliseconds.
+Images and `make` run it, so that a fresh process has its kernels in milliseconds. What is there
+already is not compiled again.
 """
 
 from __future__ import annotations
 
+import argparse
+import hashlib
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from orrery_kernels.engine import catalog, codegen, loader, native
 from orrery_kernels.engine.program import NATIVE, RUNS
+from orrery_kernels.errors import ParameterError
 
 PROCESSES_MAX = 8
 
@@ -24,23 +29,43 @@ def compile_kernel(name: str) -> tuple[str, bytes, bytes]:
     else:
         kernel = catalog.kernels()[name.removesuffix(RUNS)].definition
         source = codegen.generate(kernel, runs=name.endswith(RUNS))
-    return (
-        name,
-        source.digest,
-        jit.object_code(jit.compile_source(source), loader.symbol(source.digest)),
-    )
+    code = jit.object_code(jit.compile_source(source), loader.symbol(source.digest))
+    return name, source.digest, code
 
 
-def build(processes: int = 2) -> str:
-    """Compile every kernel over `processes` and return the folder of the catalog."""
-    names = [*(NATIVE + name for name in native.sources()), *catalog.kernels()]
-    names += [name + RUNS for name in catalog.kernels()]
-    workers = max(1, min(processes, PROCESSES_MAX, len(names)))
+def build(names: Iterable[str] | None = None, processes: int | None = None) -> int:
+    """Compile the kernels `names` (default: all) and return how many pieces that took.
+
+    Pieces are the two loops of each kernel, and the native functions that every chain needs.
+    """
+    wanted = [*catalog.kernels()] if names is None else [*names]
+    for name in wanted:
+        if name not in catalog.kernels():
+            raise ParameterError(f"a kernel of the catalog must be named, was {name!r}")
+    pieces = [*(NATIVE + name for name in native.sources()), *wanted]
+    pieces += [name + RUNS for name in wanted]
+    pieces = [piece for piece in pieces if piece not in loader.catalog()]
+    if pieces:
+        objects = _compiled(pieces, processes or loader.processors())
+        loader.install(objects, hashlib.blake2b(repr(pieces).encode(), digest_size=8).hexdigest())
+    return len(pieces)
+
+
+def _compiled(pieces: list[str], processes: int) -> dict[str, tuple[bytes, bytes]]:
+    workers = min(processes, PROCESSES_MAX, len(pieces))
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        made = pool.map(compile_kernel, names, chunksize=4)
-        objects = {name: (digest, code) for name, digest, code in made}
-    return str(loader.install_catalog(objects))
+        made = pool.map(compile_kernel, pieces, chunksize=4)
+        return {name: (digest, code) for name, digest, code in made}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", metavar="NAMES", help="kernels, parted by commas; default all")
+    parser.add_argument("--processes", type=int, help="default: as many as processors")
+    given = parser.parse_args()
+    count = build(given.only and given.only.split(","), given.processes)
+    sys.stdout.write(f"{count} pieces compiled into {loader.cache_folders()[0]}\n")
 
 
 if __name__ == "__main__":
-    sys.stdout.write(build(int(sys.argv[1]) if len(sys.argv) > 1 else 2) + "\n")
+    main()

@@ -1,10 +1,11 @@
 """The lab's only door: compiled kernels on disk, built once, found by the digest of their source.
 
-    <cache>/lib/<digest of the package>/kernels.so, index.json   the whole catalog (engine/build.py)
-    <cache>/kernel/<digest of one source>.so                     one kernel, compiled when first used
+    <cache>/lib/<digest of the package>/<build>.so, .json   what engine/build.py compiled in one go
+    <cache>/kernel/<digest of one source>.so                one kernel, compiled when first used
 
-<cache> is ORRERY_CACHE, else XDG_CACHE_HOME/orrery, else ~/.cache/orrery; ORRERY_CACHE=off keeps all
-in memory. Without a C compiler to link with, objects are loaded by llvmlite instead.
+<cache> is ORRERY_CACHE, else XDG_CACHE_HOME/orrery, else ~/.cache/orrery. ORRERY_CACHE may name
+several folders, parted as in PATH: the first is written to, all are read (an image ships the
+others). ORRERY_CACHE=off keeps all in memory. Without a linker, objects (.o) are loaded by llvmlite.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,15 +29,15 @@ _LINK_SECONDS_MAX = 120
 _kept: list[Any] = []  # libraries stay loaded
 
 
-def cache_folder() -> Path | None:
-    """Return where compiled kernels are kept, None when they are not to be kept."""
+def cache_folders() -> list[Path]:
+    """Return where compiled kernels are kept, the first to be written to; [] to keep none."""
     named = os.environ.get("ORRERY_CACHE")
     if named == "off":
-        return None
+        return []
     if named:
-        return Path(named)
+        return [Path(part) for part in named.split(os.pathsep) if part]
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "orrery"
+    return [Path(base) / "orrery"]
 
 
 @lru_cache(maxsize=1)
@@ -57,59 +59,54 @@ def package_digest() -> str:
 
 @lru_cache(maxsize=1)
 def catalog() -> Mapping[str, tuple[int, bytes]]:
-    """Return kernel -> (address, source digest) of the built catalog; empty when it is not built."""
-    folder = cache_folder()
-    if folder is None:
-        return {}
-    folder = folder / "lib" / package_digest()
-    try:
-        index = json.loads((folder / "index.json").read_text())
-        library = _open(folder / index["file"])
-        return {
-            n: (_address(library, f"k_{d[:32]}"), bytes.fromhex(d))
-            for n, d in index["kernels"].items()
-        }
-    except (OSError, ValueError, KeyError, AttributeError):
-        return {}  # not built, or being replaced: kernels are compiled one by one
+    """Return kernel -> (address, source digest) of what was built; empty when nothing was."""
+    found: dict[str, tuple[int, bytes]] = {}
+    for folder in cache_folders():
+        for index in sorted((folder / "lib" / package_digest()).glob("*.json")):
+            try:
+                found = {**_built(index), **found}
+            except (OSError, ValueError, KeyError, AttributeError):
+                continue  # being replaced, or not ours: its kernels are compiled one by one
+    return found
+
+
+def _built(index: Path) -> dict[str, tuple[int, bytes]]:
+    """Return kernel -> (address, source digest) of one build."""
+    build = json.loads(index.read_text())
+    library = _open(index.parent / build["file"])
+    digests = {name: bytes.fromhex(digest) for name, digest in build["kernels"].items()}
+    return {name: (_address(library, symbol(d)), d) for name, d in digests.items()}
 
 
 def find(digest: bytes) -> int | None:
     """Return the address of one kernel compiled before, by the digest of its source."""
-    folder = cache_folder()
-    if folder is None:
-        return None
-    for suffix in (".so", ".o"):
-        path = folder / "kernel" / f"{digest.hex()}-{platform.machine()}{suffix}"
-        try:
-            return _address(_open(path), symbol(digest))
-        except (OSError, AttributeError):
-            continue
+    for folder in cache_folders():
+        for suffix in (".so", ".o"):
+            path = folder / "kernel" / f"{digest.hex()}-{platform.machine()}{suffix}"
+            try:
+                return _address(_open(path), symbol(digest))
+            except (OSError, AttributeError):
+                continue
     return None
 
 
 def keep(digest: bytes, machine_code: bytes) -> None:
-    """Store the object of one kernel for later processes; a cache that cannot be written is no error."""
-    folder = cache_folder()
-    if folder is None:
-        return
-    try:
-        _install(
-            folder / "kernel", f"{digest.hex()}-{platform.machine()}", {digest.hex(): machine_code}
-        )
-    except OSError:
-        return
+    """Store the object of one kernel for later processes, if the cache can be written."""
+    name = f"{digest.hex()}-{platform.machine()}"
+    for folder in cache_folders()[:1]:
+        with suppress(OSError):
+            _install(folder / "kernel", name, {digest.hex(): machine_code})
 
 
-def install_catalog(objects: Mapping[str, tuple[bytes, bytes]]) -> Path:
-    """Link kernel -> (source digest, object) into the catalog of this package and return its folder."""
-    folder = cache_folder()
-    if folder is None:
-        raise OSError("the catalog needs a folder, ORRERY_CACHE was off")
-    folder = folder / "lib" / package_digest()
-    file = _install(folder, "kernels", {d.hex(): o for d, o in objects.values()})
+def install(objects: Mapping[str, tuple[bytes, bytes]], build: str) -> Path:
+    """Link kernel -> (source digest, object) into one file of this package; return its index."""
+    if not cache_folders():
+        raise OSError("compiled kernels need a folder, ORRERY_CACHE was off")
+    folder = cache_folders()[0] / "lib" / package_digest()
+    file = _install(folder, build, {d.hex(): o for d, o in objects.values()})
     index = {"file": file, "kernels": {n: d.hex() for n, (d, _) in sorted(objects.items())}}
-    _write(folder / "index.json", json.dumps(index, indent=1).encode())
-    return folder
+    _write(folder / f"{build}.json", json.dumps(index, indent=1).encode())
+    return folder / f"{build}.json"
 
 
 def symbol(digest: bytes) -> str:
@@ -117,8 +114,8 @@ def symbol(digest: bytes) -> str:
 
 
 def _install(folder: Path, name: str, objects: Mapping[str, bytes]) -> str:
-    """Link `objects` into folder/name.so (.o without a linker, if there is one object); return the file."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Link `objects` into folder/name.so (.o without a linker) and return the file's name."""
+    folder.mkdir(parents=True, exist_ok=True)
     linker = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         paths = []
@@ -126,10 +123,8 @@ def _install(folder: Path, name: str, objects: Mapping[str, bytes]) -> str:
             paths.append(Path(scratch) / f"{key}.o")
             paths[-1].write_bytes(code)
         if linker is None:
-            bundle = b"".join(
-                len(p.read_bytes()).to_bytes(8, "little") + p.read_bytes() for p in paths
-            )
-            _write(folder / f"{name}.o", bundle)
+            bundle = [len(code).to_bytes(8, "little") + code for code in objects.values()]
+            _write(folder / f"{name}.o", b"".join(bundle))
             return f"{name}.o"
         made = Path(scratch) / "made.so"
         command = [linker, "-shared", "-nostdlib", "-o", str(made), *map(str, paths)]
@@ -141,6 +136,7 @@ def _install(folder: Path, name: str, objects: Mapping[str, bytes]) -> str:
 def _write(path: Path, data: bytes) -> None:
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(data)
+    Path(file.name).chmod(0o644)  # an image is built by one user and read by another
     Path(file.name).replace(path)
 
 
