@@ -21,7 +21,7 @@ def feed(
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option("--format", help="binance, coinbase, jsonl, csv or parquet."),
+        typer.Option("--format", help="binance, coinbase, jsonl, csv, parquet, curves or ore."),
     ] = None,
     speed: Annotated[
         str, typer.Option(help="1 as it was received, 10 ten times as fast, max at once.")

@@ -15,17 +15,34 @@ SYMBOLS = (
     ("NVDA", 11_846, 2), ("AMZN", 18_333, 2), ("TSLA", 24_820, 2), ("SPY", 55_417, 2),
 )  # fmt: skip
 VENUE = "DEMO"
+# Swaps on SOFR: tenor and first rate in hundred-thousandths of a percent.
+SWAPS = (
+    ("1M", 433_100), ("2M", 432_600), ("3M", 431_800), ("6M", 427_400), ("9M", 421_300),
+    ("1Y", 414_900), ("18M", 402_700), ("2Y", 394_200), ("3Y", 384_600), ("4Y", 380_500),
+    ("5Y", 379_300), ("6Y", 379_900), ("7Y", 381_000), ("8Y", 382_400), ("9Y", 383_900),
+    ("10Y", 385_500), ("12Y", 388_200), ("15Y", 390_700), ("20Y", 389_600), ("30Y", 379_800),
+)  # fmt: skip
+RATE_PLACES = 7
+SWAPS_EVERY_NS = 1_000_000_000  # between two moves of some swap
 QUOTES_OF_TEN = 6  # rows of ten that are quotes; the others are trades
 
 
 def market(seed: int, start_ns: int, rows_per_second: float) -> Iterator[steps.Row]:
-    """Yield trades and quotes of twenty symbols, at even times from `start_ns` on."""
+    """Yield trades and quotes of twenty symbols, at even times from `start_ns` on.
+
+    Between them the rates of swaps: all of them first, then two a second, moved.
+    """
+    swaps = _swaps(seed, start_ns)
+    swap = next(swaps)
     rng = random.Random(seed)
     mids = [mid for _, mid, _ in SYMBOLS]
     session = start_ns // 1_000_000_000
     number = 0
     while True:
         at_ns = start_ns + int(number * 1e9 / rows_per_second)
+        while swap.recv_ns <= at_ns:
+            yield swap
+            swap = next(swaps)
         which = rng.randrange(len(SYMBOLS))
         name, first, places = SYMBOLS[which]
         mids[which] = max(first // 4, mids[which] + round(rng.gauss(0, first / 40_000)))
@@ -37,6 +54,25 @@ def market(seed: int, start_ns: int, rows_per_second: float) -> Iterator[steps.R
         topic = steps.TRADES if make is _trade else steps.QUOTES
         yield steps.row(topic, {"symbol": f"{name}.{VENUE}", **fields, **times})
         number += 1
+
+
+def _swaps(seed: int, start_ns: int) -> Iterator[steps.Row]:
+    rng = random.Random(seed + 1)
+    rates = [first for _, first in SWAPS]
+    for which in range(len(SWAPS)):
+        yield _swap(which, rates[which], start_ns)
+    at_ns = start_ns
+    while True:
+        at_ns += SWAPS_EVERY_NS
+        for which in rng.sample(range(len(SWAPS)), 2):
+            rates[which] += round(rng.gauss(0, 150))
+            yield _swap(which, rates[which], at_ns)
+
+
+def _swap(which: int, rate: int, at_ns: int) -> steps.Row:
+    value = decimal_text(rate, RATE_PLACES)
+    fields = {"symbol": f"USD-SOFR-OIS-{SWAPS[which][0]}", "value": value}
+    return steps.row(steps.MARKET_QUOTES, {**fields, "ts_event_ns": at_ns, "ts_recv_ns": at_ns})
 
 
 def decimal_text(ticks: int, places: int) -> str:

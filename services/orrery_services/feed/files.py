@@ -10,11 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import ConfigError
-from . import steps
+from . import quotes, steps
 
 LINE_BYTES_MAX = 16 * 1024 * 1024  # a snapshot of a deep book is one line
-LINES = {"binance": steps.binance, "coinbase": steps.coinbase, "jsonl": steps.jsonl}
-FORMATS = (*LINES, "csv", "parquet")
+LINES = {
+    "binance": steps.binance,
+    "coinbase": steps.coinbase,
+    "jsonl": steps.jsonl,
+    "ore": quotes.ore,
+}
+TABLES = {"csv": steps.records, "curves": quotes.curves}
+FORMATS = (*LINES, *TABLES, "parquet")
 _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 
 
@@ -25,10 +31,10 @@ def rows(path: Path, form: str, venue: str | None) -> Iterator[steps.Row | steps
     try:
         if form == "parquet":
             yield from steps.records(_records(path), venue)
-        elif form == "csv":
+        elif form in TABLES:
             with _open(path) as file:
                 text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-                yield from steps.records(csv.DictReader(text), venue)
+                yield from TABLES[form](csv.DictReader(text), venue)
         else:
             with _open(path) as file:
                 yield from LINES[form](_lines(file), venue)

@@ -165,7 +165,7 @@ def test_the_generated_market_is_the_same_for_the_same_seed():
 
     assert one == two
     assert one != other
-    assert len({row.key for row in one}) == 20
+    assert len({row.key for row in one}) == len(demo.SYMBOLS) + len(demo.SWAPS)
     assert {row.topic for row in one} == {"trades", "quotes"}
     assert one[200].recv_ns - one[0].recv_ns == 10**9
 
@@ -185,3 +185,54 @@ def test_a_repeated_file_goes_on_in_time():
 
 def test_a_file_without_rows_is_not_repeated_for_ever():
     assert list(app.repeated(list)) == []
+
+
+CURVES = (
+    "DATE,CURRENCY,TERM,MONTHS,VALUE,DESC\n"
+    '2024-05-10,USD,10Y,120,0.0450,"Par yields, as published"\n'
+    "2024-05-10,USD-EUR,,0,1.0781,A bank\n"
+    "2024-05-10,EUR,3M,3,-0.0042,A bank\n"
+    "10 May,USD,10Y,120,0.0450,A bank\n"
+)
+ORE = """#artificial
+
+20160205 MM/RATE/EUR/2D/1W -0.00258 # thin
+20160205 FX/RATE/EUR/USD 1.119
+no
+"""
+
+
+def test_files_of_curves_are_market_quotes_of_their_day(tmp_path):
+    path = tmp_path / "curves.csv.gz"
+    path.write_bytes(gzip.compress(CURVES.encode()))
+
+    found = list(files.rows(path, "curves", None))
+
+    assert told(found)[:3] == [
+        {"symbol": "USD-GOVT-10Y", "value": "0.0450", "ts_event_ns": 1715299200000000000},
+        {"symbol": "USD-EUR.FX", "value": "1.0781", "ts_event_ns": 1715299200000000000},
+        {"symbol": "EUR-GOVT-3M", "value": "-0.0042", "ts_event_ns": 1715299200000000000},
+    ]
+    assert isinstance(found[3], steps.Skipped)
+    assert {row.topic for row in found[:3]} == {"market_quotes"}
+
+
+def test_market_files_name_each_quote_by_its_key(tmp_path):
+    path = tmp_path / "market.txt"
+    path.write_text(ORE)
+
+    found = list(files.rows(path, "ore", "ORE"))
+
+    assert [row.key for row in found[:2]] == ["MM/RATE/EUR/2D/1W.ORE", "FX/RATE/EUR/USD.ORE"]
+    assert told(found)[0]["value"] == "-0.00258"
+    assert isinstance(found[2], steps.Skipped) and len(found) == 3
+
+
+def test_the_generated_market_quotes_every_swap_first_and_moves_two_a_second():
+    found = list(itertools.islice(demo.market(7, 10**18, 200), 2000))
+
+    swaps = [row for row in found if row.topic == "market_quotes"]
+    seconds = (len(found) - len(swaps)) / 200
+    assert swaps == found[: len(demo.SWAPS)] + [r for r in found[len(demo.SWAPS) :] if r in swaps]
+    assert len(swaps) - len(demo.SWAPS) == 2 * int(seconds)
+    assert all(0 < float(json.loads(row.value)["value"]) < 0.1 for row in swaps)
