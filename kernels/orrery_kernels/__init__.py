@@ -6,22 +6,29 @@ Every kernel of the catalog is here by its name; `help(ewma)` is its page. Readi
 errors, partition, engine (its own order is in its header), ticks, stream, operator.
 """
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from orrery_kernels.engine.chain import Chain
-from orrery_kernels.operator import KernelOperator, Plan, Stage, plan
-from orrery_kernels.stream import Stream
+if TYPE_CHECKING:
+    from orrery_kernels.engine.chain import Chain
+    from orrery_kernels.operator import KernelOperator, Plan, Stage, plan
+    from orrery_kernels.stream import Stream
 
 __all__ = ["Chain", "KernelOperator", "Plan", "Stage", "Stream", "plan"]
+_HOMES = {"Chain": "engine.chain", "Stream": "stream"}
 
 
 def __getattr__(name: str) -> Any:
-    """Return the kernel, function or create_<kernel>_operator of that name.
+    """Return the class, kernel, function or create_<kernel>_operator of that name.
 
-    The families are imported when the first is asked for.
+    Nothing is imported before it is asked for: who wants the columns only does not pay for numba.
     """
     if name.startswith("_"):
         raise AttributeError(name)
+    if name in __all__:
+        found = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'operator')}"), name)
+        globals()[name] = found
+        return found
     from orrery_kernels.engine import catalog
 
     try:

@@ -8,7 +8,6 @@
 where `main(settings, health, stop)` works until `stop` is set, beats `health`, and returns.
 """
 
-import importlib.abc
 import os
 import signal
 import sys
@@ -21,23 +20,16 @@ import structlog
 from . import log, metrics
 from .config import Settings, load_settings
 from .errors import ServiceError
+from .lean import without_pandas
 
 Main = Callable[[Settings, metrics.Health, threading.Event], int | None]
 FAILED, USAGE = 1, 2
 STALLS_MAX = 4  # a loop silent for so many times what counts as stalled is not waited for
 
 
-class _NoPandas(importlib.abc.MetaPathFinder):
-    """pyarrow imports pandas wherever it is installed: 30 MB and a second that no service needs."""
-
-    def find_spec(self, name: str, *_: object) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError("a service does without pandas", name=name)
-
-
 # Only in a process that is a service, and before its app is imported.
 if getattr(sys.modules["__main__"].__spec__, "name", "").startswith("orrery_services."):
-    sys.meta_path.insert(0, _NoPandas())
+    without_pandas()
 
 
 def run(service: str, main: Main, stalled_after_seconds: float = 30.0) -> int:

@@ -6,9 +6,11 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 degraded. A reading command has --json.
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, ServiceError
+from ..lean import without_pandas
 
 if TYPE_CHECKING:
     import typer
@@ -31,6 +33,7 @@ VERBS = [
     "config",
     "route",
 ]
+HOMES = {"down": "up", "clean": "up"}  # verbs that live in the file of another
 
 
 def main() -> None:
@@ -39,9 +42,10 @@ def main() -> None:
         from .stage import exec_stage
 
         exec_stage(sys.argv[2:])
+    without_pandas()
     debug = "--debug" in sys.argv
     try:
-        make_app()()
+        make_app(sys.argv[1:])()
     except ConfigError as cause:
         _fail(cause, 2, debug)
     except ServiceError as cause:
@@ -51,8 +55,19 @@ def main() -> None:
         sys.exit(0)
 
 
-def make_app() -> "typer.Typer":
-    """Return the command line with every verb in it."""
+def modules(arguments: Sequence[str]) -> list[str]:
+    """Return the modules needed: the one of the verb that is called, or all to list them.
+
+    >>> modules(["--debug", "dead-letters", "--json"]), modules(["down"])
+    (['dead_letters'], ['up'])
+    """
+    words = [word.replace("-", "_") for word in arguments if not word.startswith("-")]
+    module = HOMES.get(words[0], words[0]) if words else ""
+    return [module] if module in VERBS else VERBS
+
+
+def make_app(arguments: Sequence[str] = ()) -> "typer.Typer":
+    """Return the command line with the verb of `arguments` in it, or with every verb."""
     import typer
 
     app = typer.Typer(
@@ -71,7 +86,7 @@ def make_app() -> "typer.Typer":
         if debug:
             os.environ["ORRERY_LOG_LEVEL"] = "DEBUG"
 
-    for verb in VERBS:
+    for verb in modules(arguments):
         importlib.import_module(f"orrery_services.cli.{verb}").register(app)
     return app
 
