@@ -1,6 +1,10 @@
 """orrery verify: recompute stored results from stored input, and compare names."""
 
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -17,6 +21,18 @@ from . import common
 
 DIFFERENCES_SHOWN_MAX = 20
 CHUNKS_AT_ONCE = 256
+CHUNKS_ALONE_MAX = 4000  # a few seconds: more are worth the start of other processes
+PROCESSES_MAX = 8
+
+
+class Part(NamedTuple):
+    """One partition of one chain, from an ordinal up to its mark."""
+
+    node: str | None
+    chain: str
+    partition: int
+    mark: Mark
+    first: int
 
 
 class Found(NamedTuple):
@@ -39,22 +55,52 @@ def verify(
 ) -> None:
     """Recompute results from stored input, from the checkpoint before; say how many differ."""
     with Node(settings=common.settings_of(node)) as found:
-        names = [chain] if chain else sorted(store.chain_names(found.connection))
-        if not names:
-            raise OutsideError(f"{found.name} must have a chain, but has computed nothing yet")
+        parts = list(_parts(found, node, chain, last))
         document = {"node": found.name, "chunks": 0, "checkpoints": 0, "differ": []}
-        for name in names:
-            for one in _chain(found, name, last):
-                document["chunks"] += one.chunks
-                document["checkpoints"] += one.checkpoints
-                document["differ"] += one.differ
+    for done, one in enumerate(_recomputed(parts), 1):
+        document["chunks"] += one.chunks
+        document["checkpoints"] += one.checkpoints
+        document["differ"] += one.differ
+        if sys.stderr.isatty():
+            count = f"{done} of {len(parts)} partitions, {document['chunks']:,} chunks"
+            typer.echo(f"\r{count}", nl=False, err=True)
+    if sys.stderr.isatty():
+        typer.echo(err=True)
     common.show(document, as_json, _print)
     if document["differ"]:
         raise typer.Exit(common.FAILED)
     raise typer.Exit(common.OK if document["chunks"] else common.DEGRADED)
 
 
-def _chain(node: Node, name: str, last: int | None) -> Iterator[Found]:
+def _parts(found: Node, node: str | None, chain: str | None, last: int | None) -> Iterator[Part]:
+    names = [chain] if chain else sorted(store.chain_names(found.connection))
+    if not names:
+        raise OutsideError(f"{found.name} must have a chain, but has computed nothing yet")
+    marks = sorted(store.marks(found.connection).items())
+    for name in names:
+        info = results.chain_info(found.connection, name)
+        for (held, partition), mark in marks:
+            if held == info.id:
+                first = 0 if last is None else max(0, mark.ordinal - last)
+                yield Part(node, name, partition, mark, first)
+
+
+def _recomputed(parts: Sequence[Part]) -> Iterator[Found]:
+    """Recompute the parts: here when they are few chunks, else over all processors."""
+    if sum(part.mark.ordinal - part.first for part in parts) <= CHUNKS_ALONE_MAX:
+        yield from map(_part, parts)
+        return
+    with ProcessPoolExecutor(min(PROCESSES_MAX, os.cpu_count() or 1), get_context("spawn")) as pool:
+        yield from pool.map(_part, parts)
+
+
+def _part(part: Part) -> Found:
+    with Node(settings=common.settings_of(part.node)) as node:
+        chain = _chain(node, part.chain)
+        return verify_partition(node, chain, part.partition, part.mark, part.first)
+
+
+def _chain(node: Node, name: str) -> Chain:
     info = results.chain_info(node.connection, name)
     chain = Chain(info.steps)
     if chain.digest.hex() != info.digest:
@@ -62,10 +108,7 @@ def _chain(node: Node, name: str, last: int | None) -> Iterator[Found]:
             f"chain {name!r} must be {info.digest[:16]} to be recomputed, but this installation "
             f"makes {chain.digest.hex()[:16]} of its steps: another numeric version"
         )
-    for (held, partition), mark in sorted(store.marks(node.connection).items()):
-        if held == info.id:
-            first = 0 if last is None else max(0, mark.ordinal - last)
-            yield verify_partition(node, chain, partition, mark, first)
+    return chain
 
 
 def verify_partition(node: Node, chain: Chain, partition: int, mark: Mark, first: int) -> Found:
