@@ -9,6 +9,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from orrery_services.analytics.steps import checkpoint_of
 from orrery_services.protocol import arrivals, facts, marks
 from orrery_services.protocol.arrivals import Arrived, Range
 from orrery_services.protocol.facts import CHECKPOINT, INPUT, RESULT, Fact
@@ -167,7 +168,18 @@ class Database:
         start = f"{CHECKPOINT}/{NAME}/{LOG_ID['ticks']}/{p}/"
         keys = sorted((k for k in self.facts if k.startswith(start)), reverse=True)
         found = (self.facts[key].fact for key in keys)
-        return next((f for f in found if facts.meta_of(f.payload)["ordinal"] <= ordinal), None)
+        early = (f for f in found if facts.meta_of(f.payload)["ordinal"] <= ordinal)
+        return next((f for f in early if self._is_whole(p, f)), None)
+
+    def _is_whole(self, p: int, checkpoint: Fact) -> bool:
+        """Whether its pieces have arrived too."""
+        fetch = self.fetch(p)
+        try:
+            listed = checkpoint_of(checkpoint.payload, facts.data_of(checkpoint.payload, fetch))
+            return all(fetch(name) for names in listed[2].values() for name in names)
+        except KeyError:
+            self.fired["a checkpoint lacks a piece"] += 1
+            return False
 
     def fetch(self, p: int) -> facts.FetchPiece:
         return lambda name: self.facts[facts.piece_key(p, name)].fact.payload

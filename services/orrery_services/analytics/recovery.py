@@ -1,5 +1,6 @@
 """Reading back what a partition's work goes on from: mark, checkpoint, stored input."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,11 +34,20 @@ def recover(connection: psycopg.Connection, chain: Any, log_id: str, partition: 
 def at_checkpoint(
     connection: psycopg.Connection, chain: Any, partition: int, ordinal: int
 ) -> steps.Work:
-    """Return the work at the last checkpoint that is not behind an ordinal."""
+    """Return the work at the last checkpoint that is not behind an ordinal.
+
+    One with a piece that another node wrote and that has not arrived is passed over.
+    """
     name = facts.chain_id(chain.digest)
-    row = reading.newest_checkpoint(connection, name, partition, ordinal)
-    if row is None:
-        return steps.begin(chain, "", partition, None)
+    for row in reading.checkpoints(connection, name, partition, ordinal):
+        with contextlib.suppress(facts.MissingPiece):
+            return _restored(connection, chain, partition, row)
+    return steps.begin(chain, "", partition, None)
+
+
+def _restored(
+    connection: psycopg.Connection, chain: Any, partition: int, row: reading.Row
+) -> steps.Work:
     fetch = reading.fetch_piece(connection, partition)
     data = facts.data_of(row.payload, fetch)
     position, rows, pieces, market = steps.checkpoint_of(row.payload, data)

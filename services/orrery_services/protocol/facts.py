@@ -43,6 +43,10 @@ class BadFact(ValueError):
 
 
 class Fact(NamedTuple):
+class MissingPiece(BadFact):
+    """A piece of a tree is not held: it has not arrived yet."""
+
+
     id: bytes
     kind: str
     stream: int

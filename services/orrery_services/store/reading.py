@@ -7,7 +7,14 @@ import psycopg
 
 from orrery_services.protocol import facts
 from orrery_services.protocol import marks as rules_of_marks
-from orrery_services.protocol.facts import CHECKPOINT, INPUT, RESULT, BadFact, FetchPiece, Place
+from orrery_services.protocol.facts import (
+    CHECKPOINT,
+    INPUT,
+    RESULT,
+    FetchPiece,
+    MissingPiece,
+    Place,
+)
 from orrery_services.protocol.marks import Link, Mark
 
 from . import ledger
@@ -125,19 +132,18 @@ def inputs_from(
             yield link, row
 
 
-def newest_checkpoint(
+def checkpoints(
     connection: psycopg.Connection, chain: str, partition: int, ordinal: int
-) -> Row | None:
-    """Return the last checkpoint of a chain that is not behind an ordinal."""
+) -> Iterator[Row]:
+    """Yield the checkpoints of a chain that are not behind an ordinal, the last one first."""
     for log_id in reversed(logs(connection, "ticks")):
         low = f"{CHECKPOINT}/{chain}/{log_id}/{partition}/"
         high = low + ":"
         while rows := connection.execute(_BACKWARDS, (low, high, 4)).fetchall():
             for row in map(_row, rows):
                 if facts.meta_of(row.payload)["ordinal"] <= ordinal:
-                    return row
+                    yield row
             high = rows[-1][5]
-    return None
 
 
 def links_from(connection: psycopg.Connection, keys: Iterable[str]) -> list[Link]:
@@ -161,7 +167,7 @@ def fetch_piece(connection: psycopg.Connection, stream: int) -> FetchPiece:
     def fetch(name: bytes) -> bytes:
         row = fact_by_key(connection, facts.piece_key(stream, name))
         if row is None:
-            raise BadFact(f"piece {name.hex()} of stream {stream} must be held")
+            raise MissingPiece(f"piece {name.hex()} of stream {stream} must be held")
         return row.payload
 
     return fetch

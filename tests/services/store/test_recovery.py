@@ -1,5 +1,6 @@
 """What a worker reads back from its node is the state that it had."""
 
+import psycopg
 import pytest
 from orrery_services import store
 from orrery_services.analytics import recovery, steps
@@ -53,6 +54,18 @@ def test_recovery_reads_no_further_back_than_the_last_checkpoint(filled):
 
     assert (work.position.ordinal, work.rows) == (5, sum(LENGTHS[:5]))
     assert (before.position.ordinal, before.rows) == (3, sum(LENGTHS[:3]))
+
+
+def test_a_checkpoint_whose_pieces_have_not_all_arrived_is_passed_over(filled, server, database):
+    with psycopg.connect(server.conninfo(database), autocommit=True) as admin:
+        admin.execute(
+            "DELETE FROM facts WHERE oseq = (SELECT max(oseq) FROM facts WHERE kind = 'piece')"
+        )
+
+    work = recovery.at_checkpoint(filled, chain(), 0, ordinal=6)
+
+    assert work.position.ordinal == 3
+    assert recovery.recover(filled, chain(), LOG, 0).position.ordinal == len(MESSAGES) - 1
 
 
 def test_a_new_chain_starts_empty_and_finds_the_stored_input(filled):
