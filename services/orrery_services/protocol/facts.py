@@ -42,11 +42,11 @@ class BadFact(ValueError):
     """The bytes are not the fact that their name says."""
 
 
-class Fact(NamedTuple):
 class MissingPiece(BadFact):
     """A piece of a tree is not held: it has not arrived yet."""
 
 
+class Fact(NamedTuple):
     id: bytes
     kind: str
     stream: int
