@@ -11,6 +11,7 @@ CREATE TABLE IF NOT EXISTS facts (
 );
 -- Compressed already; and the head of a large payload can be read without the rest.
 ALTER TABLE facts ALTER COLUMN payload SET STORAGE EXTERNAL;
+CREATE INDEX IF NOT EXISTS facts_id ON facts (id); -- for people: the first digits of an id
 CREATE UNIQUE INDEX IF NOT EXISTS facts_origin ON facts (origin, stream, oseq);
 
 -- Row security makes Postgres refuse COPY FROM: rows of one COPY page share an LSN, which change capture may skip.

@@ -10,6 +10,7 @@ from orrery_kernels.partition import partition_of
 
 from . import store
 from .config import Settings, load_settings
+from .errors import ConfigError
 from .protocol.marks import Mark
 from .store import results
 
@@ -53,6 +54,12 @@ class Node:
         batches = list(self.batches(chain, symbol, from_ns, to_ns))
         return pa.Table.from_batches(batches, self.schema(chain))
 
+    def snapshot(self, text: str = "latest") -> "Snapshot":
+        """Return a snapshot by short id, tag or ref."""
+        from .store import refs
+
+        return Snapshot(self.connection, refs.resolve(self.connection, text))
+
     def schema(self, chain: str) -> pa.Schema:
         return results.schema(results.chain_info(self.connection, chain))
 
@@ -77,6 +84,39 @@ class Node:
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
+
+
+class Snapshot:
+    """A frozen market: `node.snapshot("eod-2026-11-21").table("quotes") -> pyarrow.Table`."""
+
+    def __init__(self, connection: psycopg.Connection, id_: bytes):
+        from .store import snapshots
+
+        self.id = id_
+        self.content, self.fetch = snapshots.open_snapshot(connection, id_)
+
+    def leaf(self, path: str) -> bytes | None:
+        """Return the bytes of the leaf at a path such as quotes/USD-SOFR-OIS-10Y, or None."""
+        from orrery_kernels.snapshot.snapshot import leaf
+
+        return leaf(self.content, path, self.fetch)
+
+    def table(self, section: str) -> pa.Table:
+        """Return the leaves of a section, by name: `name` and its value, of a state `state`."""
+        from orrery_kernels.snapshot.canonical import decode
+        from orrery_kernels.snapshot.snapshot import leaves
+
+        if section not in self.content.sections:
+            known = ", ".join(sorted(self.content.sections))
+            raise ConfigError(f"a section must be one of {known}, was {section!r}")
+        found = leaves(self.content, section, self.fetch)
+        names = pa.array(list(found), pa.string())
+        if section.startswith("state/"):
+            return pa.table({"name": names, "state": pa.array(found.values(), pa.binary())})
+        values = [decode(body) for body in found.values()]
+        if values and isinstance(values[0], dict):
+            return pa.table({"name": names, **{k: [v[k] for v in values] for k in values[0]}})
+        return pa.table({"name": names, "value": pa.array(values, pa.float64())})
 
 
 def _within(rows: pa.RecordBatch, from_ns: int | None, to_ns: int | None) -> pa.RecordBatch:

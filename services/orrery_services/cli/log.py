@@ -1,4 +1,4 @@
-"""orrery log: the newest facts of a node, newest first, by short id."""
+"""orrery log: the snapshots of a node, its refs, or its facts, newest first, by short id."""
 
 from typing import Annotated, Any
 
@@ -7,11 +7,13 @@ import typer
 from ..node import Node
 from . import common
 
-SHORT = 10  # hex digits shown of an id
+SHORT = 12  # hex digits shown of an id
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(invoke_without_command=True, help="The newest facts; and adopting logs.")
+    group = typer.Typer(
+        invoke_without_command=True, help="Snapshots, refs or facts, newest first; adopting logs."
+    )
     group.callback()(log)
     group.command("adopt")(adopt)
     app.add_typer(group, name="log")
@@ -20,19 +22,29 @@ def register(app: typer.Typer) -> None:
 def log(
     context: typer.Context,
     many: Annotated[int, typer.Option("-n", help="How many.", min=1, max=100_000)] = 20,
-    kind: Annotated[str | None, typer.Option("--kind", help="in, out, ckpt, chain, …")] = None,
+    refs: Annotated[bool, typer.Option("--refs", help="Every move of every ref.")] = False,
+    events: Annotated[
+        bool, typer.Option("--events", help="What happened beside: skipped triggers, gc, …")
+    ] = False,
+    facts: Annotated[bool, typer.Option("--facts", help="Facts of every stream.")] = False,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="Facts of this kind: in, out, ckpt, leaf, …")
+    ] = None,
     node: common.Node = None,
     as_json: common.Json = False,
 ) -> None:
-    """Print the newest facts of every stream."""
+    """Print the newest snapshots, with parent, trigger and tags."""
     if context.invoked_subcommand:
         return
     with Node(settings=common.settings_of(node)) as found:
-        asked = {"kind": kind, "many": many, "streams": found.settings.partitions}
-        rows = found.connection.execute(_NEWEST, asked).fetchall()
-    names = ("id", "kind", "origin", "stream", "oseq", "key", "bytes")
-    document = [dict(zip(names, row, strict=True)) for row in rows]
-    common.show(document, as_json, _print)
+        if refs:
+            common.show(_refs(found, many), as_json, _print_refs)
+        elif events:
+            common.show(_events(found, many), as_json, _print_events)
+        elif facts or kind:
+            common.show(_facts(found, many, kind), as_json, _print_facts)
+        else:
+            common.show(_snapshots(found, many), as_json, _print_snapshots)
 
 
 def adopt(
@@ -55,7 +67,86 @@ def adopt(
     typer.echo("do the same on every node, then restart its services")
 
 
-def _print(document: list[dict[str, Any]]) -> None:
+def _snapshots(node: Node, many: int) -> list[dict[str, Any]]:
+    from .. import clock
+    from ..store import refs, snapshots
+
+    connection = node.connection
+    made = snapshots.made_before(connection, 2**62, many)
+    low = made[-1].number if made else 0
+    records = {r.number: r for r in snapshots.records(connection, refs.origin(connection), low)}
+    tags: dict[str, list[str]] = {}
+    for ref in refs.standing(connection):
+        tags.setdefault(ref.snapshot, []).append(f"{ref.node}/{ref.name}")
+    return [
+        {
+            "id": one.id.hex(),
+            "number": one.number,
+            "at": clock.iso(one.at_ns),
+            "trigger": one.trigger,
+            "parent": one.parent.hex() if one.parent else None,
+            "refs": sorted(tags.get(one.id.hex(), [])),
+            "lsn": records[one.number].lsn if one.number in records else None,
+            "slice": records[one.number].slice if one.number in records else "",
+        }
+        for one in made
+    ]
+
+
+def _print_snapshots(document: list[dict[str, Any]]) -> None:
+    for one in document:
+        refs = f"  ({', '.join(one['refs'])})" if one["refs"] else ""
+        parent = f"  after {one['parent'][:SHORT]}" if one["parent"] else ""
+        late = "  with late rows" if one["slice"] else ""
+        typer.echo(
+            f"snap {one['id'][:SHORT]}  {one['at'][:23]}  cut {one['number']}  "
+            f"{one['trigger']}{parent}{late}{refs}"
+        )
+
+
+def _refs(node: Node, many: int) -> list[dict[str, Any]]:
+    from ..store import refs
+
+    moves = sorted(refs.held(node.connection), key=lambda ref: ref.at_ns, reverse=True)
+    return [ref._asdict() for ref in moves[:many]]
+
+
+def _print_refs(document: list[dict[str, Any]]) -> None:
+    from .. import clock
+
+    for ref in document:
+        typer.echo(
+            f"{clock.iso(ref['at_ns'])[:23]}  {ref['node']}/{ref['name']} #{ref['move']} -> "
+            f"{ref['target'][:SHORT]}  of {ref['snapshot'][:SHORT]}  by {ref['by']}"
+        )
+
+
+def _events(node: Node, many: int) -> list[dict[str, Any]]:
+    from ..store import refs
+
+    return refs.events(node.connection, many)
+
+
+def _print_events(document: list[dict[str, Any]]) -> None:
+    from .. import clock
+
+    for event in document:
+        rest = {k: v for k, v in event.items() if k not in ("at_ns", "node", "by", "what")}
+        said = "  ".join(f"{name}={value}" for name, value in rest.items())
+        typer.echo(
+            f"{clock.iso(event['at_ns'])[:23]}  {event['node']}  {event['what']} by {event['by']}"
+            f"  {said}"
+        )
+
+
+def _facts(node: Node, many: int, kind: str | None) -> list[dict[str, Any]]:
+    asked = {"kind": kind, "many": many, "streams": node.settings.partitions}
+    rows = node.connection.execute(_NEWEST, asked).fetchall()
+    names = ("id", "kind", "origin", "stream", "oseq", "key", "bytes")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _print_facts(document: list[dict[str, Any]]) -> None:
     for fact in document:
         origin = fact["origin"].split(".", 1)
         typer.echo(

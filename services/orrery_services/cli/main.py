@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from orrery_kernels.errors import OrreryError
+
 from ..errors import ConfigError, ServiceError
 from ..lean import without_pandas
 
@@ -23,8 +25,12 @@ VERBS = [
     "trade",
     "status",
     "read",
+    "snapshot",
     "log",
     "show",
+    "diff",
+    "tag",
+    "gc",
     "verify",
     "converge",
     "dead_letters",
@@ -48,7 +54,7 @@ def main() -> None:
         make_app(sys.argv[1:])()
     except ConfigError as cause:
         _fail(cause, 2, debug)
-    except ServiceError as cause:
+    except (ServiceError, OrreryError) as cause:
         _fail(cause, 1, debug)
     except BrokenPipeError:  # the reader (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,8 +1,9 @@
-"""orrery show <fact>: what a fact is, by the first digits of its id or by its natural key."""
+"""orrery show: a snapshot, one of its leaves (ID:path), or a fact by id or natural key."""
 
 from typing import Annotated, Any
 
 import typer
+from orrery_kernels.errors import SnapshotError
 
 from ..errors import ConfigError, OutsideError
 from ..node import Node
@@ -19,15 +20,81 @@ def register(app: typer.Typer) -> None:
 
 
 def show(
-    fact: Annotated[str, typer.Argument(help="The first digits of an id, or a key.")],
+    what: Annotated[
+        str,
+        typer.Argument(help="The first digits of an id, a tag, SNAPSHOT:path, or a fact's key."),
+    ],
     rows: Annotated[int, typer.Option("--rows", help="Rows to print.", min=0)] = ROWS_SHOWN_MAX,
     node: common.Node = None,
     as_json: common.Json = False,
 ) -> None:
-    """Print one fact: where it comes from, whether its content is what its name says, its rows."""
+    """Print one thing: where it comes from, and whether its content is what its name says."""
     with Node(settings=common.settings_of(node)) as found:
-        document = describe(found, find(found, fact), rows)
+        if ":" in what:
+            document = leaf_of(found, *what.split(":", 1))
+        elif (id_ := snapshot_meant(found, what)) is not None:
+            document = snapshot_of(found, id_)
+        else:
+            document = describe(found, find(found, what), rows)
     common.show(document, as_json, _print)
+
+
+def snapshot_meant(node: Node, text: str) -> bytes | None:
+    """Return the snapshot that a text means, None when it means something else."""
+    from ..store import refs
+
+    try:
+        return refs.resolve(node.connection, text)
+    except SnapshotError:
+        if "/" in text or set(text) <= set("0123456789abcdef"):
+            return None  # a fact's key or id: that search says what is nearest
+        raise
+
+
+def snapshot_of(node: Node, id_: bytes) -> dict[str, Any]:
+    """Return what a manifest says, and the records that name it."""
+    from ..store import refs, snapshots
+
+    opened, _ = snapshots.open_snapshot(node.connection, id_)
+    number = opened.cut["number"]
+    records = snapshots.records(node.connection, refs.origin(node.connection), number, number + 1)
+    record = next(records, None)
+    return {
+        "id": id_.hex(),
+        "kind": "snapshot",
+        "number": number,
+        "parent": record.parent.hex() if record and record.parent else None,
+        "trigger": record.trigger if record else None,
+        "lsn": record.lsn if record else None,
+        "slice": record.slice if record else "",
+        "sections": {name: [r.hex() for r in roots] for name, roots in opened.sections.items()},
+        "cut": dict(opened.cut),
+        "schemas": {name: digest.hex() for name, digest in opened.schemas.items()},
+        "code": {name: digest.hex() for name, digest in opened.code.items()},
+        "rows": [],
+    }
+
+
+def leaf_of(node: Node, text: str, path: str) -> dict[str, Any]:
+    """Return one leaf of a snapshot. Raises SnapshotError naming the nearest paths."""
+    from difflib import get_close_matches
+
+    from orrery_kernels.snapshot.snapshot import leaves
+
+    from .diff import shown
+
+    frozen = node.snapshot(text)
+    body = frozen.leaf(path)
+    if body is None:
+        section, _ = frozen.content.locate(path)
+        known = [f"{section}/{name}" for name in leaves(frozen.content, section, frozen.fetch)]
+        near = ", ".join(get_close_matches(path, known, 3, 0.3) or known[:3]) or "none"
+        raise SnapshotError(f"{frozen.id.hex()[:12]} must hold {path!r}, nearest: {near}")
+    document = {"snapshot": frozen.id.hex(), "path": path, "value": shown(path, body), "rows": []}
+    section, name = frozen.content.locate(path)
+    if section == "quotes":
+        document["row"] = shown(f"quote_rows/{name}", frozen.leaf(f"quote_rows/{name}"))
+    return document
 
 
 def find(node: Node, text: str) -> reading.Row:

@@ -4,7 +4,8 @@
     payload = version u8 · form u8 · meta (length varint, canonical JSON) · body as it is stored
 
 Forms: RAW and ZSTD hold the body; TREE holds its length and the ids of its pieces, for bodies too
-large for one row, and is then itself what the id covers. Whether a body is a tree depends on its
+large for one row, and is then itself what the id covers; GONE is what gc leaves of a body: its
+name, meta, and nothing. Whether a body is a tree depends on its
 uncompressed size alone, so that another version of zstd names no fact anew. The meta stays
 uncompressed: what moves a mark is read without the rest.
 """
@@ -24,7 +25,7 @@ from orrery_kernels.columns import TICK_SCHEMA
 from . import body, ticks, vectors
 
 VERSION = 1
-RAW, ZSTD, TREE = range(3)
+RAW, ZSTD, TREE, GONE = range(4)
 ROW_BYTES_MAX = 512 * 1024
 BODY_BYTES_MAX = 470 * 1024  # of one row, uncompressed; meta and head take the rest
 META_BYTES_MAX = 40 * 1024  # holds the changed entries of a vector
@@ -161,9 +162,21 @@ def meta_of(payload: bytes) -> dict[str, Any]:
     return json.loads(meta)
 
 
+def is_gone(payload: bytes) -> bool:
+    """Whether gc has removed the body behind a payload."""
+    return _split(payload)[0] == GONE
+
+
+def gone(payload: bytes) -> bytes:
+    """Return what stays of a payload when its body goes."""
+    return _payload(GONE, _split(payload)[1], b"")
+
+
 def data_of(payload: bytes, fetch: FetchPiece) -> bytes:
     """Return the body behind a payload, its pieces fetched by name."""
     form, _, stored = _split(payload)
+    if form == GONE:
+        raise BadFact("the body must be held, but has expired: gc removed it")
     if form != TREE:
         return _decompress(form, stored)
     size, names = _tree(stored)
@@ -196,8 +209,10 @@ def column_of(payload: bytes, fetch: FetchPiece, schema: pa.Schema, name: str) -
 
 
 def check(fact: Fact) -> None:
-    """Raise BadFact unless the payload is what the id names."""
+    """Raise BadFact unless the payload is what the id names. A body that is gone says nothing."""
     form, meta, stored = _split(fact.payload)
+    if form == GONE:
+        return
     data = stored if form == TREE else _decompress(form, stored)
     if fact.kind == PIECE:
         found = blake3(b"orrery piece 1" + fact.stream.to_bytes(4, "little") + data).digest()
@@ -227,7 +242,7 @@ def _payload(form: int, meta: bytes, stored: bytes) -> bytes:
 
 
 def _split(payload: bytes) -> tuple[int, bytes, bytes]:
-    if len(payload) < 3 or payload[0] != VERSION or payload[1] not in (RAW, ZSTD, TREE):
+    if len(payload) < 3 or payload[0] != VERSION or payload[1] not in (RAW, ZSTD, TREE, GONE):
         raise BadFact(
             f"a payload must begin with version {VERSION} and a form, was {payload[:2]!r}"
         )

@@ -1,5 +1,6 @@
 """Names that move, what people mean by a text, what happened, and which runs are in flight."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +27,16 @@ def held(connection: psycopg.Connection) -> list[Ref]:
     return [rules.ref_of(facts.data_of(row.payload, _no_pieces)) for row in rows]
 
 
+def standing(connection: psycopg.Connection) -> list[Ref]:
+    """Return where every ref of every origin is now: its last move."""
+    last: dict[tuple[str, str], Ref] = {}
+    for ref in held(connection):
+        before = last.get((ref.node, ref.name))
+        if before is None or before.move < ref.move:
+            last[ref.node, ref.name] = ref
+    return list(last.values())
+
+
 def move(connection: psycopg.Connection, stream: int, wanted: Ref, expected: bytes | None) -> Ref:
     """Move this node's ref `wanted.name` if it is where `expected` says; return the move.
 
@@ -43,9 +54,9 @@ def move(connection: psycopg.Connection, stream: int, wanted: Ref, expected: byt
 
 def now_at(connection: psycopg.Connection, node: str, name: str) -> bytes | None:
     """Return where a node's ref is now, None when it is new."""
-    moves = [ref for ref in held(connection) if (ref.node, ref.name) == (node, name)]
-    last = max(moves, key=lambda ref: ref.move, default=None)
-    return bytes.fromhex(last.target) if last else None
+    at = (ref.target for ref in standing(connection) if (ref.node, ref.name) == (node, name))
+    found = next(at, None)
+    return bytes.fromhex(found) if found else None
 
 
 def resolve_ref(connection: psycopg.Connection, text: str) -> Ref:
@@ -94,6 +105,17 @@ def write_events(
     ledger.commit(connection, facts.concat(rules.event_fact(e, own, stream) for e in events))
 
 
+def events(connection: psycopg.Connection, many: int) -> list[dict[str, Any]]:
+    """Return the newest events of all origins, the newest first."""
+    origins = connection.execute(_EVENT_ORIGINS).fetchall()
+    found: list[dict[str, Any]] = []
+    for (of,) in origins:
+        prefix = f"{rules.EVENT}/{of}/"
+        rows = connection.execute(_NEWEST_EVENTS, (prefix, prefix + "~", many)).fetchall()
+        found += [json.loads(facts.data_of(bytes(payload), _no_pieces)) for (payload,) in rows]
+    return sorted(found, key=lambda event: event["at_ns"], reverse=True)[:many]
+
+
 def origin(connection: psycopg.Connection) -> str:
     found = identity.who(connection)
     if found is None:
@@ -104,6 +126,12 @@ def origin(connection: psycopg.Connection) -> str:
 def hold(connection: psycopg.Connection, id_: bytes, holder: str) -> None:
     """Keep gc away from a snapshot while `holder` needs it."""
     connection.execute(_HOLD, (id_, holder))
+
+
+def holds(connection: psycopg.Connection) -> dict[str, bytes]:
+    """Return the snapshots that runs in flight need, by who holds them."""
+    rows = connection.execute("SELECT holder, snapshot FROM snapshot_holds ORDER BY 1, 2")
+    return {f"{holder} of {bytes(id_).hex()[:12]}": bytes(id_) for holder, id_ in rows}
 
 
 def release(connection: psycopg.Connection, id_: bytes, holder: str) -> None:
@@ -141,5 +169,8 @@ def _no_pieces(_: bytes) -> bytes:
     raise facts.BadFact("a ref must fit one row")
 
 
+_EVENT_ORIGINS = "SELECT origin FROM incarnations UNION SELECT origin FROM origins ORDER BY 1"
+_NEWEST_EVENTS = """
+    SELECT payload FROM facts WHERE key >= %s AND key < %s ORDER BY key DESC LIMIT %s"""
 _HOLD = """
     INSERT INTO snapshot_holds (snapshot, holder) VALUES (%s, %s) ON CONFLICT DO NOTHING"""

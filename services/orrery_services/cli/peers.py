@@ -1,0 +1,43 @@
+"""What the declared peers hold, as their last heartbeats in the topic `facts` name it."""
+
+from typing import NamedTuple
+
+from .. import bus
+from ..config import Settings
+from ..protocol.facts import BadFact
+from ..replication import steps
+from ..store import heartbeats, identity
+
+FACTS = "facts"
+TAIL_MAX = 20_000  # messages of the last stream in which heartbeats are looked for
+
+
+class Peers(NamedTuple):
+    held: dict[str, heartbeats.Held]  # by node, of peers that were heard lately
+    silent: list[str]
+
+
+def peers_of(settings: Settings, now_ns: int) -> Peers:
+    """Read the end of the topic. A peer that was not heard within the declared time is silent."""
+    hours = settings.values["data.retention.peer_silent_hours_max"]
+    begin_ms = now_ns // 1_000_000 - hours * 3_600_000
+    stream = settings.partitions
+    held: dict[str, heartbeats.Held] = {}
+    reader = bus.LogReader(settings.kafka, "orrery-gc")
+    try:
+        low, end = reader.ends(FACTS, stream)
+        for message in reader.read(FACTS, stream, max(low, end - TAIL_MAX), end):
+            if message.timestamp()[1] < begin_ms:
+                continue
+            try:
+                found = steps.parse(message.key(), message.value(), message.headers(), stream)
+                if found.fact.kind == steps.HEARTBEAT:
+                    held[identity.node_of(found.origin)] = heartbeats.read(found.fact)
+            except (BadFact, ValueError):
+                continue
+    finally:
+        reader.close()
+    declared = settings.peers
+    return Peers(
+        {p: held[p] for p in declared if p in held}, [p for p in declared if p not in held]
+    )
