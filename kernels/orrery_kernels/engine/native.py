@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
+from orrery_kernels.engine import matching
 from orrery_kernels.engine.codegen import Source
 from orrery_kernels.engine.helpers import HELPERS
 from orrery_kernels.engine.layout import VERSION
@@ -267,7 +268,7 @@ def whole(c, lo, hi):
     call_step(ldi(c, W_FINISH), c, 0, hi)
     return hi
 """,
-}
+} | matching.TEXTS
 
 
 def sources() -> dict[str, Source]:
@@ -290,6 +291,7 @@ def _needed(name: str) -> dict[str, str]:
 
 
 def _with_numbers(text: str) -> str:
-    for word in sorted(NAMES, key=len, reverse=True):
-        text = text.replace(word, str(NAMES[word]))
+    numbers = NAMES | matching.NAMES
+    for word in sorted(numbers, key=len, reverse=True):
+        text = text.replace(word, str(numbers[word]))
     return text

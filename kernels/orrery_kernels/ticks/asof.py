@@ -1,0 +1,233 @@
+"""What as-of joins are made of.
+
+One merge in order of time: right rows are taken in as time passes them and remembered per key, so
+that no left row sees a later one unless `direction` asks for it. Keys are numbered by the engine's
+hash table, columns of eight bytes a row copied by native code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orrery_kernels.engine import i64, ingress, words
+from orrery_kernels.engine.matching import Join
+from orrery_kernels.engine.plan import find_column
+from orrery_kernels.engine.program import native_call
+from orrery_kernels.engine.symbols import Symbols
+from orrery_kernels.engine.words import Word
+from orrery_kernels.errors import ColumnError, OrderError, ParameterError
+
+Data = pa.RecordBatch | pa.Table
+DIRECTIONS = ("backward", "forward", "nearest")
+_ALWAYS = np.iinfo(np.int64).max  # a tolerance that nothing exceeds
+BEFORE_ALL = np.iinfo(np.int64).min
+NO_RIGHT, NO_LEFT, FIRST_KEY = 0, 1, 2  # numbers of rows without a key; of the first real one
+ROWS_MAX = 1_000_000
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a join was asked for; checked when made."""
+
+    on: str = "ts_event_ns"
+    by: str | Sequence[str] | None = "symbol"
+    tolerance: int | None = None
+    direction: str = "backward"
+    strict: bool = False
+    suffix: str = "_right"
+
+    def __post_init__(self) -> None:
+        if self.direction not in DIRECTIONS:
+            raise ParameterError(
+                f"direction must be one of {', '.join(DIRECTIONS)}, was {self.direction!r}"
+            )
+        if self.tolerance is not None and self.tolerance < 0:
+            raise ParameterError(f"tolerance must be in [0, inf), was {self.tolerance}")
+
+    @property
+    def reach(self) -> int:
+        return _ALWAYS if self.tolerance is None else int(self.tolerance)
+
+    def keys(self, *sides: pa.Schema) -> list[str]:
+        """Return the key columns; `symbol` is one where either side has it, as for kernels."""
+        if self.by is None or (self.by == "symbol" and not any("symbol" in s.names for s in sides)):
+            return []
+        return [self.by] if isinstance(self.by, str) else list(self.by)
+
+
+class Keys:
+    """Keys as numbers, in order of first appearance, by the engine's hash table."""
+
+    def __init__(self) -> None:
+        self.control = np.zeros(words.WORDS, np.int64)
+        self.table = Symbols(self.control)
+        self.array = np.zeros(words.ARRAY_BYTES // 8, np.int64)
+        self.control[Word.ARRAY] = self.array.ctypes.data
+
+    def __len__(self) -> int:
+        return len(self.table) + FIRST_KEY
+
+    def numbers(self, batch: pa.RecordBatch, names: Sequence[str], without: int) -> np.ndarray:
+        """Return the number of each row's key, int32; `without` where it has none."""
+        if not names:
+            return np.full(batch.num_rows, FIRST_KEY, np.int32)
+        column = _key_column(batch, names)
+        mode = ingress.key_mode(column.type)
+        ids = np.empty(len(column), np.int32)
+        remap = np.full(len(column.dictionary) if mode == 2 else 0, -2, np.int32)
+        c = self.control
+        c[Word.KEY_MODE], c[Word.REMAP], c[Word.ROW_IDS] = mode, remap.ctypes.data, ids.ctypes.data
+        only = pa.RecordBatch.from_arrays([column], ["key"])
+        only._export_to_c(self.array.ctypes.data)
+        reached = native_call("encode")(c.ctypes.data, 0, len(ids))
+        while reached < len(ids):
+            self.table.grow(
+                2 * self.table.capacity if self.table.is_full() else self.table.capacity
+            )
+            remap[:] = -2
+            reached = native_call("encode")(c.ctypes.data, reached, len(ids))
+        pa.RecordBatch._import_from_c(self.array.ctypes.data, only.schema)  # and so released
+        return np.where(ids < 0, without, ids + FIRST_KEY).astype(np.int32)
+
+
+def _key_column(batch: pa.RecordBatch, names: Sequence[str]) -> pa.Array:
+    columns = [batch.column(find_column(batch.schema.names, n, "asof_join")) for n in names]
+    texts = [c if ingress.key_mode(c.type) else ingress.keys(c) for c in columns]
+    if len(texts) == 1:
+        return texts[0]
+    return pc.binary_join_element_wise(*map(ingress.keys, texts), "\x1f")
+
+
+@dataclass
+class Side:
+    """The times (int64, in order) and keys (int32) of some rows."""
+
+    times: np.ndarray
+    ids: np.ndarray
+
+    @classmethod
+    def of(
+        cls, batch: pa.RecordBatch, rules: Rules, keys: Keys, names: Sequence[str], without: int
+    ) -> Side:
+        """Take a side apart. Raises OrderError where time runs backwards."""
+        name = find_column(batch.schema.names, rules.on, "asof_join")
+        array = ingress.numbers(batch.column(name), i64, name)
+        ids = keys.numbers(batch, names, without)
+        if array.null_count:
+            ids[array.is_null().to_numpy(zero_copy_only=False)] = without
+            array = pa.array(np.maximum.accumulate(array.fill_null(BEFORE_ALL).to_numpy()))
+        times = array.to_numpy()
+        if (times[1:] < times[:-1]).any():
+            row = int(np.flatnonzero(times[1:] < times[:-1])[0]) + 1
+            raise OrderError(
+                f"rows must be in order of {name!r}, row {row} has {times[row]} after "
+                f"{times[row - 1]}; sort them before"
+            )
+        return cls(times, ids)
+
+
+class Merge:
+    """Left rows against right rows that are taken in as time passes them."""
+
+    def __init__(self, rules: Rules, forward: bool = False):
+        self.block = np.zeros(len(Join), np.int64)
+        self.last = np.zeros((0, 2), np.int64)
+        b = self.block
+        b[Join.STRICT], b[Join.TOLERANCE] = int(rules.strict), rules.reach
+        b[Join.SIGN] = -1 if forward else 1
+
+    def found(self, left: Side, right: Side, keys: int) -> np.ndarray:
+        """Return the right row of each left row, -1 for none; goes on from the last call."""
+        if keys > len(self.last):
+            last = np.zeros((2 * keys, 2), np.int64)
+            last[: len(self.last)] = self.last
+            self.last = last
+        out = np.empty(len(left.times), np.int64)
+        b = self.block
+        b[Join.LEFT], b[Join.LEFT_IDS] = left.times.ctypes.data, left.ids.ctypes.data
+        b[Join.RIGHT], b[Join.RIGHT_IDS] = right.times.ctypes.data, right.ids.ctypes.data
+        b[Join.RIGHT_ROWS], b[Join.LAST] = len(right.times), self.last.ctypes.data
+        b[Join.FOUND] = out.ctypes.data
+        native_call("asof")(b.ctypes.data, 0, len(out))
+        return out
+
+
+def matched(left: Side, right: Side, keys: int, rules: Rules) -> np.ndarray:
+    """Return the right row of each left row, -1 for none; of two equally near the one before."""
+    if rules.direction != "nearest":
+        return Merge(rules, rules.direction == "forward").found(left, right, keys)
+    before, after = (Merge(rules, forward).found(left, right, keys) for forward in (False, True))
+    if not len(right.times):
+        return before
+    nearer = right.times[after] - left.times < left.times - right.times[before]
+    return np.where((after >= 0) & ((before < 0) | nearer), after, before)
+
+
+def with_right(
+    left: pa.RecordBatch, right: pa.RecordBatch, found: np.ndarray, rules: Rules
+) -> pa.RecordBatch:
+    """Return the left columns, then those of the right rows found; the keys stand once."""
+    keys = rules.keys(left.schema, right.schema)
+    fields = [f for f in right.schema if f.name not in keys]
+    taken = _Taking(found)
+    columns = [taken.from_column(right.column(f.name)) for f in fields]
+    names = [f.name + rules.suffix if f.name in left.schema.names else f.name for f in fields]
+    for name in names:
+        if name in left.schema.names:
+            raise ColumnError(f"column {name!r} must be new; give another suffix")
+    schema = pa.schema(
+        [*left.schema, *(pa.field(n, f.type) for n, f in zip(names, fields, strict=True))]
+    )
+    return pa.RecordBatch.from_arrays([*left.columns, *columns], schema=schema)
+
+
+class _Taking:
+    """Rows of columns by number, null where the number is -1."""
+
+    def __init__(self, found: np.ndarray):
+        self.rows = len(found)
+        self.block = np.zeros(len(Join), np.int64)
+        self.found = found
+        self.block[Join.FOUND] = found.ctypes.data
+        self.valid = self._buffer((self.rows + 63) // 64 * 8)
+        self.missing = native_call("bitmap")(self.block.ctypes.data, 0, self.rows)
+
+    def _buffer(self, size: int) -> pa.Buffer:
+        buffer = pa.allocate_buffer(size)
+        self.block[Join.TARGET] = buffer.address
+        return buffer
+
+    def from_column(self, column: pa.Array) -> pa.Array:
+        wide = pa.types.is_primitive(column.type) and column.type.bit_width == 64
+        if not len(column):
+            return pa.nulls(self.rows, column.type)
+        if column.null_count or not wide:
+            return column.take(pa.array(self.found, mask=self.found < 0))
+        self.block[Join.SOURCE] = column.buffers()[1].address + 8 * column.offset
+        data = self._buffer(8 * self.rows)
+        native_call("gather")(self.block.ctypes.data, 0, self.rows)
+        valid = self.valid if self.missing else None
+        return pa.Array.from_buffers(column.type, self.rows, [valid, data], self.missing)
+
+
+def one_batch(data: Data) -> pa.RecordBatch:
+    """Return a table as one batch; ColumnError for anything else."""
+    if isinstance(data, pa.RecordBatch):
+        return data
+    if not isinstance(data, pa.Table):
+        raise ColumnError(f"data must be a pyarrow RecordBatch or Table, was {type(data).__name__}")
+    batches = data.combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], data.schema)
+
+
+def join_batches(left: pa.RecordBatch, right: pa.RecordBatch, rules: Rules) -> pa.RecordBatch:
+    """Return the join of two batches in order of time."""
+    keys, names = Keys(), rules.keys(left.schema, right.schema)
+    there = Side.of(right, rules, keys, names, NO_RIGHT)
+    here = Side.of(left, rules, keys, names, NO_LEFT)
+    return with_right(left, right, matched(here, there, len(keys), rules), rules)
