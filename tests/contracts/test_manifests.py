@@ -255,8 +255,8 @@ def referenced(workload: dict):
 
 def test_a_password_goes_only_to_those_who_need_it():
     wanted = {
-        "packer": {"orrery_reader"},
-        "gateway": {"orrery_reader"},
+        "packer": {"orrery_writer", "orrery_reader"},
+        "gateway": {"orrery_writer", "orrery_reader"},
         "analytics": {"orrery_writer", "orrery_reader"},
         "replication": {"orrery_writer", "orrery_reader"},
         "postgres": {"orrery_admin"},
