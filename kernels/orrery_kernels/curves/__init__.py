@@ -5,7 +5,7 @@ plan (terms as arrays), _local and _global (the solvers), curve (what is read), 
 a task graph calls).
 """
 
-from orrery_kernels.curves.build import build_curve, par_quote
+from orrery_kernels.curves.build import build_curve, curve_plan, par_quote
 from orrery_kernels.curves.calendars import Calendar, calendar, joint
 from orrery_kernels.curves.codec import from_bytes, to_bytes
 from orrery_kernels.curves.config import CurveConfig, Turn
@@ -37,6 +37,6 @@ __all__ = [
     "GBP_SONIA", "JPY_TONA", "SOFR_OIS", "SONIA_OIS", "TONA_OIS", "USD_SOFR",
     "Calendar", "Curve", "CurveConfig", "CurvePlan", "Deposit", "Fra", "Index", "Ois",
     "OvernightFuture", "Swap", "SwapConvention", "TenorBasis", "Turn",
-    "as_date", "build_curve", "calendar", "from_bytes", "iso", "joint", "par_quote", "schedule",
-    "to_bytes", "year_fraction",
+    "as_date", "build_curve", "calendar", "curve_plan", "from_bytes", "iso", "joint", "par_quote",
+    "schedule", "to_bytes", "year_fraction",
 ]  # fmt: skip

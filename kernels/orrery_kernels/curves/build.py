@@ -39,10 +39,21 @@ def build_curve(
     Raises:
         CurveError: no such curve; says which quote, where, and what to drop.
     """
-    plan = _plan(
+    plan = curve_plan(as_of, instruments, config, calendars, fixings)
+    return plan.rebuild(quotes, curves, jacobian)
+
+
+def curve_plan(
+    as_of: DateLike,
+    instruments: Sequence[Instrument],
+    config: CurveConfig,
+    calendars: Mapping[str, Calendar] | None = None,
+    fixings: Fixings | None = None,
+) -> CurvePlan:
+    """Return the plan of a curve; one that was laid out before is found again."""
+    return _plan(
         as_date(as_of), tuple(instruments), config, _frozen(calendars), _frozen_fixings(fixings)
     )
-    return plan.rebuild(quotes, curves, jacobian)
 
 
 def _frozen(calendars: Mapping[str, Calendar] | None) -> tuple[tuple[str, Calendar], ...]:

@@ -84,6 +84,25 @@ class Curve:
         self.jacobian, self.others = jacobian, others
         self._aux: np.ndarray | None = None
 
+    def to_bytes(self) -> bytes:
+        """Return the canonical bytes (see codec.py)."""
+        from orrery_kernels.curves import codec
+
+        return codec.to_bytes(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Curve":
+        from orrery_kernels.curves import codec
+
+        return codec.from_bytes(data)
+
+    def rounded(self, tolerance: float) -> list:
+        """Return what two curves share whose zero rates and quotes agree within `tolerance`."""
+        zeros = -self.log_discounts[1:] / self.frame.times[1:]
+        others = [other.rounded(tolerance) for other in self.others]
+        grid = [np.rint(values / tolerance) for values in (zeros, self.quotes)]
+        return [self.frame.plan_digest, list(self.frame.quote_ids), *grid, others]
+
     @property
     def name(self) -> str:
         return self.frame.config.name

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orrery_kernels.curves import _local
+from orrery_kernels.curves._math import exp
 from orrery_kernels.curves.dates import iso
 from orrery_kernels.errors import CurveError
 
@@ -85,12 +86,12 @@ def _search(plan, quotes, curves, node: int) -> tuple[float, tuple[float, float]
     for forward in FORWARDS:
         logs[node] = logs[node - 1] - forward * (times[node] - times[node - 1])
         total = 0.0
-        for point, constant, per_rate in plan.system.rows[node - 1]:
+        for point, constant, per_rate in plan.terms.rows[node - 1]:
             exponent = float(offsets[point])
-            for name, date, sign in plan.system.legs[point]:
-                if name == plan.system.own:
+            for name, date, sign in plan.terms.legs[point]:
+                if name == plan.terms.own:
                     exponent += sign * sum(w * float(logs[i]) for i, w in weights(date).items())
-            total += (constant + per_rate * rate) * math.exp(min(exponent, 700.0))
+            total += (constant + per_rate * rate) * exp(exponent)
         best = total if abs(total) < abs(best) else best
     return best, (FORWARDS[0], FORWARDS[-1])
 

@@ -117,7 +117,7 @@ class CurvePlan:
         ordered, self.arrays = pack_local(
             system, self.start_weights, self.start_times, rates, config.quote_band
         )
-        self.system = ordered
+        self.terms = ordered
         self._others = ordered.other_legs()
         self._offsets = np.array(
             [
@@ -242,7 +242,7 @@ class CurvePlan:
 
     def table(self, curves: Mapping[str, Curve], curve: Curve) -> tuple[list, tuple, np.ndarray]:
         """Return the (curve, date) table of all points, the rows over it, and its logs."""
-        arrays, table = table_of(self.system)
+        arrays, table = table_of(self.terms)
         known = {**curves, self.config.name: curve}
         logs = [known[name].log_discount_factors(np.array([date]))[0] for name, date in table]
         return table, arrays, np.array(logs, np.float64)

@@ -26,11 +26,18 @@ _key = lru_cache(maxsize=1 << 14)(digest)  # the same keys are asked for at ever
 
 
 class Row(NamedTuple):
-    """One line of the memo. coarse: digest of the answer rounded; inputs: what it was made from."""
+    """One line of the memo. coarse: digest of the answer rounded, where a tolerance is declared."""
 
     output: bytes
-    coarse: bytes | None
-    inputs: tuple[bytes, ...]
+    coarse: bytes | None = None
+
+
+class LostBody(DominoError):
+    """The bytes of an answer are not here, or not what their name says; `output` is the name."""
+
+    def __init__(self, output: bytes, why: str) -> None:
+        super().__init__(f"the bytes {output.hex()[:12]} {why}")
+        self.output = output
 
 
 Lookup = Callable[[bytes], Row | None]
@@ -41,22 +48,53 @@ class Store(Protocol):
 
     def find(self, key: bytes) -> Row | None: ...
     def keep(self, key: bytes, row: Row, body: bytes) -> None: ...
+    def keep_near(self, key: bytes, row: Row) -> None: ...
+    def claim(self, key: bytes) -> Row | None: ...
     def body(self, output: bytes) -> bytes: ...
+    def repair(self, output: bytes, body: bytes) -> None: ...
     def read_sets(self, fixed: bytes) -> Sequence[ReadSet]: ...
     def keep_read_set(self, fixed: bytes, read_set: ReadSet) -> None: ...
 
 
 class Memo:
-    """A memo in memory."""
+    """A memo in memory.
+
+    What was found within a tolerance is remembered apart: it stops a wave here, and is never an
+    answer for others, because they may have seen other inputs within the tolerance.
+    """
 
     READ_SETS_MAX = 8  # per domino in its place; the oldest is forgotten
+    NEAR_MAX = 4096
 
     def __init__(self) -> None:
         self.rows: dict[bytes, Row] = {}
         self.bodies: dict[bytes, bytes] = {}
+        self._near: dict[bytes, Row] = {}
         self._read_sets: dict[bytes, dict[ReadSet, None]] = {}
-        self.find = self.rows.get
-        self.body = self.bodies.__getitem__
+
+    def find(self, key: bytes) -> Row | None:
+        return self.rows.get(key) or self._near.get(key)
+
+    def body(self, output: bytes) -> bytes:
+        """Return the bytes of an answer. Raises LostBody when they are not here."""
+        try:
+            return self.bodies[output]
+        except KeyError:
+            raise LostBody(output, "are not in the memo") from None
+
+    def repair(self, output: bytes, body: bytes) -> None:
+        """Take bytes that were computed again in the place of lost ones."""
+        self.bodies[output] = body
+
+    def claim(self, key: bytes) -> Row | None:
+        """Return the answer somebody else was just computing; None: it is the caller's to do."""
+        return None
+
+    def keep_near(self, key: bytes, row: Row) -> None:
+        """Remember the answer for inputs that are equal within their tolerance."""
+        self._near.setdefault(key, row)
+        if len(self._near) > self.NEAR_MAX:
+            del self._near[next(iter(self._near))]
 
     def keep(self, key: bytes, row: Row, body: bytes) -> None:
         """Remember an answer. Raises DominoError when another one is held under the key."""

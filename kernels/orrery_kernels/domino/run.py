@@ -4,7 +4,7 @@ Everything here is a function of its arguments; who looks up, who keeps and who 
 the caller's affair. `plan` says beforehand what `run` would do, and why.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from orrery_kernels.domino.chain import Chain, Task
@@ -12,6 +12,7 @@ from orrery_kernels.domino.domino import fits_input
 from orrery_kernels.domino.market import Market
 from orrery_kernels.domino.memo import (
     Lookup,
+    LostBody,
     ReadSet,
     Row,
     Store,
@@ -81,26 +82,32 @@ def run(
     memo: Store,
     audit: bool = False,
     last: Mapping[str, Step] | None = None,
+    tell: Callable[[str], object] | None = None,
 ) -> list[Step]:
-    """Run or reuse every task, one after another. A failure stops its own downstream only."""
+    """Run or reuse every task, one after another. A failure stops its own downstream only.
+
+    tell: is called with the name of each task before it is looked at.
+    """
     steps: dict[str, Step] = {}
     for task in chain.tasks:
+        if tell:
+            tell(task.name)
         broken = [name for name in task.upstream if steps[name].row is None]
         if broken:
             steps[task.name] = Step(task.name, "skip", f"{', '.join(broken)} has no answer")
             continue
         try:
             step = _look_up(task, chain, market, memo.find, steps, audit, last)
-            steps[task.name] = (
-                step if step.row else _narrow_or_run(step, task, chain, market, memo, steps)
-            )
+            if step.row is None:
+                step = _narrow_or_run(step, task, chain, market, memo, steps)
+            steps[task.name] = _with_near(step, task, market, memo, steps, audit)
         except Exception as error:  # whatever a domino raises is its own: it must not stop others
             why = f"{type(error).__name__}: {error}"
             steps[task.name] = Step(task.name, "fail", why)
     return list(steps.values())
 
 
-def compute(task: Task, arguments: Sequence[Any], inputs: tuple[bytes, ...]) -> Computed:
+def compute(task: Task, arguments: Sequence[Any]) -> Computed:
     """Run one domino. Raises what it raises, and DominoError when it breaks its word."""
     before = [_own_bytes(argument) for argument in arguments]
     value = task.domino.function(*arguments, **task.parameters)
@@ -115,7 +122,7 @@ def compute(task: Task, arguments: Sequence[Any], inputs: tuple[bytes, ...]) -> 
         )
     body = encode(value)
     coarse = coarse_digest(value, task.tolerance) if task.tolerance else None
-    return Computed(Row(digest(body), coarse, inputs), body, read_set_of(arguments))
+    return Computed(Row(digest(body), coarse), body, read_set_of(arguments))
 
 
 def arguments_of(
@@ -145,20 +152,19 @@ def arguments_of(
 
 
 def input_digests(
-    task: Task, chain: Chain, market: Market, rows: Mapping[str, Row], audit: bool
+    task: Task, market: Market, rows: Mapping[str, Row], audit: bool
 ) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    """Return the digests that go into the key, and the exact ones: tolerance is the difference."""
-    keyed, exact = [], []
+    """Return the digests of what a task reads: exactly, and within the declared tolerances."""
+    exact, near = [], []
     for read in task.reads:
         if read.from_task:
             row = rows[read.target]
             exact.append(row.output)
-            keyed.append(row.coarse if row.coarse and not audit else row.output)
+            near.append(row.coarse if row.coarse and not audit else row.output)
         else:
-            found = market.digest(read.target)
-            exact.append(found)
-            keyed.append(found)
-    return tuple(keyed), tuple(exact)
+            exact.append(market.digest(read.target))
+            near.append(exact[-1])
+    return tuple(exact), tuple(near)
 
 
 def _look_up(
@@ -171,16 +177,33 @@ def _look_up(
     last: Mapping[str, Step] | None,
 ) -> Step:
     rows = {name: steps[name].row for name in task.upstream}
-    keyed, exact = input_digests(task, chain, market, rows, audit)
-    key = key_of(task, keyed)
-    row = find(key)
-    if row is None:
-        return Step(
-            task.name, "run", _why_run(task, exact, (last or {}).get(task.name)), key, exact
-        )
-    if row.inputs != exact and task.upstream:
+    exact, near = input_digests(task, market, rows, audit)
+    key = key_of(task, exact)
+    if row := find(key):
+        return Step(task.name, "reuse", "computed before from the same inputs", key, exact, row)
+    if near != exact and (row := find(key_of(task, near))):
         return Step(task.name, "reuse", "inputs equal within tolerance", key, exact, row)
-    return Step(task.name, "reuse", "computed before from the same inputs", key, exact, row)
+    return Step(task.name, "run", _why_run(task, exact, (last or {}).get(task.name)), key, exact)
+
+
+def _with_near(
+    step: Step,
+    task: Task,
+    market: Market,
+    memo: Store,
+    steps: Mapping[str, Step],
+    audit: bool,
+) -> Step:
+    """Add the rounded answer where one is declared, and remember it for inputs like these."""
+    row = step.row
+    if task.tolerance and row.coarse is None:
+        value = decode(_checked(memo.body(row.output), row.output, task.name), task.domino.classes)
+        row = row._replace(coarse=coarse_digest(value, task.tolerance))
+    rows = {name: steps[name].row for name in task.upstream}
+    exact, near = input_digests(task, market, rows, audit)
+    if near != exact:
+        memo.keep_near(key_of(task, near), row)
+    return step._replace(row=row)
 
 
 def _narrow_or_run(
@@ -191,16 +214,37 @@ def _narrow_or_run(
         row = memo.find(key) if key else None
         if row is not None:
             why = "what it read did not change"
+            memo.keep(step.key, row, memo.body(row.output))
             return step._replace(action="reuse", why=why, row=row, read_set=read_set)
-    outputs = {name: steps[name].row.output for name in task.upstream}
-    arguments = arguments_of(task, chain, market, outputs, memo)
-    done = compute(task, arguments, step.inputs)
+    if row := memo.claim(step.key):
+        why = "computed meanwhile by somebody else"
+        return step._replace(action="reuse", why=why, row=row)
+    outputs = {name: done.row.output for name, done in steps.items() if done.row}
+    done = compute(task, _arguments(task, chain, market, outputs, memo))
     memo.keep(step.key, done.row, done.body)
     if done.read_set is not None:
         memo.keep_read_set(task.fixed, done.read_set)
         narrow = narrow_key(task, done.read_set, step.inputs, market)
         memo.keep(narrow, done.row, done.body)
     return step._replace(row=done.row, read_set=done.read_set)
+
+
+def _arguments(
+    task: Task, chain: Chain, market: Market, outputs: Mapping[str, bytes], memo: Store
+) -> list[Any]:
+    """Return the values of a task's inputs; bytes that were lost are computed again."""
+    while True:
+        try:
+            return arguments_of(task, chain, market, outputs, memo)
+        except LostBody as lost:
+            source = chain.task(next(n for n in task.upstream if outputs[n] == lost.output))
+            again = compute(source, _arguments(source, chain, market, outputs, memo))
+            if again.row.output != lost.output:
+                raise DominoError(
+                    f"DIVERGED: the bytes of {source.name!r}, {lost.output.hex()[:12]}, are lost, "
+                    f"and now it gives {again.row.output.hex()[:12]}: it read what is no input"
+                ) from lost
+            memo.repair(lost.output, again.body)
 
 
 def _why_run(task: Task, exact: tuple[bytes, ...], last: Step | None) -> str:
@@ -216,10 +260,7 @@ def _why_run(task: Task, exact: tuple[bytes, ...], last: Step | None) -> str:
 
 def _checked(body: bytes, name: bytes, task: str) -> bytes:
     if digest(body) != name:
-        raise DominoError(
-            f"the bytes of {task!r} must have the digest {name.hex()[:12]}, they do not: corrupt; "
-            f"fetch them again from a peer"
-        )
+        raise LostBody(name, f"of {task!r} are corrupt: their digest is another")
     return body
 
 

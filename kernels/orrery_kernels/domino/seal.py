@@ -123,6 +123,8 @@ def is_builtin(name: str, value: Any) -> bool:
 def member_module(value: Any, reached_by: ModuleType | None) -> str:
     """Return the module a callable belongs to, as people write it."""
     module = getattr(value, "__module__", None) or (reached_by.__name__ if reached_by else "")
+    if module.startswith("_") and not module.startswith("__"):
+        module = module[1:]  # the half of a library that is written in C: _bisect, _heapq
     inside_numpy = module.startswith("numpy") and not module.startswith("numpy.random")
     return "numpy" if inside_numpy else module
 

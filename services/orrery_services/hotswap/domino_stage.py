@@ -61,7 +61,7 @@ def run_task(capsule: bytes, task_name: str, outputs: Mapping[str, bytes]) -> by
     memo = Memo()
     memo.bodies.update({digest(body): body for body in outputs.values()})
     answers = {needed: digest(outputs[needed]) for needed in task.upstream}
-    return compute(task, arguments_of(task, chain, market, answers, memo), ()).body
+    return compute(task, arguments_of(task, chain, market, answers, memo)).body
 
 
 def main(task_name: str) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 from .. import clock, scratch
 from ..errors import DivergenceError, OutsideError
 from ..protocol import stages
+from ..protocol.bloom import BloomFilter
 from . import steps
 from .store import MemoStore
 
@@ -40,7 +41,7 @@ class Memo:
         self._store = store
         self._now = now
         self._lock = threading.Lock()
-        self._filter = steps.BloomFilter(KEYS_MAX, ERROR_RATE)
+        self._filter = BloomFilter(KEYS_MAX, ERROR_RATE)
         self._cursor: Any = 0
         self._refreshed_ns = now() - REFRESH_NS
         self._flights: dict[str, Future[str | None]] = {}

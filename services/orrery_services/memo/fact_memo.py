@@ -1,7 +1,4 @@
-"""The memo of a node in its Postgres: facts, so that other nodes' answers arrive by CDC.
-
-    memo/<key>       meta {"digest": …}, no body: key -> digest
-    bytes/<digest>   the bytes themselves: digest -> bytes
+"""The memo of a node in its Postgres (see protocol/answers.py), for a process that stays small.
 
 Lookups are plain SQL on one connection; facts are written by a child (see apart).
 """
@@ -10,22 +7,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .. import apart, scratch
+from .. import apart, memo_keys, scratch
 from ..config import Settings, load_settings
 from ..errors import OutsideError
 from ..protocol import stages
+from ..protocol.answers import BYTES, MEMO, bytes_key, memo_key, memo_meta
 from .store import MemoStore
 
-MEMO, BYTES = "memo", "bytes"
 BODY_BYTES_MAX = 256 << 20  # of a fact
-KEYS_AT_ONCE = 10_000
-
-_DIGEST = "SELECT payload FROM facts WHERE key = %s"
-_DIVERGED = "SELECT 1 FROM divergences WHERE key = %s LIMIT 1"
-_ORIGINS = "SELECT DISTINCT origin FROM facts WHERE stream = %s AND kind = %s"
-_KEYS = """
-    SELECT oseq, key FROM facts WHERE origin = %s AND stream = %s AND oseq > %s AND kind = %s
-    ORDER BY oseq LIMIT %s"""
 
 
 class FactMemo:
@@ -36,26 +25,15 @@ class FactMemo:
         self._rows = apart.Reader(settings).rows
 
     def digest_of(self, key: str) -> str | None:
-        name = f"{MEMO}/{key}"
-        rows = self._rows(_DIGEST, name)
-        if not rows or self._rows(_DIVERGED, name):
-            return None
-        digest = apart.parse(bytes(rows[0][0]))[0].get("digest")
+        payload = memo_keys.payload_of(self._rows, key)
+        digest = apart.parse(payload)[0].get("digest") if payload else None
         return digest if stages.is_digest(digest) else None
 
     def keys_since(self, cursor: Any) -> tuple[list[str], Any]:
-        """Return keys that came since, by the number of each origin."""
-        numbers = dict(cursor or {})
-        found = []
-        for (origin,) in self._rows(_ORIGINS, self._stream, MEMO):
-            after = numbers.get(origin, 0)
-            rows = self._rows(_KEYS, origin, self._stream, after, MEMO, KEYS_AT_ONCE)
-            found += [key.partition("/")[2] for _, key in rows]
-            numbers[origin] = rows[-1][0] if rows else after
-        return [key for key in found if stages.is_digest(key)], numbers
+        return memo_keys.keys_since(self._rows, self._stream, cursor)
 
     def fetch(self, digest: str, path: Path) -> bool:
-        if apart.read(f"{BYTES}/{digest}", path) is None:
+        if apart.read(bytes_key(digest), path) is None:
             return False
         found, _ = scratch.digest_file(str(path))
         return found == digest
@@ -64,9 +42,9 @@ class FactMemo:
         size = path.stat().st_size
         if size > BODY_BYTES_MAX:
             raise OutsideError(f"an output must be <= {BODY_BYTES_MAX} bytes, was {size}")
-        apart.write(BYTES, f"{BYTES}/{digest}", {}, path)
+        apart.write(BYTES, bytes_key(digest), {}, path)
         if key:
-            apart.write(MEMO, f"{MEMO}/{key}", {"digest": digest})
+            apart.write(MEMO, memo_key(key), memo_meta(digest))
 
     def put_bytes(self, digest: str, data: bytes) -> None:
         """Keep the input of a run."""

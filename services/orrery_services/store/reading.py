@@ -109,6 +109,16 @@ def facts_between(
         low = rows[-1][5] + " "  # behind that key, before any other
 
 
+def facts_before(connection: psycopg.Connection, low: str, high: str, many: int) -> Iterator[Row]:
+    """Yield the last facts with low <= key < high, backwards, at most `many`."""
+    while many > 0:
+        rows = connection.execute(_BACKWARDS, (low, high, min(many, ROWS_AT_ONCE))).fetchall()
+        yield from map(_row, rows)
+        if len(rows) < ROWS_AT_ONCE:
+            return
+        many, high = many - len(rows), rows[-1][5]
+
+
 def inputs_from(
     connection: psycopg.Connection, partition: int, first: Mark, stop: int | None = None
 ) -> Iterator[tuple[Link, Row]]:

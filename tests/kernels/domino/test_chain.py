@@ -298,10 +298,10 @@ class TestMemo:
 
     def test_two_answers_for_one_key_are_a_divergence(self):
         memo = Memo()
-        memo.keep(b"k", Row(b"a" * 32, None, ()), b"")
+        memo.keep(b"k", Row(b"a" * 32), b"")
 
         with pytest.raises(DominoError, match="DIVERGED: one memo key must have one answer"):
-            memo.keep(b"k", Row(b"b" * 32, None, ()), b"")
+            memo.keep(b"k", Row(b"b" * 32), b"")
 
     def test_carried_over_digests_equal_those_worked_out_afresh(self):
         chain = [market_of()]
@@ -401,20 +401,32 @@ class TestFailure:
         assert step.action == "fail"
         assert re.search(message, step.why)
 
-    def test_a_corrupt_body_is_refused_not_used(self):
+    def test_a_corrupt_body_is_never_used_but_computed_again(self):
         memo, market = Memo(), market_of()
-        run(rates(), market, memo)
-        memo.rows = {
-            k: r for k, r in memo.rows.items() if r.output != list(memo.rows.values())[-1].output
-        }
-        memo.find = memo.rows.get
+        before = run(rates(), market, memo)
+        last = before[-1]
+        del memo.rows[last.key]
+        whole = dict(memo.bodies)
         for name in memo.bodies:
             memo.bodies[name] = memo.bodies[name][:-1]
 
         steps = run(rates(), market, memo)
 
-        assert actions(steps)["book"] == "fail"
-        assert "corrupt; fetch them again from a peer" in steps[-1].why
+        assert steps[-1].action == "run"
+        assert steps[-1].row == last.row
+        assert memo.bodies[before[-2].row.output] == whole[before[-2].row.output]
+
+    def test_lost_bytes_that_cannot_be_made_again_are_a_divergence(self):
+        memo, market = Memo(), market_of()
+        before = run(rates(), market, memo)
+        del memo.rows[before[-1].key]
+        forged = Row(b"f" * 32)
+        memo.rows[before[-2].key] = forged
+
+        steps = run(rates(), market, memo)
+
+        assert steps[-1].action == "fail"
+        assert "DIVERGED" in steps[-1].why
 
 
 class TestPlan:
@@ -481,10 +493,10 @@ def test_a_run_in_pieces_by_a_shell_equals_the_run_in_one():
     expected = {s.task: s.row for s in run(rates(), market, Memo())}
     rows = {}
     for task in rates().tasks:
-        keyed, exact = running.input_digests(task, rates(), market, rows, False)
+        exact, _ = running.input_digests(task, market, rows, False)
         outputs = {name: row.output for name, row in rows.items()}
-        done = compute(task, running.arguments_of(task, rates(), market, outputs, memo), exact)
-        memo.keep(running.key_of(task, keyed), done.row, done.body)
+        done = compute(task, running.arguments_of(task, rates(), market, outputs, memo))
+        memo.keep(running.key_of(task, exact), done.row, done.body)
         rows[task.name] = done.row
 
     assert rows == expected

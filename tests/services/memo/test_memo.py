@@ -13,9 +13,10 @@ import pytest
 from orrery_services import scratch
 from orrery_services.errors import DivergenceError
 from orrery_services.hotswap.memo_client import MemoClient
-from orrery_services.memo import app, steps
+from orrery_services.memo import app
 from orrery_services.memo.store import FileMemo
 from orrery_services.protocol import stages
+from orrery_services.protocol.bloom import BloomFilter
 
 KEY = "ab" * 32
 
@@ -260,7 +261,7 @@ def test_a_store_that_is_away_costs_reuse_and_nothing_else(tmp_path):
 
 def test_the_filter_is_wrong_as_rarely_as_it_says():
     capacity, rate = 20_000, 0.01
-    seen = steps.BloomFilter(capacity, rate)
+    seen = BloomFilter(capacity, rate)
     keys = [stages.stage_key("c", {}, [str(n)]) for n in range(2 * capacity)]
     for key in keys[:capacity]:
         seen.add(key)
@@ -274,7 +275,7 @@ def test_the_filter_is_wrong_as_rarely_as_it_says():
 @pytest.mark.parametrize(("capacity", "rate"), [(0, 0.1), (10, 0.0), (10, 1.0)])
 def test_a_filter_that_cannot_be_is_refused(capacity, rate):
     with pytest.raises(ValueError, match="was"):
-        steps.BloomFilter(capacity, rate)
+        BloomFilter(capacity, rate)
 
 
 def test_the_process_says_its_port_serves_and_leaves_on_sigterm(tmp_path):

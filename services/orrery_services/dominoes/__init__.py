@@ -1,0 +1,5 @@
+"""Chains of dominoes over every new snapshot: found where known, computed where not.
+
+Reading order: steps (what is to be done, plain functions), chains (declarations), running (one
+chain on one snapshot), worker (a process that does so on request), pool (those processes), app.
+"""

@@ -1,0 +1,131 @@
+"""One chain on one snapshot: look up, compute, keep, write down. By a worker or by `orrery run`."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from orrery_kernels.domino import run as lab
+from orrery_kernels.domino.chain import Chain
+from orrery_kernels.domino.market import Market
+from orrery_kernels.domino.run import Step
+
+from .. import clock, metrics, store
+from ..config import Settings
+from ..errors import DivergenceError
+from ..protocol import domino_runs as rules
+from ..protocol.domino_runs import DominoRun, Ran
+from ..store import domino_runs, pieces, reading, snapshots
+from ..store.answers import Answers
+from . import chains
+from .steps import BY_SNAPSHOT, Job
+
+LOCK_CLASS = 0x0FAC9  # of advisory locks: one per chain and snapshot
+Tell = Callable[[str], object]
+
+
+class Runner:
+    """Runs chains of one node, one at a time; what it found stays in memory for the next."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.connection = store.connect(settings.postgres("writer"))
+        self.answers = Answers(self.connection, settings.partitions)
+        self._fetch = pieces.fetcher(self.connection)
+        self._chains: dict[str, Chain] = {}
+        self._last: dict[str, dict[str, Step]] = {}
+        self._market: Market | None = None
+
+    def chain(self, name: str) -> Chain:
+        if name not in self._chains:
+            self._chains[name] = chains.read(name, chains.declared(self._settings, name))
+        return self._chains[name]
+
+    def market(self, snapshot: str) -> Market:
+        """Return a snapshot as dominoes see it; what did not change since the last is kept."""
+        id_ = bytes.fromhex(snapshot)
+        if self._market is None or self._market.snapshot.id != id_:
+            opened, fetch = snapshots.open_snapshot(self.connection, id_, self._fetch)
+            self._market = Market(opened, fetch, self._market)
+        return self._market
+
+    def plan(self, name: str, snapshot: str) -> list[Step]:
+        """Say what a run would do, and why."""
+        self.answers.refresh()
+        market = self.market(snapshot)
+        return lab.plan(self.chain(name), market, self.answers.find, last=self._last.get(name))
+
+    def run(self, job: Job, tell: Tell | None = None) -> DominoRun:
+        """Run a job, or return the record of it when it was done before."""
+        with self._locked(job):
+            held = self._records(job)
+            if held and job.asked == BY_SNAPSHOT and job.attempt <= held[-1].attempt:
+                return held[-1]
+            attempt = max(job.attempt, held[-1].attempt + 1 if held else 1)
+            return self._run(job._replace(attempt=attempt), tell)
+
+    def _run(self, job: Job, tell: Tell | None) -> DominoRun:
+        began_ns, chain = clock.wall_ns(), self.chain(job.chain)
+        self.answers.refresh()
+        market, last = self.market(job.snapshot), self._last.get(job.chain)
+        steps = lab.run(chain, market, self.answers, job.audit, last, tell)
+        self._last[job.chain] = {step.task: step for step in steps}
+        done = self._record(job, chain, began_ns, {step.task: step for step in steps})
+        declared = chains.declared(self._settings, job.chain)
+        stream = self._settings.partitions
+        written = rules.declared_fact(chain.digest.hex(), job.chain, declared, stream)
+        try:
+            self.answers.flush([*written, *rules.run_fact(done, stream)])
+        except DivergenceError as cause:
+            metrics.DIVERGED.inc()
+            return self._diverged(done, str(cause))
+        return done
+
+    def _diverged(self, done: DominoRun, why: str) -> DominoRun:
+        """Write down that what was found to be new was an alarm."""
+        failed = tuple(
+            step._replace(action="fail", why=why, output=None) if (step.key or "-") in why else step
+            for step in done.steps
+        )
+        again = done._replace(attempt=done.attempt + 1, steps=failed)
+        store.commit(self.connection, rules.run_fact(again, self._settings.partitions))
+        return again
+
+    def _record(
+        self, job: Job, chain: Chain, began_ns: int, steps: Mapping[str, Step]
+    ) -> DominoRun:
+        return DominoRun(
+            job.chain, chain.digest.hex(), job.snapshot, job.number, self._settings.node,
+            job.attempt, job.asked, job.audit, began_ns, clock.wall_ns(),
+            tuple(ran(steps[task.name]) for task in chain.tasks),
+        )  # fmt: skip
+
+    def _records(self, job: Job) -> list[DominoRun]:
+        """Return this node's records of a job, first attempt first."""
+        prefix = rules.run_key(job.chain, job.number, job.snapshot, self._settings.node, 0)[:-4]
+        rows = reading.facts_between(self.connection, prefix, prefix + "~")
+        return [domino_runs.run_of_row(row) for row in rows]
+
+    @contextmanager
+    def _locked(self, job: Job) -> Iterator[None]:
+        """One process of the node at a time runs a job; the lock ends with its connection."""
+        key = (LOCK_CLASS, f"{job.chain}/{job.snapshot}")
+        self.connection.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", key)
+        try:
+            yield
+        finally:
+            if not self.connection.closed:
+                self.connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", key)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def ran(step: Step) -> Ran:
+    """Return a step as it is written down."""
+    return Ran(
+        step.task,
+        step.action,
+        step.why,
+        step.key.hex() if step.key else None,
+        step.row.output.hex() if step.row else None,
+        tuple(digest.hex() for digest in step.inputs),
+    )

@@ -1,0 +1,82 @@
+"""What is to be run, by whom and when: plain functions over what is known."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from ..errors import ConfigError
+from ..protocol import routing
+from ..protocol.domino_runs import DominoRun, Ran, run_key
+
+SWAPPED = ("container", "pod")  # the hot swap's chains
+CHAIN_KEYS = {"tasks", "run_in", "modules", "mode"}
+ATTEMPTS_MAX = 3  # of a run whose worker died
+BY_SNAPSHOT = "snapshot"
+
+
+class Job(NamedTuple):
+    """One chain on one snapshot."""
+
+    number: int  # of the cut
+    chain: str
+    snapshot: str  # hex
+    attempt: int = 1
+    asked: str = BY_SNAPSHOT  # or who asked by hand
+    audit: bool = False
+
+
+def process_chains(declared: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the chains of [dominoes] whose tasks run in a process of this service."""
+    return {name: chain for name, chain in declared.items() if not is_swapped(chain)}
+
+
+def is_swapped(chain: Mapping[str, Any]) -> bool:
+    where = [task.get("run_in", chain.get("run_in")) for task in chain.get("tasks", ())]
+    return any(place in SWAPPED for place in where)
+
+
+def check_keys(name: str, chain: Mapping[str, Any]) -> None:
+    for key in sorted(set(chain) - CHAIN_KEYS):
+        raise ConfigError(
+            f"a chain of dominoes must have the keys {sorted(CHAIN_KEYS)}, has {key!r} "
+            f"(dominoes.{name})"
+        )
+
+
+def new_jobs(
+    made: Iterable[tuple[int, str]], chains: Iterable[str], done: Iterable[tuple[str, int]]
+) -> list[Job]:
+    """Return the jobs of snapshots (cut, hex), oldest first, without those that are done."""
+    known = set(done)
+    names = sorted(chains)
+    return [
+        Job(number, chain, snapshot)
+        for number, snapshot in made
+        for chain in names
+        if (chain, number) not in known
+    ]
+
+
+def owner(chain: str, table: Mapping[str, Any], here: str) -> str:
+    """Return the node that computes a chain."""
+    return routing.route(f"domino/{chain}", table, here).universe
+
+
+def owners_key(job: Job, owner: str) -> str:
+    """Return the key of the record that says: the owner's answers are here."""
+    return run_key(job.chain, job.number, job.snapshot, owner, 1)
+
+
+def may_start(mine: bool, owner_is_done: bool, waited_s: float, takeover_s: float) -> bool:
+    """Return whether to run now: what others compute is waited for, but not for ever."""
+    return mine or owner_is_done or waited_s >= takeover_s
+
+
+def broken_run(
+    job: Job, declared: str, node: str, task: str, why: str, times_ns: tuple[int, int]
+) -> DominoRun:
+    """Return the record of an attempt that ended with its worker, in `task`."""
+    steps = (Ran(task or job.chain, "fail", why, None, None, ()),)
+    return DominoRun(
+        job.chain, declared, job.snapshot, job.number, node, job.attempt, job.asked, job.audit,
+        *times_ns, steps,
+    )  # fmt: skip

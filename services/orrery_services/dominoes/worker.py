@@ -1,0 +1,49 @@
+"""A process that runs jobs: python -m orrery_services.dominoes.worker, lines of JSON in and out.
+
+    in    the fields of a Job
+    out   {"began": task} before each task, then {"done": {action: count}} or {"broke": reason}
+
+It ends with its stdin. What goes wrong in a domino is a step of the record; what goes wrong outside
+(Postgres, a piece that is not here yet) is a reason, and the job is tried again.
+"""
+
+import json
+import os
+import sys
+from typing import Any, TextIO
+
+from orrery_services import compiled, log
+from orrery_services.config import load_settings
+
+from . import running, steps
+
+
+def main() -> int:
+    """Answer jobs until stdin ends."""
+    settings = load_settings()
+    log.set_up("dominoes", settings.node, os.environ.get("ORRERY_LOG_LEVEL", "INFO"))
+    compiled.keep_loops()
+    answers, sys.stdout = sys.stdout, sys.stderr  # whatever else prints stays out of the answers
+    runner = None
+    for line in sys.stdin:
+        job = steps.Job(**json.loads(line))
+        try:
+            runner = runner or running.Runner(settings)
+            done = runner.run(job, lambda task: _say(answers, began=task))
+        except Exception as cause:
+            _say(answers, broke=f"{type(cause).__name__}: {cause}")
+            if runner is not None:
+                runner.close()
+            runner = None
+            continue
+        _say(answers, done=done.counts)
+    return 0
+
+
+def _say(answers: TextIO, **what: Any) -> None:
+    answers.write(json.dumps(what) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
