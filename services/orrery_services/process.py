@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import structlog
 
-from . import log, metrics
+from . import failpoints, log, metrics
 from .config import Settings, load_settings
 from .errors import ServiceError
 from .lean import without_pandas
@@ -40,6 +40,7 @@ def run(service: str, main: Main, stalled_after_seconds: float = 30.0) -> int:
         print(f"{service}: {cause}", file=sys.stderr)  # noqa: T201 - there is no log yet
         return USAGE
     log.set_up(service, settings.node, os.environ.get("ORRERY_LOG_LEVEL", "INFO"))
+    failpoints.set_up(settings.node, service)
     logger = structlog.get_logger()
     stop = stop_on_signals(settings.limits.shutdown_seconds_max)
     health = metrics.Health(stalled_after_seconds)

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
+from .. import failpoints
 from ..protocol import facts, marks
 from ..protocol.marks import Mark
 from ..store import reading
@@ -28,6 +29,7 @@ def recover(connection: psycopg.Connection, chain: Any, log_id: str, partition: 
             f"the mark of {name} is {mark.ordinal}"
         )
     steps.start(work, mark, log_id)
+    failpoints.reach("recovered")
     return work
 
 

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Protocol
 
-from .. import bus, metrics
+from .. import bus, failpoints, metrics
 from ..errors import OutsideError
 from ..protocol import ticks, vectors
 from ..protocol.rules import Rules
@@ -99,10 +99,12 @@ class Lane:
             if offset is None:
                 self.sequencer.failed(token)
             else:
+                failpoints.reach("delivered")
                 self._send(self.sequencer.delivered(token, offset))
 
     def _send(self, sends: list[Send]) -> None:
         for send in sends:
+            failpoints.reach(f"before {send.topic}")
             try:
                 self._produce(send, partial(self.report, send.token))
             except OutsideError:

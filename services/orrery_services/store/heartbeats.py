@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 
+from orrery_services import failpoints
 from orrery_services.errors import OutsideError
 from orrery_services.protocol import arrivals
 from orrery_services.protocol.arrivals import Arrived, Range
@@ -35,6 +36,7 @@ def beat(connection: psycopg.Connection, partitions: int, now_ns: int) -> Held:
     fact = plain_fact(HEARTBEAT, partitions, key, {"at_ns": now_ns}, _packed(held))[-1]
     row = (fact.id, HEARTBEAT, origin, partitions, now_ns, key, fact.payload)
     connection.execute(_INSERT, row)
+    failpoints.reach("behind a heartbeat")
     connection.execute(_FORGET, (origin, KEPT_SECONDS))
     return held
 

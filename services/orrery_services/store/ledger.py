@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import psycopg
 
+from orrery_services import failpoints
 from orrery_services.errors import OutsideError
 from orrery_services.protocol import marks as rules_of_marks
 from orrery_services.protocol import vectors
@@ -79,6 +80,8 @@ def commit(
             for move in moves
         }
         write_marks(connection, before, after)
+        failpoints.reach("in a transaction")
+    failpoints.reach("behind a commit")
     return _outcome(writings, after)
 
 

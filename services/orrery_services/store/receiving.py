@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import psycopg
 
+from orrery_services import failpoints
 from orrery_services.errors import DivergenceError
 from orrery_services.protocol import facts
 from orrery_services.protocol import marks as rules_of_marks
@@ -101,6 +102,8 @@ def receive(
         }
         ledger.write_marks(connection, before, after)
         _write_progress(connection, log_id, next_offsets)
+        failpoints.reach("in a transaction")
+    failpoints.reach("behind a commit")
     if found.clashes:
         raise DivergenceError(_clash_text(found.clashes))
     again = len(receipts) - sum(map(len, found))
