@@ -19,7 +19,7 @@ DOORS = {
     "cdc": "connect",
 }
 SERVICES = ROOT / "services" / "orrery_services"
-IN_CODE = ("packer", "analytics", "replication", "gateway")
+IN_CODE = ("packer", "analytics", "replication", "gateway", "snapshots")
 
 
 def policies() -> list[dict]:

@@ -18,6 +18,7 @@ from .watching import Watch, offsets_of
 READ_SECONDS = 0.02
 LOOK_NS = 100_000_000  # between two looks at what triggers look at
 RETRY_SECONDS = 1.0
+LOCK_CLASS = 0x0FAC9  # of the advisory lock: one service a node
 log = structlog.get_logger()
 
 
@@ -88,11 +89,17 @@ def chains_of(connection: psycopg.Connection, settings: Settings) -> dict[str, s
 
 
 def connect(settings: Settings) -> psycopg.Connection:
-    """Return a connection to a database whose server was looked at."""
+    """Return a connection to a database whose server was looked at, and that no twin of us has.
+
+    Two at once would write two records of one snapshot.
+    """
     connection = store.connect(settings.postgres("writer"))
     if not store.is_looked_at(connection):
         connection.close()
         raise store.NotLookedAt("waiting until the replication service has looked at the server")
+    if not connection.execute("SELECT pg_try_advisory_lock(%s, 0)", (LOCK_CLASS,)).fetchone()[0]:
+        connection.close()
+        raise OutsideError("another snapshots service of this node is still at work: waiting")
     return connection
 
 
