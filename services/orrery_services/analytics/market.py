@@ -71,6 +71,11 @@ def restored(stored: dict[str, Any] | None) -> Market:
     return Market(quotes, stored["late"], stored["late_from_ns"])
 
 
+def warm() -> None:
+    """Compile what trees need, or find it compiled: nobody waits for it at the first cut."""
+    build(["a"], [b"1"], CANONICAL)
+
+
 def cut_facts(
     market: Market, state: Any, place: Place, chain: str, following: vectors.Vector, rows: int
 ) -> list[Fact]:

@@ -9,14 +9,14 @@ from typing import Any
 import structlog
 from orrery_kernels import Chain
 
-from .. import bus, metrics, store
+from .. import bus, compiled, metrics, store
 from ..config import Settings
 from ..errors import ConfigError
 from ..protocol import facts
 from ..protocol.batches import check_batch
 from ..protocol.rules import rules_from
 from ..store import heartbeats
-from . import naming, steps
+from . import market, naming, steps
 from .committer import Committer, connect
 from .lane import TICKS, Lane, refuser
 
@@ -27,6 +27,8 @@ log = structlog.get_logger()
 
 def load_chain(settings: Settings) -> Chain:
     """Return the chain that this process computes, compiled before it joins its group."""
+    compiled.keep_loops()
+    market.warm()
     name = chain_name(settings)
     chain = Chain(settings.chains[name])
     log.info("chain", name=name, chain=facts.chain_id(chain.digest))

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import psycopg
 import structlog
 
-from .. import clock, metrics, store
+from .. import clock, compiled, metrics, store
 from ..config import Settings
 from ..errors import OutsideError
-from ..store import compiled, refs
+from ..store import refs
 from . import steps
 from .cutting import Topic, Wanted
 from .making import Making
@@ -105,7 +105,7 @@ def connect(settings: Settings) -> psycopg.Connection:
 
 def main(settings: Settings, health: metrics.Health, stop: threading.Event) -> int:
     """Freeze until told to stop. What fails outside is begun anew after a pause."""
-    compiled.ready()
+    compiled.keep_loops()
     service = None
     while not stop.is_set():
         health.beat()
