@@ -31,16 +31,20 @@ from_registry() {
   done
 }
 
-into_containerd() { # one archive, so that what images share is carried once; a digest is that of the manifest inside
-  local row reference digest all=()
+digest_of() { $INTO images ls "name==$1" | awk 'NR == 2 { print $3 }'; }
+
+into_containerd() { # what is not there yet, in one archive: what images share is carried once
+  local row id reference digest missing=()
   for row in $OURS $OFFICIAL; do
-    all+=("${row#*=}")
     docker image inspect "${row#*=}" >/dev/null 2>&1 || docker pull -q "${row#*=}" >/dev/null
+    id=$(docker image inspect -f '{{.Id}}' "${row#*=}")
+    [ -n "$(digest_of "$id")" ] || missing+=("${row#*=}")
   done
-  docker save "${all[@]}" | $INTO images import --all-platforms - >/dev/null
-  for row in $OURS $OFFICIAL; do
-    reference=$(full "${row#*=}")
-    digest=$($INTO images ls "name==$reference" | awk 'NR == 2 { print $3 }')
+  [ ${#missing[@]} = 0 ] || docker save "${missing[@]}" | $INTO images import --all-platforms - >/dev/null
+  for row in $OURS $OFFICIAL; do # containerd knows an image by its name, a kubelet's by the digest of its configuration too
+    id=$(docker image inspect -f '{{.Id}}' "${row#*=}"); reference=$(full "${row#*=}")
+    digest=$(digest_of "$id")
+    if [ -n "$digest" ]; then $INTO images tag --force "$id" "$reference" >/dev/null; else digest=$(digest_of "$reference"); fi
     [ -n "$digest" ] || { echo "$reference must be in the containerd of '$INTO' after the import, is not" >&2; exit 1; }
     $INTO images tag --force "$reference" "${reference%%:*}@$digest" >/dev/null
     echo "${row%%=*}=${reference%%:*}@$digest"

@@ -258,7 +258,7 @@ def test_a_password_goes_only_to_those_who_need_it():
         "packer": {"orrery_writer", "orrery_reader"},
         "gateway": {"orrery_writer", "orrery_reader"},
         "analytics": {"orrery_writer", "orrery_reader"},
-        "replication": {"orrery_writer", "orrery_reader"},
+        "replication": {"orrery_writer", "orrery_reader", "orrery_cdc"},
         "postgres": {"orrery_admin"},
         "feed": set(),
         "tsdb": set(),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kube import cluster
+from tests.kube import cluster, whole
 
 
 def free_port() -> int:
@@ -41,3 +41,13 @@ def node() -> Iterator[cluster.Cluster]:
     made = cluster.up("node", home / "orrery/kube/cluster")
     yield made
     made.down()
+
+
+@pytest.fixture(scope="session")
+def solo(node: cluster.Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[whole.Whole]:
+    """The overlay k8s/nodes/solo, applied once and waited for; taken down with the cluster."""
+    made = whole.Whole(node, whole.lay_tree(tmp_path_factory.mktemp("tree")))
+    whole.load_images(node, made.tree / "k8s/images/images.env")
+    node.kubectl("apply", "-k", str(made.tree / "k8s/nodes/solo"))
+    made.wait_ready("orrery-sky", "orrery-n1")
+    yield made

@@ -31,6 +31,7 @@ for h in $HIERARCHIES unified; do
 done
 for link in $(ip -4 -o addr | awk -v net="${PODS%.0/24}." 'index($4, net) == 1 { print $2 }'); do ip link del "$link"; done
 ip link del $IF 2>/dev/null
+for way in -s -d; do while iptables -D FORWARD $way "$PODS" -j ACCEPT 2>/dev/null; do :; done; done
 if [ -s "$RUN/sysctls" ]; then
   read -r overcommit panic oops oom <<<"$(tr '\n' ' ' <"$RUN/sysctls")"
   sysctl -qw vm.overcommit_memory="$overcommit" kernel.panic="$panic" kernel.panic_on_oops="$oops" vm.panic_on_oom="$oom"

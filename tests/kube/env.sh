@@ -4,6 +4,7 @@ R=${ORRERY_KUBE:-${XDG_CACHE_HOME:-$HOME/.cache}/orrery/kube}
 DIGEST=$(cat "$HERE"/tools/*/go.sum | sha256sum | cut -c1-12)
 BIN=${BIN:-$R/bin-$DIGEST}
 ROOT=${ROOT:-$R/cluster}        # what a cluster leaves behind: keys, logs, data; `down.sh wipe` removes it
+STORE=$R/images                 # what containerd keeps of images, from one cluster to the next
 IP=${IP:-10.123.46.1}           # the node's address, on a bridge without ports; 127.0.0.1: the API server alone, no root needed
 IF=orreryk8s0
 PODS=10.244.78.0/24

@@ -25,7 +25,7 @@ until_ok() { # NAME SECONDS COMMAND...: until it answers, or its process is gone
 }
 
 for file in "$HERE"/config/*; do
-  sed "s#@ROOT@#$ROOT#g; s#@GROUP@#$GROUP#g; s#@IP@#$IP#g; s#@PODS@#$PODS#g" "$file" >"$ROOT/etc/$(basename "$file")"
+  sed "s#@ROOT@#$ROOT#g; s#@STORE@#$STORE#g; s#@GROUP@#$GROUP#g; s#@IP@#$IP#g; s#@PODS@#$PODS#g" "$file" >"$ROOT/etc/$(basename "$file")"
 done
 if [ "$IP" != 127.0.0.1 ]; then
   ip link show $IF >/dev/null 2>&1 || ip link add $IF type bridge
@@ -81,8 +81,9 @@ sysctl -qw net.ipv4.ip_forward=1
 if [ -d /sys/fs/cgroup/cpuset ]; then # version 1: a root of our own in every hierarchy
   for h in $HIERARCHIES; do mkdir -p "/sys/fs/cgroup/$h/$GROUP"; done
   for f in cpus mems; do cat "/sys/fs/cgroup/cpuset/cpuset.$f" >"/sys/fs/cgroup/cpuset/$GROUP/cpuset.$f"; done
+  echo 16384 >"/sys/fs/cgroup/cpu/$GROUP/cpu.shares" # all pods together are one group: not the share of one process
 fi
-mkdir -p "$ROOT/containerd"; cp "$ROOT/etc/10-ptp.conflist" "$ROOT/cni/"
+mkdir -p "$ROOT/containerd" "$STORE"; cp "$ROOT/etc/10-ptp.conflist" "$ROOT/cni/"
 begin containerd containerd -c "$ROOT/etc/containerd.toml"
 until_ok containerd 60 $CTR version
 [ -n "$($CTR images ls -q name==docker.io/orrery/pause:1)" ] || python3 "$HERE/pause.py" | $CTR images import - >/dev/null
@@ -92,6 +93,8 @@ begin kubelet "$BIN/kubelet" --config="$ROOT/etc/kubelet.yaml" --kubeconfig="$RO
 until_ok kubelet 120 "$K" get node n1
 until_ok kubelet 120 "$K" wait --for=condition=Ready node/n1 --timeout=1s
 say "node Ready"
+# a container engine beside us makes the kernel drop what is forwarded, unless a rule says otherwise
+if command -v iptables >/dev/null; then for way in -s -d; do iptables -I FORWARD $way "$PODS" -j ACCEPT; done; fi
 # Services through nftables: a table of its own, nobody's iptables are touched
 begin proxy "$BIN/kube-proxy" --kubeconfig="$ROOT/proxy.kubeconfig" --hostname-override=n1 --proxy-mode=nftables \
   --cluster-cidr="$PODS" --conntrack-max-per-core=0 --metrics-bind-address=127.0.0.1:27049 --healthz-bind-address=127.0.0.1:27056 \
