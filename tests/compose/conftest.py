@@ -1,5 +1,7 @@
 """docker-compose.yml on a real engine of its own, once per run: engine, images, up, down."""
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -68,19 +70,30 @@ def free_ports() -> dict[str, str]:
     return ports
 
 
-@pytest.fixture(scope="session")
-def engine() -> Iterator[None]:
+@contextlib.contextmanager
+def engine_up() -> Iterator[None]:
+    """The engine with the stand-in images in it, stopped afterwards; one user at a time."""
     if os.geteuid() != 0:
         pytest.skip("an engine of its own needs root")
-    if shutil.which("apt-get") is None or shutil.which("mvn") is None or shutil.which("go") is None:
+    if any(shutil.which(tool) is None for tool in ("apt-get", "mvn", "go")):
         pytest.skip("the stand-in images are made with apt-get, mvn and go; not all are on PATH")
-    for script in ("engine.sh get", "parts.sh", "engine.sh start", "images.sh"):
-        done = shell(f"{HERE}/{script}")
-        if done.returncode != 0:
+    folder = shell("echo $W").stdout.strip()
+    with Path(folder, "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run on this machine would stop it under us
+        try:
+            for script in ("engine.sh get", "parts.sh", "engine.sh start", "images.sh"):
+                done = shell(f"{HERE}/{script}")
+                if done.returncode != 0:
+                    pytest.fail(f"{script}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+            yield
+        finally:
             shell(f"{HERE}/engine.sh stop")
-            pytest.fail(f"{script}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-    yield
-    shell(f"{HERE}/engine.sh stop")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[None]:
+    with engine_up():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,10 @@
 """A whole node on the test cluster: our images, the stand-ins of the Compose tests, one apply."""
 
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-from tests.compose.conftest import HERE as COMPOSE
-from tests.compose.conftest import shell
+from tests.compose.conftest import engine_up, shell
 from tests.contracts import manifests
 from tests.kube.cluster import Cluster, eventually
 
@@ -131,8 +127,6 @@ def is_ready(pod: dict) -> bool:
 
 def load_images(cluster: Cluster, target: Path) -> None:
     """Build ours and the stand-ins in an engine, carry them over, write the list to `target`."""
-    if any(shutil.which(tool) is None for tool in ("apt-get", "mvn", "go")):
-        pytest.skip("the stand-in images are made with apt-get, mvn and go; not all are on PATH")
     build = "docker build -q -f services/Dockerfile --build-arg PYTHON_IMAGE=python:3.11-slim"
     steps = [
         f"docker build -q -t orrery/test-{name.lower()}:1 --build-arg IMAGE={STAGE_IMAGE} "
@@ -141,15 +135,11 @@ def load_images(cluster: Cluster, target: Path) -> None:
     ]
     into = f"ctr -a {cluster.root}/containerd.sock -n k8s.io"
     stages = " ".join(f"{name}=orrery/test-{name.lower()}:1" for name in STEPS)
-    scripts = [f"{COMPOSE}/engine.sh get", f"{COMPOSE}/parts.sh", f"{COMPOSE}/engine.sh start"]
-    scripts += [f"{COMPOSE}/images.sh", f"{build} --target stage -t {STAGE_IMAGE} .", *steps]
-    scripts += [f"INTO='{into}' STAGES='{stages}' OUT={target} k8s/images.sh"]
-    try:
-        for script in scripts:
-            done = shell(script)
-            assert done.returncode == 0, f"{script}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
-    finally:
-        shell(f"{COMPOSE}/engine.sh stop")
+    carry = f"INTO='{into}' STAGES='{stages}' OUT={target} k8s/images.sh"
+    with engine_up():
+        for line in (f"{build} --target stage -t {STAGE_IMAGE} .", *steps, carry):
+            done = shell(line)
+            assert done.returncode == 0, f"{line}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     with target.open("a") as images:
         images.write(f"NOWHERE={NOWHERE}\n")
 
