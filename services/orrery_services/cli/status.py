@@ -55,7 +55,7 @@ def look(wait: float) -> dict[str, Any]:
             told["lag"] = _lag(node.settings, now[node.name], told.get("progress", []), ends)
     for one, told in zip(settings, document["nodes"], strict=True):
         told["connectors"] = _guard(problems, _connectors, one) or {}
-        told["services"] = {name: _service(one, name) for name in SERVICES}
+        told["services"] = {name: service_state(one, name) for name in SERVICES}
         told["counts"] = _counts(one)
         told["tsdb_is_there"] = bool(one.tsdb and tsdb.is_there(one.tsdb))
         problems += _problems(told, one)
@@ -141,7 +141,7 @@ def _connectors(settings: Settings) -> dict[str, dict[str, str]]:
     return found
 
 
-def _service(settings: Settings, name: str) -> dict[str, Any]:
+def service_state(settings: Settings, name: str) -> dict[str, Any]:
     url = settings.metrics_url(name)
     if url is None:
         return {"state": "unknown", "why": "nobody knows its address"}

@@ -10,6 +10,8 @@ from ..errors import ConfigError, OutsideError
 from . import common
 
 POLL_SECONDS = 0.002
+TELL_SECONDS = 2.0
+WAIT_SECONDS_MAX = 300.0  # at one hop, whatever moves
 
 
 class Hop(NamedTuple):
@@ -28,7 +30,9 @@ def trade(
     price: Annotated[str, typer.Argument(help="A decimal.")],
     size: Annotated[str, typer.Argument(help="A decimal.")],
     side: Annotated[str | None, typer.Option(help="buy or sell: the aggressor's.")] = None,
-    seconds: Annotated[float, typer.Option(help="How long to follow it.", min=0.1)] = 30.0,
+    seconds: Annotated[
+        float, typer.Option(help="How long to wait at a hop where nothing moves.", min=0.1)
+    ] = 30.0,
     node: common.Node = None,
     as_json: common.Json = False,
 ) -> None:
@@ -53,14 +57,41 @@ def _told(found: Iterator[Hop], as_json: bool) -> list[Hop]:
     return hops
 
 
-def wait_for(look: Callable[[], Any], what: str, deadline: float) -> Any:
-    """Return what `look` finds. Raises OutsideError, which names the hop, when it finds nothing."""
+class Left(NamedTuple):
+    """What lies before the trade at a hop, and which services there are still coming up."""
+
+    count: int | None  # of `unit`; None: not known
+    unit: str
+    coming_up: list[str]
+
+    def said(self) -> str:
+        before = [f"{self.count:,} {self.unit} before it"] if self.count else []
+        return "; ".join([*before, *self.coming_up]) or "nothing known before it"
+
+
+def wait_for(
+    look: Callable[[], Any], what: str, still_seconds_max: float, left: Callable[[], Left]
+) -> Any:
+    """Return what `look` finds, and tell every few seconds what is still before the trade.
+
+    Patience lasts as long as something moves or a service comes up, but never for ever. Raises
+    OutsideError, which names the hop and what it waits for.
+    """
+    began = moved = time.monotonic()
+    tell_at, least = began + TELL_SECONDS, None
     while True:
         if found := look():
             return found
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now >= tell_at:
+            tell_at, at_hop = now + TELL_SECONDS, left()
+            typer.echo(f"   waiting  {what}: {at_hop.said()}", err=True)
+            fewer = at_hop.count is not None and (least is None or at_hop.count < least)
+            if fewer or at_hop.coming_up:
+                least, moved = at_hop.count, now
+        if now > min(moved + still_seconds_max, began + WAIT_SECONDS_MAX):
             raise OutsideError(
-                f"the trade must reach {what}, but did not in time; `orrery status` shows where "
-                "the road is blocked"
+                f"the trade must reach {what}, but did not within {now - began:.0f} s "
+                f"({left().said()}); `orrery status` shows where the road is blocked"
             )
         time.sleep(POLL_SECONDS)

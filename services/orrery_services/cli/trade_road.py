@@ -1,7 +1,7 @@
 """The hops that `orrery trade` watches, from the row topic to the other nodes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -13,13 +13,14 @@ from .. import bus, clock, store
 from ..config import Settings, node_names
 from ..errors import OutsideError, ServiceError
 from ..node import Node
-from ..protocol import dead_letters, ticks
+from ..protocol import dead_letters, ticks, vectors
 from ..protocol.facts import INPUT, RESULT, Place, place_key
 from ..protocol.marks import Mark
 from ..store import reading
-from .trade import Hop, wait_for
+from . import status
+from .trade import Hop, Left, wait_for
 
-TICKS = "ticks"
+TRADES, TICKS = "trades", "ticks"
 SHORT = 10  # hex digits shown of an id
 CHAIN = "default"
 
@@ -27,9 +28,10 @@ CHAIN = "default"
 class Road:
     """Everything is opened before the trade is sent, so that the times are those of the road."""
 
-    def __init__(self, settings: Settings, seconds_max: float):
-        self._settings, self._seconds_max = settings, seconds_max
+    def __init__(self, settings: Settings, still_seconds_max: float):
+        self._settings, self._still_seconds_max = settings, still_seconds_max
         self._stack = ExitStack()
+        self._packed_to: int | None = None  # of the row topic, as far as we have seen
         self.refused = False
 
     def __enter__(self) -> "Road":
@@ -42,7 +44,8 @@ class Road:
         for node in self._nodes:
             with suppress(ServiceError):  # who is away is told at its hop
                 _ = node.connection
-        self._log_id = bus.log_ids(bus.admin(self._settings.kafka), [TICKS])[TICKS]
+        logs = bus.log_ids(bus.admin(self._settings.kafka), [TRADES, TICKS])
+        self._log_id, self._trades_log_id = logs[TICKS], logs[TRADES]
         return self
 
     def __exit__(self, *what: object) -> None:
@@ -69,10 +72,12 @@ class Road:
         letters = dead_letters.TOPIC
         places.append(TopicPartition(letters, 0, self._reader.ends(letters, 0)[1]))
         self._consumer.assign(places)
-        self._began, self._deadline = time.monotonic(), time.monotonic() + self._seconds_max
+        self._began = time.monotonic()
         sent = self._produce(symbol, value)
         yield self._hop("feed", f"trades/{sent.partition()}/{sent.offset()}")
-        found = wait_for(lambda: self._packed(sent), "a batch of ticks", self._deadline)
+        found = self._wait_for(
+            lambda: self._packed(sent), "a batch of ticks", lambda: self._rows_before(sent)
+        )
         if isinstance(found, dead_letters.DeadLetter):
             self.refused = True
             yield self._hop("refused", f"dead letter {found.id}: {found.reason}")
@@ -89,9 +94,9 @@ class Road:
     def _produce(self, symbol: str, value: bytes) -> Message:
         reports: list[tuple[Any, Message]] = []
         self._producer.produce(
-            "trades", value, symbol or None, on_delivery=lambda e, m: reports.append((e, m))
+            TRADES, value, symbol or None, on_delivery=lambda e, m: reports.append((e, m))
         )
-        while not reports and time.monotonic() < self._deadline:
+        while not reports and time.monotonic() < self._began + self._still_seconds_max:
             self._producer.poll(0.05)
         if not reports or reports[0][0]:
             why = reports[0][0].str() if reports else "no answer"
@@ -108,9 +113,12 @@ class Road:
             letters, _ = dead_letters.read([message.value()])
             return next((one for one in letters.values() if one.id == wanted), None)
         try:
-            found = ticks.decode(ticks.parse(message.value(), message.headers()))
+            told = ticks.parse(message.value(), message.headers())
+            found = ticks.decode(told)
         except ticks.BadTicks:
             return None
+        if told.next is not None:
+            self._packed_to = vectors.next_offset(told.next, TRADES, self._trades_log_id)
         sources = zip(*(found[n].to_pylist() for n in _SOURCE), strict=True)
         wanted = sent.topic(), sent.partition(), sent.offset()
         row = next((i for i, source in enumerate(sources) if source == wanted), None)
@@ -125,31 +133,59 @@ class Road:
             ("input", place_key(INPUT, place)),
             ("result", place_key(RESULT, place, chain)),
         ):
-            row = wait_for(
+            row = self._wait_for(
                 lambda key=key: reading.fact_by_key(own.connection, key),
-                f"the {kind} chunk of {own.name}", self._deadline,
-            )  # fmt: skip
+                f"the {kind} chunk of {own.name}",
+                lambda: self._batches_before(own, chain, place, "analytics"),
+            )
             by = row.origin.split(".", 1)[0]
             yield self._hop("store", f"{own.name}: fact {row.id.hex()[:SHORT]} ({kind}, by {by})")
-        slot = chain, place.partition
-        mark = wait_for(
-            lambda: _past(store.marks(own.connection).get(slot, Mark()), place),
-            f"the mark of {own.name}", self._deadline,
-        )  # fmt: skip
+        mark = self._wait_for(
+            lambda: _past(self._mark(own, chain, place), place),
+            f"the mark of {own.name}",
+            lambda: self._batches_before(own, chain, place, "analytics"),
+        )
         yield self._hop(
             "mark", f"{own.name}: {mark.ordinal} batches, to ticks offset {mark.offset}"
         )
         for other in self._nodes[1:]:
-            yield self._arrived(other, place_key(RESULT, place, chain))
+            yield self._arrived(other, chain, place)
 
-    def _arrived(self, other: Node, key: str) -> Hop:
+    def _arrived(self, other: Node, chain: str, place: Place) -> Hop:
+        key = place_key(RESULT, place, chain)
         try:
-            row = wait_for(
-                lambda: reading.fact_by_key(other.connection, key), other.name, self._deadline
+            row = self._wait_for(
+                lambda: reading.fact_by_key(other.connection, key),
+                other.name,
+                lambda: self._batches_before(other, chain, place, "replication"),
             )
         except ServiceError as cause:
             raise OutsideError(f"{other.name}: {cause}") from cause
         return self._hop("replica", f"{other.name}: fact {row.id.hex()[:SHORT]}")
+
+    # ---- what lies before it ----
+
+    def _wait_for(self, look: Callable[[], Any], what: str, left: Callable[[], Left]) -> Any:
+        return wait_for(look, what, self._still_seconds_max, left)
+
+    def _rows_before(self, sent: Message) -> Left:
+        count = None if self._packed_to is None else max(0, sent.offset() - self._packed_to)
+        return Left(count, "rows", _coming_up(self._nodes, "packer"))
+
+    def _batches_before(self, node: Node, chain: str, place: Place, service: str) -> Left:
+        mark = self._mark(node, chain, place)
+        count = place.offset - mark.offset if mark.log_id == place.log_id else None
+        at = self._nodes if service == "analytics" else [node]
+        return Left(count, "batches", _coming_up(at, service))
+
+    def _mark(self, node: Node, chain: str, place: Place) -> Mark:
+        return store.marks(node.connection).get((chain, place.partition), Mark())
+
+
+def _coming_up(nodes: list[Node], service: str) -> list[str]:
+    """Return the services that are up and not ready, each with the reason that it gives."""
+    told = ((node.name, status.service_state(node.settings, service)) for node in nodes)
+    return [f"{name} {service} waits: {at['why']}" for name, at in told if at["state"] == "waiting"]
 
 
 def _past(mark: Mark, place: Place) -> Mark | None:
