@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Callable
 
 import psycopg
 import structlog
@@ -10,7 +11,7 @@ from .. import clock, metrics, store
 from ..config import Settings
 from ..errors import OutsideError
 from ..store import results
-from . import page, projections
+from . import domino_series, page, projections
 from .series import Series
 
 DUTY = 0.1  # of the time at most: the ledger comes first
@@ -38,6 +39,10 @@ class Gateway:
             info = results.chain_info(connection, chain)
             for projection in (projections.ROWS, projections.SERIES):
                 self._project(projection, info, partition, mark)
+        if self._series is not None:
+            self._send(
+                lambda: domino_series.show(connection, self._series.url, self._settings.node)
+            )
 
     def _project(
         self, projection: str, info: results.ChainInfo, partition: int, mark: store.Mark
@@ -51,10 +56,14 @@ class Gateway:
         if projection == projections.ROWS:
             projections.show_rows(self._connection, stretch)
             return
+        samples = self._settings.limits.tsdb_samples_max
+        chunks_max = max(1, samples // (ROWS_A_CHUNK * max(1, len(info.outputs.names))))
+        self._send(lambda: self._series.show(self._connection, stretch, chunks_max))
+
+    def _send(self, write: Callable[[], object]) -> None:
+        """Write series; a store that is away holds nobody up."""
         try:
-            samples = self._settings.limits.tsdb_samples_max
-            chunks_max = max(1, samples // (ROWS_A_CHUNK * max(1, len(info.outputs.names))))
-            self._series.show(self._connection, stretch, chunks_max)
+            write()
             self._tsdb_away = False
         except OutsideError as cause:
             if not self._tsdb_away:

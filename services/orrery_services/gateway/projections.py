@@ -30,7 +30,13 @@ def place(connection: psycopg.Connection, projection: str, chain: str, partition
 
 
 def move(connection: psycopg.Connection, projection: str, stretch: Stretch, to: int) -> None:
-    connection.execute(_MOVE, (projection, stretch.chain.id, stretch.partition, to))
+    move_to(connection, projection, stretch.chain.id, stretch.partition, to)
+
+
+def move_to(
+    connection: psycopg.Connection, projection: str, chain: str, partition: int, to: int
+) -> None:
+    connection.execute(_MOVE, (projection, chain, partition, to))
 
 
 def ahead(

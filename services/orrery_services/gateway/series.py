@@ -9,7 +9,7 @@ from .. import store, tsdb
 from ..protocol.marks import Mark
 from ..store import results
 from ..store.results import Chunk
-from . import projections, steps
+from . import domino_series, projections, steps
 from .projections import SERIES, Stretch
 
 CHUNKS_AT_ONCE = 64
@@ -22,7 +22,7 @@ class Series:
     """Turns chunks into series of a bounded number of symbols."""
 
     def __init__(self, url: str, node: str):
-        self._url, self._node = url, node
+        self.url, self._node = url, node
         self._symbols: set[str] = set()
 
     def show(self, connection: psycopg.Connection, stretch: Stretch, chunks_max: int) -> bool:
@@ -42,7 +42,7 @@ class Series:
 
     def write(self, chain: str, chunks: Iterable[Chunk], name: str) -> int:
         """Send the series of chunks; return how many samples."""
-        return tsdb.write(self._url, self._series(chain, chunks, name))
+        return tsdb.write(self.url, self._series(chain, chunks, name))
 
     def _series(self, chain: str, chunks: Iterable[Chunk], name: str) -> Iterator[tsdb.Series]:
         for chunk in chunks:
@@ -75,7 +75,7 @@ def rebuild(connection: psycopg.Connection, url: str, node: str) -> int:
         info = results.chain_info(connection, chain)
         found = results.chunks(connection, info, partition, Mark(), mark.ordinal)
         samples += series.write(chain, found, _name(connection, chain))
-    return samples
+    return samples + domino_series.rebuild(connection, url, node)
 
 
 def _name(connection: psycopg.Connection, chain: str) -> str:
