@@ -1,13 +1,14 @@
 """Machine code of the lab's plain loops, kept between processes: half a minute less at a start.
 
 numba notices a change in the file of a loop, not in a file that the loop calls into: so what is
-kept lies in a folder named by the content of the whole lab, beside the engine's (ORRERY_CACHE, else
+kept lies in a folder named by the content of all of them, beside the engine's (ORRERY_CACHE, else
 ~/.cache/orrery). NUMBA_CACHE_DIR names another one.
 """
 
 import importlib
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 
 from blake3 import blake3
@@ -22,22 +23,34 @@ def keep_loops() -> None:
     """Let numba keep, and find, the loops that people outside the lab call."""
     from numba.core import config
 
-    config.CACHE_DIR = config.CACHE_DIR or str(_folder())
+    if not config.CACHE_DIR:
+        first, *shipped = _folders()
+        config.CACHE_DIR = str(first)
+        _take(first, shipped)
     for name in LOOPS:
         for loop in vars(importlib.import_module(f"orrery_kernels.{name}")).values():
             if hasattr(loop, "enable_caching") and "no_cpython_wrapper" not in loop.targetoptions:
                 loop.enable_caching()
 
 
-def _folder() -> Path:
+def _folders() -> list[Path]:
+    """Return where loops are kept: the first is written to, an image ships the others."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    cache = os.environ.get("ORRERY_CACHE", "").split(os.pathsep)[0] or Path(base) / "orrery"
-    return Path(cache) / "loops" / _lab_digest()
+    named = [part for part in os.environ.get("ORRERY_CACHE", "").split(os.pathsep) if part]
+    return [Path(cache) / "loops" / _digest() for cache in named or [Path(base) / "orrery"]]
 
 
-def _lab_digest() -> str:
+def _take(folder: Path, shipped: list[Path]) -> None:
+    """Begin with a copy of what is shipped: numba reads only from where it may write."""
+    for other in shipped:
+        if other.is_dir() and not folder.exists():
+            shutil.copytree(other, folder, dirs_exist_ok=True)
+
+
+def _digest() -> str:
     lab = Path(importlib.util.find_spec("orrery_kernels").origin).parent
     hasher = blake3()
-    for path in sorted(lab.rglob("*.py")):
-        hasher.update(path.read_bytes())
+    for folder in sorted({name.split(".")[0] for name in LOOPS}):
+        for path in sorted((lab / folder).glob("*.py")):
+            hasher.update(path.read_bytes())
     return hasher.hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import psycopg
 import pyarrow as pa
@@ -92,7 +93,7 @@ class Snapshot:
     def __init__(self, connection: psycopg.Connection, id_: bytes):
         from .store import snapshots
 
-        self.id = id_
+        self.id, self._connection = id_, connection
         self.content, self.fetch = snapshots.open_snapshot(connection, id_)
 
     def leaf(self, path: str) -> bytes | None:
@@ -100,6 +101,17 @@ class Snapshot:
         from orrery_kernels.snapshot.snapshot import leaf
 
         return leaf(self.content, path, self.fetch)
+
+    def result(self, task: str) -> Any:
+        """Return what a domino found on this snapshot: a curve, a ladder, a number."""
+        from .store import domino_values
+
+        run, _ = domino_values.find_run(self._connection, f"{self.id.hex()}:{task}")
+        return domino_values.value_of(self._connection, run, task)
+
+    def curve(self, name: str) -> Any:
+        """Return a curve, e.g. curve("USD-SOFR")."""
+        return self.result(f"curve/{name}")
 
     def table(self, section: str) -> pa.Table:
         """Return the leaves of a section, by name: `name` and its value, of a state `state`."""

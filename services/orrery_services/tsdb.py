@@ -41,6 +41,14 @@ def write(url: str, series: Iterable[Series]) -> int:
     return samples
 
 
+def read(url: str, selector: str, from_ms: int, to_ms: int) -> list[Series]:
+    """Return the raw samples of what a selector matches, in order of time; both ends included."""
+    query = httpx.QueryParams({"match[]": selector, "start": from_ms / 1e3, "end": to_ms / 1e3})
+    answer = _call("GET", url, f"/api/v1/export?{query}")
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    return [Series(line["metric"], line["values"], line["timestamps"]) for line in lines]
+
+
 def forget(url: str, selector: str) -> None:
     """Delete every series that a selector matches."""
     _post(url, f"/api/v1/admin/tsdb/delete_series?{httpx.QueryParams({'match[]': selector})}", b"")
@@ -54,9 +62,14 @@ def is_there(url: str) -> bool:
 
 
 def _post(url: str, path: str, body: bytes) -> None:
+    _call("POST", url, path, body)
+
+
+def _call(method: str, url: str, path: str, body: bytes | None = None) -> httpx.Response:
     try:
-        answer = httpx.post(url + path, content=body, timeout=SECONDS_MAX)
+        answer = httpx.request(method, url + path, content=body, timeout=SECONDS_MAX)
     except httpx.HTTPError as cause:
         raise OutsideError(f"the time-series store must answer at {url}, but: {cause}") from cause
     if answer.status_code >= 300:
         raise OutsideError(f"the time-series store refused {path[:60]}: {answer.text[:200]}")
+    return answer

@@ -27,6 +27,8 @@ CONNECTIONS = {
     ("gateway", "replication", METRICS),
     ("gateway", "hotswap", METRICS),
     ("gateway", "snapshots", METRICS),
+    ("gateway", "dominoes", METRICS),
+    ("dominoes", "postgres", POSTGRES),
     ("snapshots", "kafka", KAFKA),
     ("snapshots", "postgres", POSTGRES),
     ("feed", "kafka", KAFKA),

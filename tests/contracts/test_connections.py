@@ -19,7 +19,7 @@ DOORS = {
     "cdc": "connect",
 }
 SERVICES = ROOT / "services" / "orrery_services"
-IN_CODE = ("packer", "analytics", "replication", "gateway", "snapshots")
+IN_CODE = ("packer", "analytics", "replication", "gateway", "snapshots", "dominoes")
 
 
 def policies() -> list[dict]:

@@ -103,6 +103,11 @@ class Curve:
         grid = [np.rint(values / tolerance) for values in (zeros, self.quotes)]
         return [self.frame.plan_digest, list(self.frame.quote_ids), *grid, others]
 
+    def points(self) -> dict[str, float]:
+        """Return the continuously compounded zero rate at the node of each quote."""
+        zeros = -self.log_discounts[1:] / self.frame.times[1:]
+        return dict(zip(self.frame.quote_ids, zeros.tolist(), strict=True))
+
     @property
     def name(self) -> str:
         return self.frame.config.name

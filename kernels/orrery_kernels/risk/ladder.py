@@ -20,6 +20,11 @@ class Ladder:
 
     buckets: dict[str, dict[str, float]]
 
+    def points(self) -> dict[str, float]:
+        """Return the value per basis point of every quote, and of all together."""
+        by_quote = {quote: v for found in self.buckets.values() for quote, v in found.items()}
+        return {**by_quote, "total": self.total}
+
     @property
     def total(self) -> float:
         return _sum(value for by_quote in self.buckets.values() for value in by_quote.values())

@@ -68,12 +68,12 @@ def begin(chain: Any, log_id: str, partition: int, checkpoint: Checkpoint | None
     )  # fmt: skip
 
 
-def replay(work: Work, link: marks.Link, rows: pa.RecordBatch) -> None:
-    """Bring the state past one stored input chunk whose result is held."""
+def replay(work: Work, link: marks.Link, rows: pa.RecordBatch) -> list[Fact]:
+    """Bring the state past one stored input chunk; return the facts of a cut, if it is one."""
     work.chain.run(work.state, rows)
     before = work.position.vector
     _move(work, link, rows)
-    _see(work, link.place, before, rows)
+    return _see(work, link.place, before, rows)
 
 
 def recompute(work: Work, link: marks.Link, rows: pa.RecordBatch, every_rows: int) -> list[Fact]:

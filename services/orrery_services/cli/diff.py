@@ -21,6 +21,7 @@ def diff(
     as_json: common.Json = False,
 ) -> None:
     """Say what changed. A state is shown by its size: its numbers are in `orrery read`."""
+    from ..dominoes import asking
     from ..store import refs
 
     with Node(settings=common.settings_of(node)) as found:
@@ -29,6 +30,7 @@ def diff(
             "before": ids[0].hex(),
             "after": ids[1].hex(),
             "leaves": list(changed(found, *ids)),
+            "results": asking.compare(found.connection, *ids),
         }
     common.show(document, as_json, _print)
 
@@ -67,3 +69,7 @@ def _print(document: dict[str, Any]) -> None:
         typer.echo(f"  {leaf['path']:<40} {leaf['before']} -> {leaf['after']}")
     if len(leaves) > SHOWN_MAX:
         typer.echo(f"  … {len(leaves) - SHOWN_MAX} more (--json has all)")
+    for result in document["results"]:
+        far = result["moved"]
+        by = f"  {far['point'] or 'value'} {far['by']:+.6g}" if far else ""
+        typer.echo(f"  {result['task']:<40} {result['action']}: {result['why']}{by}")

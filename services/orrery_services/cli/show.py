@@ -84,6 +84,8 @@ def leaf_of(node: Node, text: str, path: str) -> dict[str, Any]:
     from .diff import shown
 
     frozen = node.snapshot(text)
+    if path.split("/")[0] not in {name.split("/")[0] for name in frozen.content.sections}:
+        return result_of(node, text, path)
     body = frozen.leaf(path)
     if body is None:
         section, _ = frozen.content.locate(path)
@@ -95,6 +97,21 @@ def leaf_of(node: Node, text: str, path: str) -> dict[str, Any]:
     if section == "quotes":
         document["row"] = shown(f"quote_rows/{name}", frozen.leaf(f"quote_rows/{name}"))
     return document
+
+
+def result_of(node: Node, text: str, task: str) -> dict[str, Any]:
+    """Return what a domino found on a snapshot. Raises OutsideError naming what there is."""
+    from orrery_kernels.domino.points import points_of
+
+    from ..store import domino_values
+
+    run, _ = domino_values.find_run(node.connection, f"{text}:{task}")
+    value = domino_values.value_of(node.connection, run, task)
+    points = [{"point": name, "value": number} for name, number in points_of(value).items()]
+    return {
+        "snapshot": run.snapshot, "path": task, "type": type(value).__name__,
+        "digest": run.step(task).output, "node": run.node, "rows": points,
+    }  # fmt: skip
 
 
 def find(node: Node, text: str) -> reading.Row:

@@ -122,7 +122,7 @@ class Loop:
         if reading.ids_of(self._connection, [key]):
             return
         times = (now_ns - int(ended.seconds * 1e9), now_ns)
-        made = steps.broken_run(job, "", self._settings.node, ended.task, ended.why, times)
+        made = steps.broken_run(job, self._settings.node, ended.task, ended.why, times)
         store.commit(self._connection, rules.run_fact(made, self._settings.partitions))
         TASKS.labels(job.chain, "fail").inc()
 

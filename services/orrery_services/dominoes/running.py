@@ -1,23 +1,28 @@
 """One chain on one snapshot: look up, compute, keep, write down. By a worker or by `orrery run`."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from orrery_kernels.domino import run as lab
 from orrery_kernels.domino.chain import Chain
 from orrery_kernels.domino.market import Market
+from orrery_kernels.domino.points import points_of
 from orrery_kernels.domino.run import Step
+from orrery_kernels.snapshot.canonical import decode
 
 from .. import clock, metrics, store
 from ..config import Settings
-from ..errors import DivergenceError
+from ..errors import ConfigError, DivergenceError
 from ..protocol import domino_runs as rules
 from ..protocol.domino_runs import DominoRun, Ran
+from ..protocol.facts import Fact
 from ..store import domino_runs, pieces, reading, snapshots
 from ..store.answers import Answers
-from . import chains
-from .steps import BY_SNAPSHOT, Job
+from ..store.domino_values import chain_from
+from .steps import BY_SNAPSHOT, Job, process_chains
 
+POINTS_MAX = 100  # of one answer, and so of the series that it feeds
 LOCK_CLASS = 0x0FAC9  # of advisory locks: one per chain and snapshot
 Tell = Callable[[str], object]
 
@@ -36,8 +41,19 @@ class Runner:
 
     def chain(self, name: str) -> Chain:
         if name not in self._chains:
-            self._chains[name] = chains.read(name, chains.declared(self._settings, name))
+            self._chains[name] = chain_from(name, self.declared(name))
         return self._chains[name]
+
+    def declared(self, name: str) -> Mapping[str, Any]:
+        """Return a chain as it stands in universe.toml. Raises ConfigError naming those there."""
+        found = process_chains(self._settings.dominoes)
+        if name not in found:
+            there = ", ".join(sorted(found)) or "none"
+            raise ConfigError(
+                f"a chain must be declared in [dominoes], {name!r} is not; there are: {there} "
+                f"({self._settings.universe})"
+            )
+        return found[name]
 
     def market(self, snapshot: str) -> Market:
         """Return a snapshot as dominoes see it; what did not change since the last is kept."""
@@ -69,9 +85,9 @@ class Runner:
         steps = lab.run(chain, market, self.answers, job.audit, last, tell)
         self._last[job.chain] = {step.task: step for step in steps}
         done = self._record(job, chain, began_ns, {step.task: step for step in steps})
-        declared = chains.declared(self._settings, job.chain)
-        stream = self._settings.partitions
+        stream, declared = self._settings.partitions, self.declared(job.chain)
         written = rules.declared_fact(chain.digest.hex(), job.chain, declared, stream)
+        written += self._points(chain, steps)
         try:
             self.answers.flush([*written, *rules.run_fact(done, stream)])
         except DivergenceError as cause:
@@ -92,11 +108,25 @@ class Runner:
     def _record(
         self, job: Job, chain: Chain, began_ns: int, steps: Mapping[str, Step]
     ) -> DominoRun:
+        cut = self.market(job.snapshot).snapshot.cut
         return DominoRun(
-            job.chain, chain.digest.hex(), job.snapshot, job.number, self._settings.node,
-            job.attempt, job.asked, job.audit, began_ns, clock.wall_ns(),
+            job.chain, chain.digest.hex(), job.snapshot, job.number, cut.get("at_ns", 0),
+            self._settings.node, job.attempt, job.asked, job.audit, began_ns, clock.wall_ns(),
             tuple(ran(steps[task.name]) for task in chain.tasks),
         )  # fmt: skip
+
+    def _points(self, chain: Chain, steps: Sequence[Step]) -> list[Fact]:
+        """Return the numbers of what is new, by name: an answer of more than a few is no series."""
+        found: list[Fact] = []
+        for step in steps:
+            if step.action == "run" and step.row:
+                body = self.answers.body(step.row.output)
+                points = points_of(decode(body, chain.task(step.task).domino.classes))
+                finite = {name: x for name, x in points.items() if x - x == 0.0}
+                if 0 < len(finite) <= POINTS_MAX:
+                    output = step.row.output.hex()
+                    found += rules.points_fact(output, finite, self._settings.partitions)
+        return found
 
     def _records(self, job: Job) -> list[DominoRun]:
         """Return this node's records of a job, first attempt first."""

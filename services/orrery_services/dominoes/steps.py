@@ -3,12 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from ..errors import ConfigError
 from ..protocol import routing
 from ..protocol.domino_runs import DominoRun, Ran, run_key
 
 SWAPPED = ("container", "pod")  # the hot swap's chains
-CHAIN_KEYS = {"tasks", "run_in", "modules", "mode"}
 ATTEMPTS_MAX = 3  # of a run whose worker died
 BY_SNAPSHOT = "snapshot"
 
@@ -32,14 +30,6 @@ def process_chains(declared: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def is_swapped(chain: Mapping[str, Any]) -> bool:
     where = [task.get("run_in", chain.get("run_in")) for task in chain.get("tasks", ())]
     return any(place in SWAPPED for place in where)
-
-
-def check_keys(name: str, chain: Mapping[str, Any]) -> None:
-    for key in sorted(set(chain) - CHAIN_KEYS):
-        raise ConfigError(
-            f"a chain of dominoes must have the keys {sorted(CHAIN_KEYS)}, has {key!r} "
-            f"(dominoes.{name})"
-        )
 
 
 def new_jobs(
@@ -71,12 +61,10 @@ def may_start(mine: bool, owner_is_done: bool, waited_s: float, takeover_s: floa
     return mine or owner_is_done or waited_s >= takeover_s
 
 
-def broken_run(
-    job: Job, declared: str, node: str, task: str, why: str, times_ns: tuple[int, int]
-) -> DominoRun:
+def broken_run(job: Job, node: str, task: str, why: str, times_ns: tuple[int, int]) -> DominoRun:
     """Return the record of an attempt that ended with its worker, in `task`."""
     steps = (Ran(task or job.chain, "fail", why, None, None, ()),)
     return DominoRun(
-        job.chain, declared, job.snapshot, job.number, node, job.attempt, job.asked, job.audit,
+        job.chain, "", job.snapshot, job.number, 0, node, job.attempt, job.asked, job.audit,
         *times_ns, steps,
     )  # fmt: skip

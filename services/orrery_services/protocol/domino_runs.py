@@ -3,7 +3,8 @@
     domino/<chain>/<cut>/<snapshot>/<node>/<attempt>
 
 An error has no memo key: it is kept here, in the step of the task that failed. The chain as it was
-declared is a fact too, under the digest that the record names.
+declared is a fact too, under the digest that the record names; and the numbers of an answer by name
+(points/<digest>), for series and people that do without the lab.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 from .facts import Fact, plain_fact
 
-RUN, DECLARED = "domino", "dominoes"
+RUN, DECLARED, POINTS = "domino", "dominoes", "points"
 CUT_DIGITS, ATTEMPT_DIGITS = 12, 4
 DONE = ("run", "reuse")
 
@@ -35,6 +36,7 @@ class DominoRun(NamedTuple):
     declared: str  # hex digest of the chain
     snapshot: str  # hex
     number: int  # of the cut
+    at_ns: int  # the cut's own time
     node: str
     attempt: int
     asked: str  # "snapshot", or who asked by hand
@@ -101,6 +103,15 @@ def declared_fact(digest: str, name: str, declared: Mapping[str, Any], stream: i
 def declared_of(data: bytes) -> tuple[str, dict[str, Any]]:
     document = json.loads(data)
     return document["name"], document["declared"]
+
+
+def points_key(output: str) -> str:
+    return f"{POINTS}/{output}"
+
+
+def points_fact(output: str, points: Mapping[str, float], stream: int) -> list[Fact]:
+    """Return the fact of the numbers in an answer, by name."""
+    return plain_fact(POINTS, stream, points_key(output), {}, _packed(points))
 
 
 def newest_with(runs: Sequence[DominoRun], task: str) -> DominoRun | None:

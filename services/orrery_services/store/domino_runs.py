@@ -1,6 +1,7 @@
 """The run records of chains of dominoes: reading them. Nothing here loads numba."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 
 import psycopg
 
@@ -72,6 +73,15 @@ def declared(connection: psycopg.Connection, digest: str) -> tuple[str, dict]:
         raise OutsideError(f"the chain {digest[:12]} must be held as it was declared, but is not")
     fetch = reading.fetch_piece(connection, row.stream)
     return rules.declared_of(facts.data_of(row.payload, fetch))
+
+
+def points(connection: psycopg.Connection, outputs: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return the numbers of answers (hex digests) by name; of those that have any."""
+    keys = {rules.points_key(output): output for output in outputs}
+    found = reading.facts_by_keys(connection, list(keys))
+    return {
+        keys[key]: json.loads(facts.data_of(row.payload, _no_pieces)) for key, row in found.items()
+    }
 
 
 def run_of_row(row: reading.Row) -> DominoRun:

@@ -1,0 +1,84 @@
+"""orrery history RESULT: how the numbers of a result went over time."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from ..config import Settings
+from ..errors import ConfigError, OutsideError
+from . import common
+
+HOUR_NS = 3_600_000_000_000
+MS = 1_000_000
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(history)
+
+
+def history(
+    result: Annotated[str, typer.Argument(help="A task: curve/USD-SOFR, value/swaps, ….")],
+    tenor: Annotated[
+        str | None, typer.Option("--tenor", help="Only points that end so, e.g. 10Y.")
+    ] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="ISO or ns; default: an hour ago.")
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help="ISO or ns; default: now.")] = None,
+    node: common.Node = None,
+    as_json: common.Json = False,
+) -> None:
+    """Print the samples of a result from this node's time-series store, oldest first."""
+    from .. import clock
+    from .read import nanoseconds
+
+    settings = common.settings_of(node)
+    to_ns = nanoseconds(to) or clock.wall_ns()
+    from_ns = nanoseconds(from_) or to_ns - HOUR_NS
+    samples = read(settings, result, tenor, from_ns, to_ns)
+    document = {"node": settings.node, "result": result, "samples": samples}
+    common.show(document, as_json, _print)
+
+
+def read(
+    settings: Settings, task: str, tenor: str | None, from_ns: int, to_ns: int
+) -> list[dict[str, Any]]:
+    """Return the samples of a result. Raises ConfigError when nothing of that name is held."""
+    from .. import tsdb
+    from ..gateway.domino_series import METRIC
+
+    if settings.tsdb is None:
+        raise OutsideError(f"{settings.node} has no time-series store; set tsdb in universe.toml")
+    selector = f"{METRIC}{{node={json.dumps(settings.node)},task={json.dumps(task)}}}"
+    found = tsdb.read(settings.tsdb, selector, from_ns // MS, to_ns // MS)
+    points = sorted({one.labels.get("point", "") for one in found})
+    kept = [one for one in found if tenor is None or is_tenor(one.labels.get("point", ""), tenor)]
+    if not kept:
+        there = ", ".join(points[:10]) or "none"
+        raise ConfigError(
+            f"{task} must have points{f' of {tenor}' if tenor else ''} in this time, has: {there}"
+        )
+    samples = [
+        {"at_ms": at, "point": one.labels.get("point", ""), "value": value}
+        for one in kept
+        for at, value in zip(one.times_ms, one.values, strict=True)
+    ]
+    return sorted(samples, key=lambda sample: (sample["at_ms"], sample["point"]))
+
+
+def is_tenor(point: str, tenor: str) -> bool:
+    """Whether a point is the one of a tenor.
+
+    >>> is_tenor("USD-SOFR-OIS-10Y", "10Y"), is_tenor("USD-SOFR-OIS-10Y", "0Y")
+    (True, False)
+    """
+    return point == tenor or point.endswith(f"-{tenor}")
+
+
+def _print(document: dict[str, Any]) -> None:
+    from ..clock import iso
+
+    for sample in document["samples"]:
+        at = iso(sample["at_ms"] * MS)[:23]
+        typer.echo(f"{at}  {sample['point']:<24} {sample['value']:.10g}")

@@ -1,0 +1,41 @@
+"""orrery why RESULT: what a number is made of, down to the rows in the log."""
+
+from typing import Annotated, Any
+
+import typer
+
+from ..node import Node
+from . import common
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(why)
+
+
+def why(
+    result: Annotated[str, typer.Argument(help="curve/USD-SOFR, …@latest or …@SNAPSHOT.")],
+    node: common.Node = None,
+    as_json: common.Json = False,
+) -> None:
+    """Print the tree of a result: domino, code, parameters, inputs, leaves, rows, offsets, LSN."""
+    from .. import compiled
+    from ..dominoes import asking
+
+    compiled.keep_loops()
+    with Node(settings=common.settings_of(node)) as found:
+        document = asking.why(found.connection, result)
+    common.show(document, as_json, _print)
+
+
+def _print(document: dict[str, Any]) -> None:
+    from orrery_kernels.domino.explain import why_lines
+
+    run = document["run"]
+    typer.echo(
+        f"{run['chain']} on {run['snapshot'][:12]}, cut {run['cut']}, by {run['node']}, "
+        f"attempt {run['attempt']}, lsn {run['lsn']}"
+    )
+    if not run["code_is_as_then"]:
+        typer.echo("its code or declaration has changed since: code shown is that of now")
+    for line in why_lines(document):
+        typer.echo(line)

@@ -1,0 +1,71 @@
+"""What dominoes found: the chain behind a run record, and answers as values."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from orrery_kernels.domino import catalog
+from orrery_kernels.domino.chain import Chain, read_chain
+from orrery_kernels.snapshot.canonical import decode
+
+from orrery_services.errors import ConfigError, OutsideError
+from orrery_services.protocol.domino_runs import DominoRun
+
+from . import domino_runs, refs, snapshots
+from .answers import read_body
+
+LATEST = "latest"
+CHAIN_KEYS = ("tasks", "run_in", "modules", "mode")
+
+
+def chain_from(name: str, declared: Mapping[str, Any]) -> Chain:
+    """Return a declared chain. Raises ConfigError or DominoError naming chain, task and remedy."""
+    for key in declared:
+        if key not in CHAIN_KEYS:
+            raise ConfigError(
+                f"a chain of dominoes must have keys of {', '.join(CHAIN_KEYS)}, has {key!r} "
+                f"(dominoes.{name})"
+            )
+    known = catalog.find_dominoes((*catalog.LAB, *declared.get("modules", ())))
+    return read_chain(name, declared, known)
+
+
+def chain_of(connection: psycopg.Connection, run: DominoRun) -> Chain:
+    """Return the chain of a run as it was declared then, with the code of now."""
+    return chain_from(*domino_runs.declared(connection, run.declared))
+
+
+def find_run(connection: psycopg.Connection, text: str) -> tuple[DominoRun, str]:
+    """Return the run behind `task`, `task@latest`, `task@SNAPSHOT` or `SNAPSHOT:task`; the task.
+
+    Raises OutsideError that names the results there are.
+    """
+    where, colon, task = text.partition(":")
+    if not colon:
+        task, _, where = text.partition("@")
+    if where in ("", LATEST) and not colon:
+        run = domino_runs.newest_with(connection, task)
+    else:
+        id_ = refs.resolve(connection, where)
+        run = domino_runs.newest_with(connection, task, id_.hex(), number_of(connection, id_))
+    if run is None:
+        there = ", ".join(known_tasks(connection)[:8]) or "none"
+        raise OutsideError(f"a result must be held as {text!r}, but is not; there are: {there}")
+    return run, task
+
+
+def value_of(connection: psycopg.Connection, run: DominoRun, task: str) -> Any:
+    """Return the answer of a task in a run. Raises LostBody when its bytes are not here."""
+    body = read_body(connection, bytes.fromhex(run.step(task).output))
+    return decode(body, chain_of(connection, run).task(task).domino.classes)
+
+
+def known_tasks(connection: psycopg.Connection) -> list[str]:
+    """Return the tasks of the last run of every chain."""
+    runs = (run for c in domino_runs.chains(connection) for run in domino_runs.last(connection, c))
+    return sorted({step.task for run in runs for step in run.steps})
+
+
+def number_of(connection: psycopg.Connection, id_: bytes) -> int:
+    """Return the cut that a snapshot covers."""
+    return snapshots.open_snapshot(connection, id_)[0].cut["number"]
