@@ -1,0 +1,187 @@
+"""Snapshots, names and gc in a real database."""
+
+import psycopg
+import pytest
+from orrery_kernels.errors import SnapshotError
+from orrery_kernels.snapshot.snapshot import leaves as leaves_of
+from orrery_services.errors import OutsideError
+from orrery_services.protocol import facts
+from orrery_services.protocol.snapshots import TAG, Ref
+from orrery_services.snapshots import collecting
+from orrery_services.snapshots.making import Making
+from orrery_services.store import ledger, pieces, reading, refs
+from orrery_services.store import snapshots as store
+
+from .partition import Log, cut, fresh, take
+
+P = 1
+
+
+class Universe:
+    """What Making asks of settings."""
+
+    partitions, node = P, "n1"
+
+
+def freeze(writer: psycopg.Connection, cuts: int) -> list[store.Made]:
+    """Write the log of one partition with so many cuts, and make their snapshots."""
+    log, work, making = Log(), fresh(), Making(Universe(), writer)
+    symbols = {f"S{number}": float(number + 1) for number in range(40)}
+    log.trades(**symbols).quotes(**symbols)
+    made = []
+    for number in range(1, cuts + 1):
+        log.quotes(S3=float(number)).cut(number, at_ns=number * 10**9)
+        ledger.commit(writer, take(work, log))
+        making.add([cut(number, number * 10**9)])
+        made += making.turn()
+    return made
+
+
+def test_a_snapshot_is_made_once_and_can_be_opened(writer):
+    made = freeze(writer, 3)
+
+    again = Making(Universe(), writer)
+    again.add([cut(number, number * 10**9) for number in (1, 2, 3)])
+
+    assert again.turn() == []
+    assert [one.number for one in store.made_after(writer, 0)] == [1, 2, 3]
+    assert [one.parent for one in made] == [None, made[0].id, made[1].id]
+    opened, fetch = store.open_snapshot(writer, made[1].id)
+    assert len(leaves_of(opened, "quotes", fetch)) == 40
+    assert len(list(store.records(writer, refs.origin(writer)))) == 3
+
+
+def test_a_cut_whose_leaf_is_missing_waits_and_holds_up_no_other(writer):
+    log, work, making = Log(), fresh(), Making(Universe(), writer)
+    making.add([cut(1)])
+    assert making.turn() == []
+
+    ledger.commit(writer, take(work, log.quotes(X=1.0).cut(2)))
+    making.add([cut(2)])
+
+    assert [made.number for made in making.turn()] == [2]
+    assert [made.number for made in Making(Universe(), writer).turn()] == []
+
+
+def test_what_was_cut_before_a_crash_is_made_after_it(writer):
+    ledger.commit(writer, take(fresh(), Log().quotes(X=1.0).cut(5)))
+    Making(Universe(), writer).add([cut(5)])  # and then it dies
+
+    assert [made.number for made in Making(Universe(), writer).turn()] == [5]
+
+
+def test_who_listens_hears_of_a_snapshot(writer, server, database):
+    with psycopg.connect(server.conninfo(database, "orrery_reader"), autocommit=True) as listener:
+        listener.execute("LISTEN snapshots")
+        made = freeze(writer, 1)
+
+        heard = next(listener.notifies(timeout=10))
+
+    assert heard.payload == made[0].id.hex()
+
+
+def tag(writer: psycopg.Connection, made: store.Made, name: str, expected: bytes | None = None):
+    at = Ref("n1", TAG + name, made.id.hex(), made.number, 0, made.id.hex(), "me", 1)
+    return refs.move(writer, P, at, expected)
+
+
+def test_a_ref_moves_only_from_where_one_saw_it(writer):
+    one, two = freeze(writer, 2)
+    tag(writer, one, "eod")
+
+    with pytest.raises(SnapshotError, match="somebody moved it first"):
+        tag(writer, two, "eod")
+    moved = tag(writer, two, "eod", one.id)
+
+    assert moved.move == 2 and refs.now_at(writer, "n1", "tag/eod") == two.id
+    assert [ref.move for ref in refs.held(writer)] == [1, 2]
+    assert refs.resolve(writer, "eod") == two.id
+
+
+def test_texts_mean_snapshots_and_unknown_ones_name_the_nearest(writer):
+    one, two = freeze(writer, 2)
+    tag(writer, one, "eod-2026-11-21")
+
+    assert refs.resolve(writer, two.id.hex()[:10]) == two.id
+    assert refs.resolve(writer, "latest") == two.id
+    assert refs.resolve(writer, "eod-2026-11-21") == one.id
+    with pytest.raises(SnapshotError, match="nearest: eod-2026-11-21"):
+        refs.resolve(writer, "eod-2026-11-20")
+    with pytest.raises(SnapshotError, match="nearest"):
+        refs.resolve(writer, "ffffffffff")
+
+
+def test_a_piece_whose_bytes_are_not_its_name_is_never_served(writer, server, database):
+    (made,) = freeze(writer, 1)
+    opened, _ = store.open_snapshot(writer, made.id)
+    root = opened.sections["quotes"][0]
+    pack = writer.execute("SELECT pack FROM tree_pieces WHERE digest = %s", (root,)).fetchone()[0]
+    row = reading.fact_by_key(writer, pack)
+    data = bytearray(facts.data_of(row.payload, None))
+    data[len(data) // 2] ^= 1
+    bad = facts.plain_fact(row.kind, row.stream, row.key, {}, bytes(data))[-1].payload
+    with psycopg.connect(server.conninfo(database), autocommit=True) as admin:
+        admin.execute("UPDATE facts SET payload = %s WHERE key = %s", (bad, pack))
+
+    served = []
+    with pytest.raises(facts.BadFact):
+        for (digest,) in writer.execute("SELECT digest FROM tree_pieces").fetchall():
+            served.append(pieces.fetcher(writer)(bytes(digest)))
+
+    assert root not in {pieces.blake3(piece).digest() for piece in served}
+
+
+def collect(writer, server, database, policy: str, peers=None) -> collecting.Plan:
+    found = collecting.plan(writer, policy, peers or {}, now_ns=10**18)
+    with psycopg.connect(server.conninfo(database, "orrery_gc"), autocommit=True) as collector:
+        collecting.remove(collector, found.packs)
+    return found
+
+
+def test_gc_removes_what_nothing_needs_and_leaves_names(writer, server, database):
+    made = freeze(writer, 5)
+    tag(writer, made[1], "eod")
+    refs.hold(writer, made[2].id, "run 7")
+
+    plan = collect(writer, server, database, "tags, last 1")
+
+    kept = {one.snapshot: one.why for one in plan.kept if one.keep}
+    assert set(kept) == {made[1].id, made[2].id, made[4].id}
+    assert plan.packs
+    for one in (made[1], made[2], made[4]):
+        opened, fetch = store.open_snapshot(writer, one.id)
+        assert all(leaves_of(opened, section, fetch) for section in opened.sections)
+    opened, fetch = store.open_snapshot(writer, made[3].id)  # its name and manifest stay
+    with pytest.raises(OutsideError, match="expired"):
+        leaves_of(opened, "quotes", fetch)
+    gone = reading.fact_by_key(writer, plan.packs[0].key)
+    assert facts.is_gone(gone.payload) and facts.check(gone.fact()) is None
+    assert collect(writer, server, database, "tags, last 1").packs == []
+
+
+def test_gc_waits_for_a_peer_that_has_not_named_a_pack(writer, server, database):
+    freeze(writer, 3)
+    origin = refs.origin(writer)
+
+    waiting = collecting.plan(writer, "last 1", {"n2": {origin: {"0": 1}}}, now_ns=1)
+    ready = collecting.plan(writer, "last 1", {"n2": {origin: {"0": 10**6}}}, now_ns=1)
+
+    assert waiting.packs == [] and waiting.waiting == len(ready.packs) > 0
+
+
+def test_only_the_role_of_gc_may_empty_a_body(writer):
+    freeze(writer, 1)
+
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        writer.execute("UPDATE facts SET payload = '' WHERE kind = 'pack'")
+
+
+def test_pieces_that_were_not_indexed_are_found_again(writer, server, database):
+    (made,) = freeze(writer, 1)
+    with psycopg.connect(server.conninfo(database), autocommit=True) as admin:
+        admin.execute("DELETE FROM tree_pieces")
+
+    packs = pieces.index_rest(writer)
+
+    opened, fetch = store.open_snapshot(writer, made.id)
+    assert packs == 1 and len(leaves_of(opened, "state/default", fetch)) == 40
