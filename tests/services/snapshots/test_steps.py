@@ -37,7 +37,8 @@ def test_of_two_messages_with_one_number_the_first_counts():
 @pytest.mark.parametrize(
     "data",
     [None, b"", b"x", b"[]", b"{}", cuts.encode(fired(0, "a", 1)),
-     cuts.encode(fired(2**60, "a", 1)), cuts.encode(fired(1, "", 1)), cuts.encode(fired(1, "a", -1)),
+     cuts.encode(fired(2**60, "a", 1)), cuts.encode(fired(1, "", 1)),
+     cuts.encode(fired(1, "a", -1)),
      cuts.encode(fired(1, "a", 1)._replace(chains={"x": 3}))],
 )  # fmt: skip
 def test_a_message_that_is_no_cut_is_refused_with_a_reason(data):
@@ -139,7 +140,7 @@ def test_a_snapshot_exists_when_every_leaf_is_held_and_not_before():
 
 
 def test_the_id_is_a_golden_value():
-    """Another id for the same leaves is another format: every stored snapshot would lose its name."""
+    """Another id for the same leaves is another format: stored snapshots would lose their names."""
     roots = {name: f"{at}" * 64 for at, name in enumerate(("state", "quotes", "quote_rows"))}
     leaf = snapshots.Leaf(1, "c" * 64, "log", 3, {"cut": 1, "cut_ns": 9}, 5, 0, None, roots)
     made = cuts.Cut(1, "by hand#1", "by hand", 9, "n1", {"default": "A" * 16})
