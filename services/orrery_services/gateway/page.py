@@ -20,7 +20,7 @@ import psycopg
 from .. import clock, store
 from ..config import Settings
 from ..errors import ConfigError, ServiceError
-from ..store import census, snapshots
+from ..store import census
 from .figures import Figures
 
 ROWS_MAX = 1000
@@ -75,19 +75,25 @@ def _state(
     settings: Settings, figures: Figures, connection: psycopg.Connection, _: Query
 ) -> dict[str, Any]:
     held = census.take(connection)
-    made = snapshots.made_before(connection, 1 << 62, SNAPSHOTS_SHOWN)
     return {
         "node": settings.node,
         "peers": list(settings.peers),
         "at_ns": clock.wall_ns(),
         "state": verdict(held),
         "hops": figures.hops(),
-        "snapshots": [
-            {"id": one.id.hex(), "number": one.number, "at_ns": one.at_ns, "trigger": one.trigger}
-            for one in made
-        ],
+        "snapshots": _snapshots(connection),
         **held,
     }
+
+
+def _snapshots(connection: psycopg.Connection) -> list[dict[str, Any]]:
+    made = connection.execute(
+        "SELECT encode(id, 'hex'), number, at_ns, trigger FROM snapshots "
+        "ORDER BY number DESC LIMIT %s",
+        (SNAPSHOTS_SHOWN,),
+    )
+    names = ("id", "number", "at_ns", "trigger")
+    return [dict(zip(names, row, strict=True)) for row in made]
 
 
 def verdict(held: dict[str, Any]) -> str:

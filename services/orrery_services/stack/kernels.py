@@ -1,8 +1,9 @@
-"""Compile the kernels that universes name, before anybody waits for them; images are built with it.
+"""Compile what universes will need, before anybody waits for it; images are built with it.
 
     python -m orrery_services.stack.kernels k8s/nodes/*/universe.toml
 
-into the cache of the lab (ORRERY_CACHE). A kernel named later is compiled when first used.
+into the cache of the lab (ORRERY_CACHE): the kernels of their chains, the loops of trees and of
+curves. A kernel named later is compiled when first used.
 """
 
 import sys
@@ -10,7 +11,15 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
+from orrery_kernels.curves.build import build_curve
+from orrery_kernels.curves.config import CurveConfig
+from orrery_kernels.curves.dominoes import ois_instruments
 from orrery_kernels.engine.build import build
+
+from .. import compiled
+from ..analytics import market
+
+QUOTES = {"USD-SOFR-OIS-1Y": 0.04, "USD-SOFR-OIS-2Y": 0.039, "USD-SOFR-OIS-10Y": 0.038}
 
 
 def kernels_of(universes: Iterable[Path]) -> list[str]:
@@ -22,6 +31,15 @@ def kernels_of(universes: Iterable[Path]) -> list[str]:
     return sorted(names)
 
 
+def compile_loops() -> None:
+    """Compile the loops of trees and curves by making one of each."""
+    compiled.keep_loops()
+    market.warm()
+    instruments = ois_instruments("USD-SOFR", tuple(QUOTES))
+    build_curve("2026-01-05", instruments, QUOTES, CurveConfig("USD-SOFR"))
+
+
 if __name__ == "__main__":
     named = kernels_of(map(Path, sys.argv[1:]))
     sys.stdout.write(f"{build(named)} pieces compiled for {', '.join(named)}\n")
+    compile_loops()
