@@ -1,6 +1,7 @@
 """Chains of stages in one pod of a real kubelet: five swaps, and everything that can go wrong."""
 
 import itertools
+import json
 import random
 import signal
 import statistics
@@ -204,6 +205,19 @@ def test_two_controllers_at_once_do_everything_once(solo: Whole, settings: Setti
     finally:
         second.kill()
         second.wait()
+
+
+def test_the_demo_chain_of_dominoes_runs_by_swaps(solo: Whole):
+    def ran() -> dict:
+        done = solo.orrery("n1", "run swapped --json", pod="dominoes-0")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    event = eventually(ran, 300, "there is a snapshot of the demo market to run on")
+
+    assert event["kind"] == "completed", event
+    assert [entry["name"] for entry in event["stages"]] == ["day", "curve", "ladder"]
+    print([f"{entry['name']} {entry['peak_rss_bytes'] / 1e6:.0f} MB" for entry in event["stages"]])
 
 
 def test_who_waits_costs_little(solo: Whole):

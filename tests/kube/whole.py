@@ -71,10 +71,10 @@ class Whole:
     tree: Path
 
     def orrery(
-        self, node: str, words: str, seconds_max: float = 300
+        self, node: str, words: str, pod: str = "analytics-0", seconds_max: float = 300
     ) -> subprocess.CompletedProcess:
-        """Run the command line in the node's worker, as a user of a cluster does."""
-        inside = ("exec", "analytics-0", "--", "orrery", *words.split())
+        """Run the command line in a pod of the node, as a user of a cluster does."""
+        inside = ("exec", pod, "--", "orrery", *words.split())
         return self.cluster.tried("-n", f"orrery-{node}", *inside, seconds_max=seconds_max)
 
     def python(self, node: str, program: str, *words: str) -> str:

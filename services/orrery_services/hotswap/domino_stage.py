@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from orrery_kernels.errors import OrreryError
 from orrery_kernels.snapshot.canonical import decode, encode
 from orrery_kernels.snapshot.digest import digest
 from orrery_kernels.snapshot.snapshot import thaw
+
+from .. import compiled
 
 TAG = "orrery capsule 1"
 SOFTWARE = 70  # EX_SOFTWARE of sysexits.h: permanent
@@ -64,8 +67,17 @@ def run_task(capsule: bytes, task_name: str, outputs: Mapping[str, bytes]) -> by
     return compute(task, arguments_of(task, chain, market, answers, memo)).body
 
 
+def find_loops() -> None:
+    """Take compiled loops from the image, over /tmp where nothing else may be written."""
+    if shipped := os.environ.get("ORRERY_CACHE"):
+        own = str(Path(tempfile.gettempdir()) / "orrery")
+        os.environ["ORRERY_CACHE"] = os.pathsep.join((own, shipped))
+    compiled.keep_loops()
+
+
 def main(task_name: str) -> int:
     """Run one task between the files that the runner names."""
+    find_loops()
     paths = [Path(path) for path in json.loads(os.environ["ORRERY_INPUTS"])]
     needed = json.loads(os.environ["ORRERY_PARAMETERS"])["upstream"]
     outputs = {name: path.read_bytes() for name, path in zip(needed, paths[1:], strict=True)}
