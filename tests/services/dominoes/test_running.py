@@ -1,13 +1,63 @@
 """One chain on snapshots of a real Postgres: found where known, computed where not."""
 
+import contextlib
 from collections.abc import Iterator
 
+import psycopg
 import pytest
+from blake3 import blake3
+from orrery_kernels.domino.memo import LostBody, Row
+from orrery_kernels.errors import DominoError
+from orrery_services import store
 from orrery_services.dominoes.running import Runner
 from orrery_services.dominoes.steps import Job
-from orrery_services.store import domino_runs
+from orrery_services.errors import ConfigError, DivergenceError, OutsideError
+from orrery_services.store import domino_runs, heartbeats, reading, receiving
+from orrery_services.store.answers import Answers, read_body
+from orrery_services.store.domino_values import chain_from
 
-from .market import moved, write_snapshot
+from .market import RATES_CHAIN, STREAM, moved, write_snapshot
+
+
+@contextlib.contextmanager
+def opened(node) -> Iterator[Runner]:
+    runner = Runner(node)
+    yield runner
+    runner.close()
+
+
+def replicate(source: Runner, target: Runner) -> None:
+    """Bring every fact that the source wrote itself to the target, as replication does."""
+    own = source.connection.execute("SELECT origin FROM incarnations").fetchone()[0]
+    rows = source.connection.execute(
+        "SELECT id, kind, origin, stream, oseq, key, payload FROM facts WHERE origin = %s "
+        "ORDER BY stream, oseq", (own,)
+    )  # fmt: skip
+    receipts = [
+        store.Receipt(row.origin, row.oseq, row.fact())
+        for row in (reading.Row(bytes(r[0]), *r[1:6], bytes(r[6])) for r in rows)
+    ]
+    heartbeats.adopt_first(target.connection, "ticks", "log")
+    with store.connect(target.connection.info.dsn) as replica:
+        receiving.become_replica(replica)
+        store.receive(replica, receipts, "facts-log", {0: 1})
+
+
+def damage(server, node, key: str) -> None:
+    """Change one byte of a stored payload, as a failing disk does."""
+    as_admin(server, node, "UPDATE facts SET payload = set_byte(payload, "
+             "octet_length(payload) - 1, 255 - get_byte(payload, octet_length(payload) - 1)) "
+             "WHERE key = %s", key)  # fmt: skip
+
+
+def forget(server, node, key: str) -> None:
+    as_admin(server, node, "DELETE FROM facts WHERE key = %s", key)
+
+
+def as_admin(server, node, statement: str, key: str) -> None:
+    database = node.values["postgres.database"]
+    with psycopg.connect(server.conninfo(database), autocommit=True) as admin:
+        assert admin.execute(statement, (key,)).rowcount == 1
 
 
 @pytest.fixture
@@ -60,3 +110,141 @@ def test_quotes_that_come_again_unchanged_stop_the_wave(writer, runner):
         "ladder/swaps": "reuse",
         "value/swaps": "reuse",
     }
+
+
+MEAN = {"name": "mean", "domino": "mean"}
+
+
+def own(*tasks: dict) -> dict:
+    return {"modules": ["tests.services.dominoes.lab"], "tasks": [MEAN, *tasks]}
+
+
+def test_a_failure_stops_its_own_downstream_and_is_kept_under_its_attempt(new_node):
+    failing = own(
+        {"name": "high", "domino": "refuses_high", "reads": {"x": "mean"}},
+        {"name": "after", "domino": "scaled", "reads": {"x": "high"}},
+        {"name": "beside", "domino": "scaled", "reads": {"x": "mean"}},
+    )
+    node = new_node("n1", {"rates": RATES_CHAIN, "own": failing})
+    with opened(node) as runner:
+        snapshot = write_snapshot(runner.connection, 1)
+
+        runs = [runner.run(Job(1, chain, snapshot)) for chain in ("own", "rates")]
+        again = runner.run(Job(1, "own", snapshot, asked="somebody"))
+
+        assert actions(runs[0]) == {
+            "mean": "run", "high": "fail", "after": "skip", "beside": "run",
+        }  # fmt: skip
+        assert set(actions(runs[1]).values()) == {"run"}
+        assert runs[0].step("high").why == "ValueError: must be <= 0.0, was high"
+        assert (again.attempt, again.step("high").action) == (2, "fail"), "errors have no memo"
+        assert again.step("high").key is None
+
+
+def test_what_one_node_computed_is_found_on_another(new_node):
+    with opened(new_node("n1")) as n1, opened(new_node("n2")) as n2:
+        snapshot = write_snapshot(n1.connection, 1)
+        computed = n1.run(Job(1, "rates", snapshot))
+        assert write_snapshot(n2.connection, 1) == snapshot, "the same rows make the same snapshot"
+        replicate(n1, n2)
+
+        found = n2.run(Job(1, "rates", snapshot))
+
+        assert set(actions(found).values()) == {"reuse"}
+        assert [s.output for s in found.steps] == [s.output for s in computed.steps]
+
+
+def test_both_may_compute_the_same_without_harm(new_node):
+    with opened(new_node("n1")) as n1, opened(new_node("n2")) as n2:
+        for one in (n1, n2):
+            one.run(Job(1, "rates", write_snapshot(one.connection, 1)))
+
+        replicate(n1, n2)
+
+        assert n2.connection.execute("SELECT count(*) FROM divergences").fetchone() == (0,)
+
+
+def test_two_answers_for_one_key_are_an_alarm_and_neither_is_served(new_node):
+    with opened(new_node("n1")) as n1, opened(new_node("n2")) as n2:
+        snapshot = write_snapshot(n1.connection, 1)
+        write_snapshot(n2.connection, 1)
+        key = next(step.key for step in n1.plan("rates", snapshot) if step.key)
+        forge(n1, key)
+        replicate(n1, n2)
+        n2.answers.refresh()
+        before = n2.answers.find(key)
+
+        forge(n2, key, b"another")
+
+        assert before.output == blake3(b"forged").digest()
+        assert n2.connection.execute("SELECT count(*) FROM divergences").fetchone() == (1,)
+        fresh = Answers(n2.connection, STREAM)
+        fresh.refresh()
+        assert fresh.find(key) is None
+
+
+def forge(runner: Runner, key: bytes, body: bytes = b"forged") -> None:
+    """Write an answer that no domino gave."""
+    with contextlib.suppress(DivergenceError, DominoError):
+        answers = Answers(runner.connection, STREAM)
+        answers.keep(key, Row(blake3(body).digest()), body)
+        answers.flush()
+
+
+def test_a_corrupt_body_is_never_served_but_computed_again(node, writer, server):
+    with opened(node) as runner:
+        snapshot = write_snapshot(writer, 1)
+        first = runner.run(Job(1, "rates", snapshot))
+    curve = first.step("curve/USD-SOFR").output
+    damage(server, node, f"bytes/{curve}")
+    forget(server, node, f"memo/{first.step('value/swaps').key}")
+
+    with opened(node) as runner:
+        again = runner.run(Job(1, "rates", snapshot, asked="somebody"))
+
+        assert again.step("value/swaps") == first.step("value/swaps")._replace(
+            why=again.step("value/swaps").why
+        )
+        with pytest.raises(LostBody, match="corrupt"):
+            read_body(runner.connection, bytes.fromhex(curve))
+
+
+def test_a_snapshot_that_is_not_held_and_a_chain_that_is_not_declared_are_named(node, writer):
+    with opened(node) as runner:
+        snapshot = write_snapshot(writer, 1)
+
+        with pytest.raises(OutsideError, match="snapshot abababababab must be held"):
+            runner.run(Job(1, "rates", "ab" * 32))
+        with pytest.raises(ConfigError, match="'rats' is not; there are: rates"):
+            runner.run(Job(1, "rats", snapshot))
+
+
+@pytest.mark.parametrize(
+    ("declared", "error", "message"),
+    [
+        ({"tasks": [MEAN], "task": 1}, ConfigError, "has 'task'"),
+        ({"tasks": [{"name": "a", "domino": "mean"}]}, DominoError, "there is no domino 'mean'"),
+        ({"modules": ["no.such"], "tasks": [MEAN]}, DominoError, "must be importable"),
+        (own({"name": "t", "domino": "scaled", "reads": {"x": "t"}}), DominoError, "wait for each"),
+        (
+            own({"name": "t", "domino": "swap_value", "reads": {"curve": "mean"},
+                 "params": {"trades": []}}),
+            DominoError, "must be Curve, 'mean' returns float",
+        ),
+    ],
+)  # fmt: skip
+def test_a_declaration_that_cannot_be_is_refused_with_its_reason(declared, error, message):
+    with pytest.raises(error, match=message):
+        chain_from("own", declared)
+
+
+def test_a_path_that_is_not_there_fails_its_task_and_names_the_nearest(new_node):
+    task = {"name": "c", "domino": "quote_day", "reads": {"rows": "quote_rows/USD-SOFFR-*"}}
+    with opened(new_node("n1", {"own": own(task)})) as runner:
+        snapshot = write_snapshot(runner.connection, 1)
+
+        run = runner.run(Job(1, "own", snapshot))
+
+        assert run.step("c").action == "fail"
+        assert "nearest: quote_rows/USD-SOFR" in run.step("c").why
+        assert run.step("mean").action == "run"
