@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from orrery_services.cli.route import next_ones
 from orrery_services.protocol import routing
 from orrery_services.protocol.routing import BadRoute, provisions, route
 
@@ -74,3 +75,10 @@ def test_who_answers_the_next_slice_is_ready_before_the_open_one_closes(now, lea
         assert ready[1].universe == route(f"slice/x/{closes}", TABLE, "n1").universe
     else:
         assert len(ready) == 1
+
+
+def test_the_command_line_names_who_must_be_ready_for_the_next_slice():
+    assert [one.universe for one in next_ones("slice/x/295", TABLE, 10)] == [
+        route("slice/x/300", TABLE, "n1").universe
+    ]
+    assert next_ones("slice/x/200", TABLE, 10) == next_ones("domino/x", TABLE, 10) == []
