@@ -23,6 +23,7 @@ COLUMNS = {
     "volume": VOLUME,
     "x": CLOSE,
     "y": OTHER,
+    "periods": (PERIODS := RNG.uniform(-2.0, 40.0, N)),
 }
 BATCH = pa.record_batch(COLUMNS)
 
@@ -92,7 +93,55 @@ EXPECTED = {
     "ta_tsf": lambda: talib.TSF(*C),
     "ta_correl": lambda: talib.CORREL(CLOSE, OTHER),
     "ta_beta": lambda: talib.BETA(CLOSE, OTHER),
+    "ta_donchian": lambda: talib.DONCHIAN(*HL),
+    "ta_hma": lambda: talib.HMA(*C),
+    "ta_ht_trendline": lambda: talib.HT_TRENDLINE(*C),
+    "ta_kc": lambda: talib.KC(*HLC),
+    "ta_ma": lambda: talib.MA(*C),
+    "ta_mama": lambda: talib.MAMA(*C),
+    "ta_mavp": lambda: talib.MAVP(CLOSE, PERIODS),
+    "ta_rma": lambda: talib.RMA(*C),
+    "ta_sarext": lambda: talib.SAREXT(*HL),
+    "ta_supertrend": lambda: talib.SUPERTREND(*HLC),
+    "ta_vwma": lambda: talib.VWMA(CLOSE, VOLUME),
+    "ta_zlema": lambda: talib.ZLEMA(*C),
+    "ta_ac": lambda: talib.AC(*HL),
+    "ta_ao": lambda: talib.AO(*HL),
+    "ta_cmou": lambda: talib.CMOU(*C),
+    "ta_coppock": lambda: talib.COPPOCK(*C),
+    "ta_dpo": lambda: talib.DPO(*C),
+    "ta_er": lambda: talib.ER(*C),
+    "ta_eri": lambda: talib.ERI(*HLC),
+    "ta_fosc": lambda: talib.FOSC(*C),
+    "ta_fractal": lambda: talib.FRACTAL(*HL),
+    "ta_kdj": lambda: talib.KDJ(*HLC),
+    "ta_macdext": lambda: talib.MACDEXT(*C),
+    "ta_macdfix": lambda: talib.MACDFIX(*C),
+    "ta_qstick": lambda: talib.QSTICK(OPEN, CLOSE),
+    "ta_smi": lambda: talib.SMI(*HLC),
+    "ta_tsi": lambda: talib.TSI(*C),
+    "ta_vhf": lambda: talib.VHF(*C),
+    "ta_vortex": lambda: talib.VORTEX(*HLC),
+    "ta_wad": lambda: talib.WAD(*HLC),
+    "ta_cmf": lambda: talib.CMF(*HLC, VOLUME),
+    "ta_efi": lambda: talib.EFI(CLOSE, VOLUME),
+    "ta_marketfi": lambda: talib.MARKETFI(*HL, VOLUME),
+    "ta_nvi": lambda: talib.NVI(CLOSE, VOLUME),
+    "ta_pvi": lambda: talib.PVI(CLOSE, VOLUME),
+    "ta_pvo": lambda: talib.PVO(VOLUME),
+    "ta_pvt": lambda: talib.PVT(CLOSE, VOLUME),
+    "ta_rvol": lambda: talib.RVOL(VOLUME),
+    "ta_vwap": lambda: talib.VWAP(*HLC, VOLUME),
+    "ta_adr": lambda: talib.ADR(*HL),
+    "ta_cvi": lambda: talib.CVI(*HL),
+    "ta_massi": lambda: talib.MASSI(*HL),
+    "ta_rvi": lambda: talib.RVI(*C),
+    "ta_ha": lambda: talib.HA(*OHLC),
+    "ta_percentile": lambda: talib.PERCENTILE(*C),
+    "ta_percentrank": lambda: talib.PERCENTRANK(*C),
 }
+
+MATYPES = {"sma": 0, "ema": 1, "wma": 2, "dema": 3, "tema": 4, "trima": 5, "kama": 6, "t3": 8}
 
 
 def assert_equal_to_ta_lib(name: str, out: pa.RecordBatch, expected) -> None:
@@ -100,7 +149,10 @@ def assert_equal_to_ta_lib(name: str, out: pa.RecordBatch, expected) -> None:
     columns = [c for c in out.schema.names if c not in COLUMNS]
     assert len(columns) == len(answers)
     for column, answer in zip(columns, answers, strict=True):
-        actual = out.column(column).to_numpy(zero_copy_only=False)
+        found = out.column(column)
+        if answer.dtype.kind == "i":  # TA-Lib has no null in whole numbers
+            found = found.fill_null(0)
+        actual = found.to_numpy(zero_copy_only=False)
         # A hair of the largest value allows for sums that TA-Lib lets cancel near zero.
         hair = 1e-10 * np.nanmax(np.abs(answer))
         np.testing.assert_allclose(
@@ -131,3 +183,44 @@ def test_sar_begins_downwards_where_the_second_bar_falls():
     expected = talib.SAR(HIGH[::-1].copy(), LOW[::-1].copy(), 0.02, 0.2)
 
     assert_equal_to_ta_lib("ta_sar", orrery_kernels.ta_sar(falling), expected)
+
+
+@pytest.mark.parametrize("matype", MATYPES)
+def test_an_average_by_name_is_that_of_ta_lib(matype):
+    number = MATYPES[matype]
+
+    assert_equal_to_ta_lib(
+        "ta_ma", orrery_kernels.ta_ma(BATCH, period=12, matype=matype), talib.MA(CLOSE, 12, number)
+    )
+    mixed = orrery_kernels.ta_macdext(
+        BATCH,
+        fast=5,
+        slow=12,
+        signal=4,
+        fast_matype=matype,
+        slow_matype="tema",
+        signal_matype=matype,
+    )
+    assert_equal_to_ta_lib(
+        "ta_macdext", mixed, talib.MACDEXT(CLOSE, 5, number, 12, MATYPES["tema"], 4, number)
+    )
+
+
+@pytest.mark.parametrize("matype", ["sma", "ema", "wma"])
+def test_an_average_of_a_period_that_changes_is_that_of_ta_lib(matype):
+    expected = talib.MAVP(CLOSE, PERIODS, 3, 20, MATYPES[matype])
+
+    out = orrery_kernels.ta_mavp(BATCH, minperiod=3, maxperiod=20, matype=matype)
+
+    assert_equal_to_ta_lib("ta_mavp", out, expected)
+
+
+@pytest.mark.parametrize("start", [0.0, 95.0, -120.0])
+def test_the_extended_sar_has_steps_for_either_way(start):
+    steps = (0.03, 0.02, 0.25, 0.01, 0.04, 0.1)
+    names = ("long_first", "long_step", "long_max", "short_first", "short_step", "short_max")
+    out = orrery_kernels.ta_sarext(
+        BATCH, start=start, offset=0.01, **dict(zip(names, steps, strict=True))
+    )
+
+    assert_equal_to_ta_lib("ta_sarext", out, talib.SAREXT(HIGH, LOW, start, 0.01, *steps))

@@ -3,8 +3,9 @@ pass."""
 
 from __future__ import annotations
 
-from orrery_kernels.engine import f64, i64, kernel, nan, param, sqrt
+from orrery_kernels.engine import f64, i64, inline, kernel, nan, param, sqrt, struct
 from orrery_kernels.engine.order import extreme, highest_push, lowest_push
+from orrery_kernels.engine.spec import Size, Struct
 from orrery_kernels.engine.windows import (
     moments,
     moments_mean,
@@ -147,19 +148,24 @@ def ta_t3(s, p, x):
     return smooth if s.f.n == p.period else nan
 
 
-def _half(p: object) -> int:
-    return (p.period + 1) // 2
+def half(period: int) -> int:
+    """Return how many values the first of a triangular average's two means has."""
+    return (period + 1) // 2
 
 
-def _other_half(p: object) -> int:
-    return p.period - _half(p) + 1
+def _one(p: object) -> int:
+    return half(p.period)
+
+
+def _two(p: object) -> int:
+    return p.period - half(p.period) + 1
 
 
 @kernel(
     inputs={"x": "close"},
-    state={"a": sums(_half), "b": sums(_other_half)},
+    state={"a": sums(_one), "b": sums(_two)},
     params=period(30),
-    let={"one": _half, "two": _other_half},
+    let={"one": _one, "two": _two},
     memory="period",
     **_SAME,
 )
@@ -178,12 +184,31 @@ def ta_trima(s, p, x):
     return second if s.b.n == p.two else nan
 
 
-@kernel(
-    inputs={"x": "close"},
-    state={"past": rolling("period"), "moves": sums("period"), "n": i64, "last": f64, "value": f64},
-    params=period(30),
-    **_SAME,
-)
+def kama(size: Size) -> Struct:
+    """Return the layout of Kaufman's average over `size` changes."""
+    return struct(past=rolling(size), moves=sums(size), n=i64, last=f64, value=f64)
+
+
+@inline
+def kama_push(a, x, period):
+    """Fold x in; the average is there once a.n > 0."""
+    first = a.past.n == 0
+    full = a.past.n == period
+    before = a.last
+    a.last = x
+    old = rolling_push(a.past, x, period)
+    if not first:
+        total = sums_push(a.moves, abs(x - before), period)
+        if full:
+            a.value = before if a.n == 0 else a.value
+            a.n = 1
+            way = x - old
+            efficiency = abs(way / total) if total > way and total > 0.0 else 1.0
+            c = efficiency * (2.0 / 3.0 - 2.0 / 31.0) + 2.0 / 31.0
+            a.value = a.value + c * c * (x - a.value)
+
+
+@kernel(inputs={"x": "close"}, state={"a": kama("period")}, params=period(30), **_SAME)
 def ta_kama(s, p, x):
     """Kaufman's adaptive moving average (TA-Lib KAMA): fast in a trend, slow in noise.
 
@@ -193,23 +218,8 @@ def ta_kama(s, p, x):
     Warm-up: period ticks
     Source: Kaufman (1995), Smarter Trading; TA-Lib, function KAMA
     """
-    first = s.past.n == 0
-    full = s.past.n == p.period
-    before = s.last
-    s.last = x
-    old = rolling_push(s.past, x, p.period)
-    if first:
-        return nan
-    total = sums_push(s.moves, abs(x - before), p.period)
-    if not full:
-        return nan
-    s.value = before if s.n == 0 else s.value
-    s.n = 1
-    way = x - old
-    efficiency = abs(way / total) if total > way and total > 0.0 else 1.0
-    c = efficiency * (2.0 / 3.0 - 2.0 / 31.0) + 2.0 / 31.0
-    s.value = s.value + c * c * (x - s.value)
-    return s.value
+    kama_push(s.a, x, p.period)
+    return s.a.value if s.a.n > 0 else nan
 
 
 @kernel(
@@ -305,77 +315,3 @@ def ta_accbands(s, p, high, low, close):
     if s.middle.n < p.period:
         return nan, nan, nan
     return upper / p.period, middle / p.period, lower / p.period
-
-
-@kernel(
-    state={
-        "n": i64,
-        "up": i64,
-        "sar": f64,
-        "extreme": f64,
-        "af": f64,
-        "high": f64,
-        "low": f64,
-    },
-    params={
-        "acceleration": param(0.02, "[0, inf)", "first step, and what a new extreme adds to it"),
-        "maximum": param(0.2, "[0, inf)", "largest step"),
-    },
-    let={"step": lambda p: min(p.acceleration, p.maximum)},
-    scale=({"high": 1, "low": 1}, 1),
-    shift=({"high": 1, "low": 1}, 1),
-)
-def ta_sar(s, p, high, low):
-    """Parabolic stop and reverse (TA-Lib SAR).
-
-    Formula: SAR += af (EP - SAR), never inside the last two bars; where price crosses it, the
-        trade turns
-        round at EP with the first step; each new EP adds a step
-    Units: those of price
-    Warm-up: one bar
-    Source: Wilder (1978), New Concepts in Technical Trading Systems, section 2; TA-Lib, function
-        SAR
-    """
-    before_high = s.high
-    before_low = s.low
-    n = s.n
-    s.high = high
-    s.low = low
-    s.n = n + 1 if n < 2 else n
-    if n == 0:
-        return nan
-    if n == 1:
-        falls = before_low - low > high - before_high and before_low - low > 0.0
-        s.up = 0 if falls else 1
-        s.extreme = low if falls else high
-        s.sar = before_high if falls else before_low
-        s.af = p.step
-        before_high = high
-        before_low = low
-    if s.up > 0:
-        if low <= s.sar:
-            s.up = 0
-            out = max(max(s.extreme, before_high), high)
-            s.af = p.step
-            s.extreme = low
-            s.sar = max(max(out + s.af * (low - out), before_high), high)
-            return out
-        out = s.sar
-        if high > s.extreme:
-            s.extreme = high
-            s.af = min(s.af + p.step, p.maximum)
-        s.sar = min(min(out + s.af * (s.extreme - out), before_low), low)
-        return out
-    if high >= s.sar:
-        s.up = 1
-        out = min(min(s.extreme, before_low), low)
-        s.af = p.step
-        s.extreme = high
-        s.sar = min(min(out + s.af * (high - out), before_low), low)
-        return out
-    out = s.sar
-    if low < s.extreme:
-        s.extreme = low
-        s.af = min(s.af + p.step, p.maximum)
-    s.sar = max(max(out + s.af * (s.extreme - out), before_high), high)
-    return out

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from orrery_kernels.engine import f64, i64, kernel, nan, param, sqrt
+from orrery_kernels.engine.functions import ceil
+from orrery_kernels.engine.order import ordered, ordered_below, ordered_get, ordered_push
 from orrery_kernels.engine.trigonometry import PI, atan
 from orrery_kernels.engine.windows import (
     comoments,
@@ -214,3 +216,44 @@ def ta_beta(s, p, x, y):
     sxx, _, sxy = comoments_sums(s.w)
     value = sxy / sxx if sxx > 0.0 else 0.0
     return value if s.w.n == p.period else nan
+
+
+@kernel(
+    inputs={"x": "close"},
+    state={"w": ordered("period")},
+    params={
+        **period(30, 1),
+        "percentile": param(50.0, "[0, 100]", "share of the values, in percent"),
+    },
+    let={"place": lambda p: max(int(ceil(p.percentile / 100.0 * p.period)) - 1, 0)},
+    memory="period",
+    **_LEVEL,
+)
+def ta_percentile(s, p, x):
+    """Percentile by the nearest rank (TA-Lib PERCENTILE).
+
+    Formula: the ceil(percentile/100 period)-th smallest of the last `period` values
+    Units: those of the input
+    Warm-up: period - 1 ticks
+    Source: TA-Lib, function PERCENTILE
+    """
+    ordered_push(s.w, x, p.period)
+    return ordered_get(s.w, p.place) if s.w.n == p.period else nan
+
+
+@kernel(
+    inputs={"x": "close"}, state={"w": ordered("period")}, params=period(100, 1),
+    memory=lambda p: p.period + 1, scale=({"x": 1}, 0), shift=({"x": 1}, 0),
+)  # fmt: skip
+def ta_percentrank(s, p, x):
+    """Rank among the values before, in percent (TA-Lib PERCENTRANK).
+
+    Formula: 100 (values below x among the `period` before) / period
+    Units: 0 to 100
+    Warm-up: period ticks
+    Source: TA-Lib, function PERCENTRANK
+    """
+    full = s.w.n == p.period
+    below = ordered_below(s.w, x)
+    ordered_push(s.w, x, p.period)
+    return 100.0 * below / p.period if full else nan

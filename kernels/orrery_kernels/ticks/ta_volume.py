@@ -10,7 +10,7 @@ _BARS = {"high": 1, "low": 1, "close": 1}
 
 
 @inline
-def _flow(high, low, close, volume):
+def flow(high, low, close, volume):
     """Return the volume signed by where the close lies in the bar."""
     spread = high - low
     return (close - low - (high - close)) / spread * volume if spread > 0.0 else 0.0
@@ -25,7 +25,7 @@ def ta_ad(s, high, low, close, volume):
     Warm-up: none
     Source: Chaikin; TA-Lib, function AD
     """
-    s.total += _flow(high, low, close, volume)
+    s.total += flow(high, low, close, volume)
     return s.total
 
 
@@ -50,7 +50,7 @@ def ta_adosc(s, p, high, low, close, volume):
     Warm-up: max(fast, slow) - 1 bars
     Source: Chaikin; TA-Lib, function ADOSC
     """
-    s.total += _flow(high, low, close, volume)
+    s.total += flow(high, low, close, volume)
     first = s.n == 0
     s.fast = s.total if first else p.a * s.total + (1.0 - p.a) * s.fast
     s.slow = s.total if first else p.b * s.total + (1.0 - p.b) * s.slow
@@ -95,11 +95,11 @@ def ta_trange(s, high, low, close):
     return spread if n > 0 else nan
 
 
-_RANGE = struct(n=i64, close=f64, total=f64, mean=f64)
+RANGE = struct(n=i64, close=f64, total=f64, mean=f64)
 
 
 @inline
-def _range_push(a, high, low, close, period):
+def range_push(a, high, low, close, period):
     """Fold a bar into the average true range: a plain mean of `period`, then Wilder's."""
     if a.n > 0:
         spread = max(high - low, max(abs(high - a.close), abs(low - a.close)))
@@ -112,7 +112,7 @@ def _range_push(a, high, low, close, period):
     a.n = a.n + 1 if a.n <= period else a.n
 
 
-@kernel(state={"a": _RANGE}, params=period(14), scale=(_BARS, 1), shift=(_BARS, 0))
+@kernel(state={"a": RANGE}, params=period(14), scale=(_BARS, 1), shift=(_BARS, 0))
 def ta_atr(s, p, high, low, close):
     """Average true range (TA-Lib ATR).
 
@@ -122,11 +122,11 @@ def ta_atr(s, p, high, low, close):
     Source: Wilder (1978), New Concepts in Technical Trading Systems, section 3; TA-Lib, function
         ATR
     """
-    _range_push(s.a, high, low, close, p.period)
+    range_push(s.a, high, low, close, p.period)
     return s.a.mean if s.a.n > p.period else nan
 
 
-@kernel(state={"a": _RANGE}, params=period(14), scale=(_BARS, 0))
+@kernel(state={"a": RANGE}, params=period(14), scale=(_BARS, 0))
 def ta_natr(s, p, high, low, close):
     """Average true range in percent of the close (TA-Lib NATR); 0 where the close is 0.
 
@@ -135,7 +135,7 @@ def ta_natr(s, p, high, low, close):
     Warm-up: period bars
     Source: Forman (2006), Technical Analysis of Stocks & Commodities 24(5); TA-Lib, function NATR
     """
-    _range_push(s.a, high, low, close, p.period)
+    range_push(s.a, high, low, close, p.period)
     value = s.a.mean / close * 100.0 if close != 0.0 else 0.0
     return value if s.a.n > p.period else nan
 
