@@ -15,7 +15,7 @@ from .. import clock
 from .steps import Job
 
 IDLE_SECONDS = 60.0  # after which a worker beyond the first ends
-LINE_BYTES_MAX = 1 << 20
+FIRST_FACTOR = 20  # a worker's first run of a chain loads and may compile: it has so much longer
 
 
 class Ended(NamedTuple):
@@ -43,6 +43,7 @@ class Worker:
         self.job: Job | None = None
         self.task = ""
         self.since_ns = clock.monotonic_ns()
+        self.warm: set[str] = set()  # chains that it has run
         self._rest = b""
 
     def begin(self, job: Job) -> None:
@@ -78,6 +79,8 @@ class Worker:
 
     def _end(self, done: dict[str, int] | None, why: str, *, died: bool) -> Ended | None:
         job, self.job = self.job, None
+        if job and done is not None:
+            self.warm.add(job.chain)
         seconds = clock.seconds_since(self.since_ns)
         self.since_ns = clock.monotonic_ns()
         return Ended(job, done, why, died, self.task, seconds) if job else None
@@ -95,9 +98,13 @@ class Pool:
         self._workers = [Worker()]
 
     def begin(self, job: Job) -> bool:
-        """Give a job to a free worker, or to a new one; False when there is none."""
+        """Give a job to a free worker, or to a new one; False when there is none.
+
+        A new one starts when the others are warm: what they compile it finds.
+        """
         free = next((w for w in self._workers if w.job is None), None)
-        if free is None and len(self._workers) < self._workers_max:
+        warm = all(worker.warm for worker in self._workers)
+        if free is None and warm and len(self._workers) < self._workers_max:
             free = Worker()
             self._workers.append(free)
         if free is None:
@@ -118,10 +125,12 @@ class Pool:
         return [one for one in ended if one]
 
     def _too_long(self, worker: Worker) -> Ended | None:
-        if clock.seconds_since(worker.since_ns) < self._seconds_max:
+        factor = 1 if worker.job.chain in worker.warm else FIRST_FACTOR
+        if clock.seconds_since(worker.since_ns) < self._seconds_max * factor:
             return None
         worker.kill()
-        why = f"it must be done within {self._seconds_max:g} s (limits.domino_seconds_max), was not"
+        limit = f"limits.domino_seconds_max = {self._seconds_max:g}"
+        why = f"it must be done within {self._seconds_max * factor:g} s ({limit}), was not"
         return worker._end(None, why, died=False)
 
     def _tidy(self) -> None:

@@ -1,0 +1,145 @@
+"""The loop and its workers: a death, a delay or an outside that is away costs one attempt."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from orrery_services import metrics, store
+from orrery_services.dominoes import app
+from orrery_services.dominoes.pool import Pool
+from orrery_services.store import domino_runs
+
+from .market import RATES_CHAIN, write_snapshot
+
+ROOT = Path(__file__).resolve().parents[3]
+SECONDS_MAX = 240.0
+SLOW = {
+    "modules": ["tests.services.dominoes.lab"],
+    "tasks": [
+        {"name": "mean", "domino": "mean"},
+        {"name": "slow", "domino": "slow", "reads": {"x": "mean"}, "params": {"rounds": 9**8}},
+    ],
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def looping(settings, seconds_max: float = 120.0) -> Iterator[app.Loop]:
+    pool = Pool(2, seconds_max)
+    loop = app.Loop(settings, sorted(settings.dominoes), pool)
+    yield loop
+    loop.close()
+    pool.close(0.5)
+
+
+def turn_until(loop: app.Loop, there: Callable[[], object]) -> object:
+    until = time.monotonic() + SECONDS_MAX
+    while not (found := there()):
+        assert time.monotonic() < until, "it did not come in time"
+        loop.turn()
+    return found
+
+
+@pytest.fixture
+def environment(monkeypatch) -> Callable:
+    """Name a node in the environment: its workers are processes of their own."""
+
+    def name(settings) -> None:
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        monkeypatch.setenv("ORRERY_NODE", settings.node)
+        monkeypatch.setenv("ORRERY_UNIVERSE", str(settings.universe))
+        monkeypatch.setenv("ORRERY_SECRETS", str(settings.secret_file("writer").parent))
+        for key in ("host", "port", "database"):
+            monkeypatch.setenv(
+                f"ORRERY_POSTGRES_{key.upper()}", str(settings.values[f"postgres.{key}"])
+            )
+
+    return name
+
+
+def test_a_killed_worker_loses_no_snapshot_and_doubles_none(new_node, environment):
+    node = new_node("n1", {"own": SLOW, "rates": RATES_CHAIN})
+    environment(node)
+    with store.connect(node.postgres("writer")) as writer, looping(node) as loop:
+        write_snapshot(writer, 1)
+        at_slow = turn_until(loop, lambda: [w for w in loop._pool._workers if w.task == "slow"])
+
+        os.kill(at_slow[0].process.pid, signal.SIGKILL)
+        (rates,) = turn_until(loop, lambda: records(writer, "rates"))
+        turn_until(loop, lambda: any(not run.failed for run in records(writer, "own")))
+
+        broken, done = records(writer, "own")
+        assert broken.step("slow").why == "its worker ended with -9"
+        assert [(r.attempt, r.failed) for r in (broken, done)] == [(1, True), (2, False)]
+        assert done.step("mean").action in ("run", "reuse")
+        assert not rates.failed
+
+
+def records(connection, chain: str) -> list:
+    return list(domino_runs.of_cuts(connection, chain, 0))
+
+
+def test_a_chain_that_takes_too_long_is_ended_with_its_reason(new_node, environment):
+    endless = {
+        **SLOW,
+        "tasks": [SLOW["tasks"][0], {**SLOW["tasks"][1], "params": {"rounds": 10**12}}],
+    }
+    node = new_node("n1", {"own": endless})
+    environment(node)
+    with store.connect(node.postgres("writer")) as writer, looping(node, 120.0) as loop:
+        write_snapshot(writer, 1)
+        turn_until(loop, lambda: [w for w in loop._pool._workers if w.task == "slow"])
+        loop._pool._seconds_max = 0.01
+
+        (run,) = turn_until(loop, lambda: records(writer, "own"))
+
+        assert "must be done within 0.2 s" in run.step("slow").why
+
+
+def test_snapshots_of_a_while_away_are_made_up_in_order(new_node, environment):
+    node = new_node("n1", {"rates": RATES_CHAIN})
+    environment(node)
+    with store.connect(node.postgres("writer")) as writer:
+        write_snapshot(writer, 1)
+        with looping(node) as loop:
+            turn_until(loop, lambda: records(writer, "rates"))
+        for number in (2, 3, 4):
+            write_snapshot(writer, number)
+
+        stop = threading.Event()
+        service = threading.Thread(target=app.main, args=(node, metrics.Health(), stop))
+        service.start()
+        until = time.monotonic() + SECONDS_MAX
+        while len(records(writer, "rates")) < 4 and time.monotonic() < until:
+            time.sleep(0.1)
+        stop.set()
+        service.join()
+
+        runs = records(writer, "rates")
+        assert [(run.number, run.attempt, run.failed) for run in runs] == [
+            (1, 1, False), (2, 1, False), (3, 1, False), (4, 1, False),
+        ]  # fmt: skip
+
+
+def test_another_nodes_chain_is_waited_for_then_taken_over(new_node, environment):
+    more = """
+[routing]
+universes = ["n1", "n2"]
+dominoes = { rates = "n1" }
+[limits]
+takeover_seconds = 1.0
+"""
+    node = new_node("n2", {"rates": RATES_CHAIN}, more)
+    environment(node)
+    with store.connect(node.postgres("writer")) as writer, looping(node) as loop:
+        write_snapshot(writer, 1)
+        loop.turn()
+        assert loop._waiting and not loop._pool.running(), "n1 may still answer"
+
+        (run,) = turn_until(loop, lambda: records(writer, "rates"))
+
+        assert (run.node, run.failed) == ("n2", False)
