@@ -104,11 +104,6 @@ class Watch:
         ]
         return max(t[0] for t in times), max(t[-1] for t in times)
 
-    def first_move(self, topic: str) -> float:
-        """Return when a mark was first seen to move. The first look of each is no move."""
-        nodes = getattr(self, topic).values()
-        return min(held[1].at for node in nodes for held in node.values() if len(held) > 1)
-
     def behind(self, topic: str, end: Places, at: float) -> int:
         """Return how many messages before `end` no node was seen to hold at that time."""
         nodes = getattr(self, topic).values()
