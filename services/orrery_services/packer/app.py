@@ -27,6 +27,7 @@ GROUP = "orrery-packer"
 FETCH_MAX = 10_000  # messages taken from the client at once
 LANE_ROWS_MAX = 40_000  # a partition with more is paused: the others go on
 IDLE_SECONDS = 0.1
+REPORT_SECONDS = 0.001
 RETRY_SECONDS = 1.0
 DRAIN_SECONDS_MAX = 2.5
 log = structlog.get_logger()
@@ -50,7 +51,7 @@ class Packer:
         self.lanes: dict[int, Lane] = {}
         self._cuts = Cuts()
         self._paused: set[int] = set()
-        self._retry_at_ns = 0
+        self._retry_at_ns = self._flush_at_ns = 0
         self._figures = figures.Figures(self._consumer)
         self._consumer.subscribe(
             list(rows.ROW_TOPICS),
@@ -141,12 +142,15 @@ class Packer:
             self._put_off(str(cause))
 
     def turn_all(self) -> None:
+        """Let every lane do what it can."""
         limits = self._settings.limits
-        wait_ns = limits.batch_wait_ms_max * 1_000_000
+        flush = not self._flush_in_ns() and any(x.waits_for_flush() for x in self.lanes.values())
+        if flush:
+            self._flush_at_ns = clock.monotonic_ns() + limits.batch_wait_ms_max * 1_000_000
         failed: OutsideError | None = None
         for lane in self.lanes.values():
             try:
-                lane.turn(clock.monotonic_ns(), limits.batch_rows_max, wait_ns)
+                lane.turn(limits.batch_rows_max, flush)
             except OutsideError as cause:
                 failed = cause  # the other lanes get their turn first
         if failed:
@@ -164,12 +168,20 @@ class Packer:
         return first + self._consumer.consume(FETCH_MAX, 0) if first else first
 
     def _patience_seconds(self) -> float:
-        now_ns = clock.monotonic_ns()
-        wait_ns = self._settings.limits.batch_wait_ms_max * 1_000_000
-        if any(not lane.sequencer.idle() for lane in self.lanes.values()):
-            return 0.001  # reports are on their way, and only we ask for them
-        due = [lane.due_in_ns(now_ns, wait_ns) for lane in self.lanes.values()]
-        return min([IDLE_SECONDS, *(ns / 1e9 for ns in due if ns is not None)])
+        """Return how long nothing but a message may happen: reports come only when asked for."""
+        lanes = self.lanes.values()
+        if any(lane.sequencer.waits_for_reports() for lane in lanes):
+            return REPORT_SECONDS
+        if any(lane.waits_for_flush() for lane in lanes):
+            return self._flush_in_ns() / 1e9
+        return IDLE_SECONDS
+
+    def _flush_in_ns(self) -> int:
+        """Return how long until rows go whose batch is not full: at once after a quiet while.
+
+        All lanes flush together, so that what follows, up to the commit, is done for all at once.
+        """
+        return max(0, self._flush_at_ns - clock.monotonic_ns())
 
     def _add(self, messages: list[Message]) -> None:
         by_place: dict[tuple[str, int], list[Message]] = {}
@@ -256,7 +268,7 @@ class Packer:
             ):
                 for lane in self.lanes.values():
                     if not lane.sequencer.must_fold():
-                        lane.turn(clock.monotonic_ns(), self._settings.limits.batch_rows_max, 0)
+                        lane.turn(self._settings.limits.batch_rows_max, flush=True)
                 self._producer.poll(0.01)
         except OutsideError as cause:
             log.warning("left with unsent rows: whoever packs next reads them", reason=str(cause))

@@ -38,7 +38,6 @@ class Lane:
         self.must_seek = False
         self._reader, self._produce = reader, produce
         self._reports: list[tuple[int, int | None]] = []
-        self._last_pack_ns = 0
 
     def fold(self) -> None:
         """Read the log to its end and begin there."""
@@ -61,15 +60,14 @@ class Lane:
             self.sequencer.saw(message.offset(), found)
         self.sequencer.read_to(end)
 
-    def turn(self, now_ns: int, rows_max: int, wait_ns: int) -> None:
+    def turn(self, rows_max: int, flush: bool) -> None:
         """Do what can be done now: take reports, read what lies between, send what is due."""
         self._take_reports()
         if self.sequencer.must_fold():
             self.fold()
         if (end := self.sequencer.unread) is not None:
             self._read_to(end)
-        while self.sequencer.wants_rows() and self.due(now_ns, rows_max, wait_ns):
-            self._last_pack_ns = now_ns
+        while self.sequencer.wants_rows() and self._due(rows_max, flush):
             runs = self.buffer.take(rows_max)
             with metrics.STAGE_SECONDS.labels("pack").time():
                 sends = self.sequencer.pack(runs)
@@ -78,16 +76,12 @@ class Lane:
         while self.sequencer.wants_rows() and (cut := self._cuts.behind(self.sequencer.head)):
             self._send(self.sequencer.cut(*cut))
 
-    def due(self, now_ns: int, rows_max: int, wait_ns: int) -> bool:
-        """Whether there is a batch to send: at once after a quiet while, else one per wait."""
-        rows = self.buffer.rows
-        return rows >= rows_max or (rows > 0 and now_ns >= self._last_pack_ns + wait_ns)
+    def _due(self, rows_max: int, flush: bool) -> bool:
+        """Whether there is a batch to send: a full one at any time, others when all flush."""
+        return self.buffer.rows >= (1 if flush else rows_max)
 
-    def due_in_ns(self, now_ns: int, wait_ns: int) -> int | None:
-        """Return how long until the next batch is due, or None when there is nothing to send."""
-        if not self.buffer.rows or not self.sequencer.wants_rows():
-            return None
-        return max(0, self._last_pack_ns + wait_ns - now_ns)
+    def waits_for_flush(self) -> bool:
+        return self.buffer.rows > 0 and self.sequencer.wants_rows()
 
     def report(self, token: int, error: object, message: object) -> None:
         """Note a delivery report: it is taken at the next turn."""

@@ -109,6 +109,10 @@ class Sequencer:
             and len(self._waiting) < LABELS_IN_FLIGHT_MAX
         )
 
+    def waits_for_reports(self) -> bool:
+        """Whether nothing can go before something on its way is acknowledged."""
+        return bool(self._before) or len(self._waiting) >= LABELS_IN_FLIGHT_MAX
+
     def idle(self) -> bool:
         """Whether nothing of this partition is on its way."""
         return not self._waiting and not self._before
