@@ -23,7 +23,7 @@ from . import ledger
 from .connection import transaction
 
 ORIGIN_NAME = "orrery"
-AHEAD_MAX = 512  # input chunks looked at in one step beyond a mark
+AHEAD_MIN, AHEAD_MAX = 8, 512  # input chunks looked at in one step beyond a mark
 
 Source = tuple[str, int]  # (origin, stream)
 
@@ -210,16 +210,18 @@ def _touched(receipts: Sequence[Receipt]) -> list[ledger.Slot]:
 
 
 def _advance(connection: psycopg.Connection, slot: ledger.Slot, mark: Mark, rules: Rules) -> Mark:
+    """Return the mark as far as chunks are held. Of a chain that rests only a few are looked at."""
+    many = AHEAD_MIN
     while True:
-        links, results = links_beyond(connection, slot, mark)
+        links, results = links_beyond(connection, slot, mark, many)
         moved = rules_of_marks.advance(mark, links, results, rules)
-        if moved.ordinal - mark.ordinal < AHEAD_MAX:
+        if moved.ordinal - mark.ordinal < many:
             return moved
-        mark = moved
+        mark, many = moved, AHEAD_MAX
 
 
 def links_beyond(
-    connection: psycopg.Connection, slot: ledger.Slot, mark: Mark
+    connection: psycopg.Connection, slot: ledger.Slot, mark: Mark, many: int
 ) -> tuple[list[Link], set[facts.Place]]:
     """Return the next held input chunks at and beyond a mark, and which of them have a result."""
     chain, partition = slot
@@ -229,7 +231,7 @@ def links_beyond(
         first = mark.offset if log_id == mark.log_id else 0
         low = facts.place_key(INPUT, facts.Place(log_id, partition, first))
         end = f"{INPUT}/{log_id}/{partition}/:"  # ":" sorts behind the digits
-        rows = connection.execute(_LINKS, (low, end, AHEAD_MAX)).fetchall()
+        rows = connection.execute(_LINKS, (low, end, many)).fetchall()
         found = [rules_of_marks.link_of(key, bytes(head)) for key, head in rows]
         keys = [facts.place_key(RESULT, link.place, chain) for link in found]
         held = connection.execute("SELECT key FROM facts WHERE key = ANY(%s)", (keys,)).fetchall()
