@@ -8,6 +8,7 @@ from ..node import Node
 from . import common
 
 SHORT = 12  # hex digits shown of an id
+_TOLD = (("run", "run"), ("reuse", "reused"), ("fail", "failed"), ("skip", "skipped"))
 
 
 def register(app: typer.Typer) -> None:
@@ -69,7 +70,7 @@ def adopt(
 
 def _snapshots(node: Node, many: int) -> list[dict[str, Any]]:
     from .. import clock
-    from ..store import refs, snapshots
+    from ..store import domino_runs, refs, snapshots
 
     connection = node.connection
     made = snapshots.made_before(connection, 2**62, many)
@@ -88,6 +89,10 @@ def _snapshots(node: Node, many: int) -> list[dict[str, Any]]:
             "refs": sorted(tags.get(one.id.hex(), [])),
             "lsn": records[one.number].lsn if one.number in records else None,
             "slice": records[one.number].slice if one.number in records else "",
+            "dominoes": [
+                {"chain": run.chain, "node": run.node, "attempt": run.attempt, **run.counts}
+                for run in domino_runs.of_snapshot(connection, one.id.hex(), one.number)
+            ],
         }
         for one in made
     ]
@@ -102,6 +107,9 @@ def _print_snapshots(document: list[dict[str, Any]]) -> None:
             f"snap {one['id'][:SHORT]}  {one['at'][:23]}  cut {one['number']}  "
             f"{one['trigger']}{parent}{late}{refs}"
         )
+        for run in one["dominoes"]:
+            did = ", ".join(f"{run[what]} {told}" for what, told in _TOLD if what in run)
+            typer.echo(f"     {run['chain']} on {run['node']}: {did}")
 
 
 def _refs(node: Node, many: int) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from ..protocol.rows import ROW_TOPICS
 from ..store import census
 from . import common, nodes
 
-SERVICES = ("packer", "analytics", "replication", "gateway", "snapshots")
+SERVICES = ("packer", "analytics", "replication", "gateway", "snapshots", "dominoes")
 SECONDS_MAX = 2.0  # to be answered by a service, or for nodes to be level
 
 Wait = Annotated[float, typer.Option("--wait", help="Seconds for the nodes to get level.", min=0)]

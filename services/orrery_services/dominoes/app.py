@@ -147,7 +147,7 @@ def main(settings: Settings, health: metrics.Health, stop: threading.Event) -> i
             loop = loop or Loop(settings, chains, pool)
             loop.turn()
             health.ready()
-        except (OutsideError, psycopg.OperationalError) as cause:
+        except (OutsideError, psycopg.OperationalError, psycopg.errors.UndefinedTable) as cause:
             health.not_ready(str(cause))
             log.warning("waiting", reason=str(cause).strip())
             if loop:
