@@ -54,7 +54,7 @@ def test_every_pod_of_solo_gets_ready(solo: Whole):
 
 
 def test_a_trade_can_be_followed_hop_by_hop(solo: Whole):
-    done = solo.orrery("n1", "trade FOLLOWED.KUBE 101.5 3 --seconds 120 --json")
+    done = solo.orrery("n1", "trade FOLLOWED.KUBE 101.5 3 --seconds 240 --json")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert {"feed", "facts"} <= {hop["hop"] for hop in json.loads(done.stdout)}, done.stdout

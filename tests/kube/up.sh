@@ -81,7 +81,7 @@ sysctl -qw net.ipv4.ip_forward=1
 if [ -d /sys/fs/cgroup/cpuset ]; then # version 1: a root of our own in every hierarchy
   for h in $HIERARCHIES; do mkdir -p "/sys/fs/cgroup/$h/$GROUP"; done
   for f in cpus mems; do cat "/sys/fs/cgroup/cpuset/cpuset.$f" >"/sys/fs/cgroup/cpuset/$GROUP/cpuset.$f"; done
-  echo 16384 >"/sys/fs/cgroup/cpu/$GROUP/cpu.shares" # all pods together are one group: not the share of one process
+  echo 4096 >"/sys/fs/cgroup/cpu/$GROUP/cpu.shares" # all pods together are one group: not the share of one process
 fi
 mkdir -p "$ROOT/containerd" "$STORE"; cp "$ROOT/etc/10-ptp.conflist" "$ROOT/cni/"
 begin containerd containerd -c "$ROOT/etc/containerd.toml"

@@ -12,6 +12,7 @@ STEPS = ("ONE", "TWO", "THREE", "FOUR", "FIVE")
 NOWHERE = "docker.io/orrery/nowhere@sha256:" + "0" * 64
 STAGE_IMAGE = "orrery/services-stage:dev"
 READY_SECONDS_MAX = 1800
+ROWS_PER_SECOND = 20  # a busy machine of two cores keeps up with it
 CHAINS = """
 [dominoes.daisy]
 run_in = "pod"
@@ -148,7 +149,7 @@ def lay_tree(folder: Path) -> Path:
     """Lay the files to apply: two universes on one machine, without disks that outlive a pod."""
     tree = manifests.copy_tree(folder)
     with (tree / "k8s/nodes/n1/universe.toml").open("a") as universe:
-        universe.write(CHAINS)
+        universe.write(f"\n[feed]\nrows_per_second = {ROWS_PER_SECOND}\n{CHAINS}")
     path = tree / "k8s/nodes/n2/kustomization.yaml"
     text = path.read_text().replace("PLACE=n2", "PLACE=n1")
     own = "  - ../../components/place\n"
