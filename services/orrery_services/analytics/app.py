@@ -1,10 +1,12 @@
 """The Faust shell: one agent, one stream per partition of `ticks`, a group per chain.
 
-Faust acknowledges an event whose agent raised. So an agent that fails ends this process before it
-lets go of the event, and whoever gets the partition next begins at a mark.
+Faust acknowledges an event whose agent raised. So events are acknowledged by hand, each when its
+chunk is committed, and an agent or a commit that fails ends this process: whoever gets the
+partition next begins at a mark.
 """
 
 import asyncio
+import functools
 import os
 import threading
 from typing import Any
@@ -12,11 +14,14 @@ from typing import Any
 import faust
 import mode
 import structlog
+from faust.exceptions import ConsumerNotStarted
+from faust.types import TP
 
 from .. import metrics
 from ..config import Settings
 from ..errors import OutsideError
 from ..protocol import facts
+from .lane import TICKS
 from .worker import Worker, load_chain
 
 RETRY_SECONDS = 1.0
@@ -60,32 +65,50 @@ def make_app(settings: Settings, worker: Worker) -> faust.App:
         value_serializer="raw",
         key_serializer="raw",
     )
-    ticks = app.topic("ticks", key_type=bytes, value_type=bytes)
+    ticks = app.topic(TICKS, key_type=bytes, value_type=bytes)
 
     @app.agent(ticks, isolated_partitions=True, supervisor_strategy=Supervisor)
     async def compute(stream: faust.Stream) -> None:
-        async for event in stream.events():
+        async for event in stream.noack().events():
             with _ends_the_process():
                 message = event.message
-                await worker.deliver(
+                committed = await worker.deliver(
                     message.partition, message.offset, event.value, message.headers
                 )
+                if committed is None:
+                    event.ack()
+                else:
+                    committed.add_done_callback(functools.partial(_acknowledge, event))
 
     @app.timer(LOOK_SECONDS)
     async def look() -> None:
         with _ends_the_process():
-            await worker.look()
+            await worker.look(functools.partial(_end_heard, app))
 
     @app.on_partitions_assigned.connect
     async def assigned(_: Any, assigned: set, **__: Any) -> None:
         metrics.REBALANCES.inc()
-        worker.assign({place.partition for place in assigned if place.topic == "ticks"})
+        worker.assign({place.partition for place in assigned if place.topic == TICKS})
 
     @app.on_partitions_revoked.connect
     async def revoked(_: Any, revoked: set, **__: Any) -> None:
-        worker.revoke({place.partition for place in revoked if place.topic == "ticks"})
+        worker.revoke({place.partition for place in revoked if place.topic == TICKS})
 
     return app
+
+
+def _end_heard(app: faust.App, partition: int) -> int | None:
+    """Return the end of a partition as the last fetch told it."""
+    try:
+        return app.consumer.highwater(TP(TICKS, partition))
+    except (ConsumerNotStarted, AssertionError):  # aiokafka asserts that we hold it still
+        return None
+
+
+def _acknowledge(event: faust.EventT, committed: asyncio.Future) -> None:
+    with _ends_the_process():
+        committed.result()
+        event.ack()
 
 
 class _ends_the_process:

@@ -20,7 +20,7 @@ from ..protocol.rules import Rules
 from ..store import ledger
 from . import steps
 
-WAITING_MAX = 64  # hand-overs of partitions
+WAITING_MAX = 1024  # hand-overs of partitions, each of which holds its own below FLIGHTS_MAX
 log = structlog.get_logger()
 
 
@@ -55,6 +55,7 @@ class Committer:
         `links` is needed when the facts do not hold the input chunks: these are held already.
         """
         done: Future[Mark | None] = Future()
+        done.set_running_or_notify_cancel()  # who waits for it may be cancelled, a commit may not
         found = steps.links(facts) if links is None else links
         self._queue.put(Handed(slot, facts, found, rows, done))
         return done

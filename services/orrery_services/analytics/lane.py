@@ -2,11 +2,15 @@
 
 Deliveries are only a bell. What counts is the lane's own fold: whatever Faust delivers, the lane
 reads the log from where it stands. One thread at a time is in here: the worker holds a lock.
+
+Computing does not wait for commits: up to FLIGHTS_MAX chunks are handed over and not yet committed.
+They are committed in order, and each is settled by where the fold stood behind it.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import structlog
@@ -24,10 +28,18 @@ from .committer import Committer
 
 TICKS = "ticks"
 MESSAGES_AT_ONCE = 200  # read from the log between two looks at whether to go on
-PENDING_MAX = 16  # chunks handed over and not yet committed
+FLIGHTS_MAX = 8  # chunks handed over and not yet committed
 log = structlog.get_logger()
 
 Refuse = Callable[[labels.Place, str, Any], None]
+
+
+class Flight(NamedTuple):
+    """One chunk on its way into the store, and where the fold stood behind it."""
+
+    work: steps.Work
+    position: fold.Position
+    committed: "Future[Mark | None]"
 
 
 class Lane:
@@ -46,7 +58,7 @@ class Lane:
         self._committer, self._reader, self._check, self._refuse = committer, reader, check, refuse
         self._every_rows, self._rules = every_rows, rules
         self.work: steps.Work | None = None
-        self._pending: list[Future] = []
+        self.flights: deque[Flight] = deque()
 
     def offset(self) -> int | None:
         """Return the next offset to be folded, None before recovery."""
@@ -75,10 +87,15 @@ class Lane:
         for link, row in recovery.inputs_of(connection, work):
             rows = recovery.rows_of(connection, row)
             found = steps.recompute(work, link, rows, self._every_rows)
-            self._hand_over(found, [link], rows.num_rows)
+            self._hand_over(work, found, [link], rows.num_rows)
+            self._expect_level(FLIGHTS_MAX)
             if link.place.log_id != self._log_id:  # of a log before this one: go on at its begin
                 work.position = work.position._replace(offset=0)
-        self._settle(work)
+        self._expect_level()
+
+    def _expect_level(self, flights_max: int = 0) -> None:
+        if self._land(flights_max):
+            raise OutsideError(f"partition {self.partition}: the mark did not follow stored input")
 
     def catch_up(self, end: int | None = None) -> bool:
         """Fold the log up to its end, or a bounded stretch of it; True when the end is reached."""
@@ -91,11 +108,12 @@ class Lane:
             )
         stop = min(last, self.work.position.offset + MESSAGES_AT_ONCE)
         for message in self._reader.read(TICKS, self.partition, self.work.position.offset, stop):
-            self._take(message.offset(), *_parts(message))
+            self.take(message.offset(), *_parts(message))
+            if self._land(FLIGHTS_MAX):
+                return True
         if self.work.position.offset < stop:  # what is not there was never written
             self.work.position = self.work.position._replace(offset=stop)
-        self._settle(self.work)
-        return self.work is None or self.work.position.offset >= last
+        return self._land() or self.work.position.offset >= last
 
     # ---- what is delivered ----
 
@@ -103,21 +121,8 @@ class Lane:
         assert self.work is not None
         return steps.stretch(self.work.position, delivered, self._rules)
 
-    def take(self, offset: int, value: bytes | None, headers: Any) -> Future | None:
-        """Fold and compute one message; return the future of its commit, None if there is none."""
-        self._take(offset, value, headers)
-        return self._pending.pop() if self._pending else None
-
-    def settle(self, mark: Mark | None) -> None:
-        """Look at the mark after a commit: a hole behind the fold means to begin anew."""
-        if self.work and mark and steps.must_start_over(self.work.position, mark, self._rules):
-            log.warning(
-                "starting over from the node's mark",
-                partition=self.partition, mark=mark.ordinal, fold=self.work.position.ordinal,
-            )  # fmt: skip
-            self.work = None
-
-    def _take(self, offset: int, value: bytes | None, headers: Any) -> None:
+    def take(self, offset: int, value: bytes | None, headers: Any) -> Flight | None:
+        """Fold and compute one message; return its flight, None if it does not count."""
         work = self.work
         assert work is not None
         try:
@@ -133,27 +138,48 @@ class Lane:
             if what.reason != fold.NOT_NEXT:
                 place = labels.Place(TICKS, work.log_id, self.partition, offset)
                 self._refuse(place, what.reason, (value, headers))
-            return
+            return None
         rows = what.rows.num_rows
         metrics.BATCH_ROWS.labels("analytics").observe(rows)
         metrics.ROWS.labels("analytics").inc(rows)
-        self._hand_over(found, None, rows)
+        return self._hand_over(work, found, None, rows)
 
-    def _hand_over(self, found: Sequence[Fact], links: Any, rows: int) -> None:
+    def _hand_over(self, work: steps.Work, found: Sequence[Fact], links: Any, rows: int) -> Flight:
         slot = _slot(self._chain, self.partition)
-        self._pending.append(self._committer.hand_over(slot, found, links, rows))
-        if len(self._pending) > PENDING_MAX:
-            self._pending.pop(0).result()
+        committed = self._committer.hand_over(slot, found, links, rows)
+        self.flights.append(Flight(work, work.position, committed))
+        return self.flights[-1]
 
-    def _settle(self, work: steps.Work) -> None:
-        mark = None
-        for future in self._pending:
-            mark = future.result()
-        self._pending.clear()
-        if work is self.work:
-            self.settle(mark)
-        elif mark and steps.must_start_over(work.position, mark, self._rules):
-            raise OutsideError(f"partition {self.partition}: the mark did not follow stored input")
+    def settle(self) -> bool:
+        """Look at what has been committed. True: it left a hole behind the fold, which ends here.
+
+        Raises what stopped a commit.
+        """
+        holes = False
+        while self.flights and self.flights[0].committed.done():
+            flight = self.flights.popleft()
+            mark = flight.committed.result()
+            if mark and steps.must_start_over(flight.position, mark, self._rules):
+                holes = True
+                self._start_over(flight, mark)
+        return holes
+
+    def _start_over(self, flight: Flight, mark: Mark) -> None:
+        if flight.work is not self.work:
+            return
+        log.warning(
+            "starting over from the node's mark",
+            partition=self.partition, mark=mark.ordinal, fold=flight.position.ordinal,
+        )  # fmt: skip
+        self.work = None
+
+    def _land(self, flights_max: int = 0) -> bool:
+        """Wait until at most so many chunks are on their way; settle what was committed."""
+        while len(self.flights) > flights_max:
+            self.flights[0].committed.exception()
+            if self.settle():
+                return True
+        return False
 
 
 def _slot(chain: Any, partition: int) -> tuple[str, int]:

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import os
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..protocol.rules import rules_from
 from ..store import heartbeats
 from . import market, naming, steps
 from .committer import Committer, connect
-from .lane import TICKS, Lane, refuser
+from .lane import FLIGHTS_MAX, TICKS, Lane, refuser
 
 CHAIN = "ORRERY_CHAIN"  # the chain of this process, when the node declares several
 RECOVER_PAUSE_SECONDS = 0.5
@@ -65,6 +66,7 @@ class Worker:
         self._lanes: dict[int, Lane] = {}
         self._locks: dict[int, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task] = set()
+        self._looked_at: dict[int, int | None] = {}  # partition -> where its fold was
         self._started = self._connection.execute("SELECT now()").fetchone()[0]
         self._declare()
 
@@ -117,40 +119,61 @@ class Worker:
 
     # ---- work ----
 
-    async def deliver(self, partition: int, offset: int, value: bytes | None, headers: Any) -> None:
-        """Take one delivered message: fold up to it and have it committed."""
+    async def deliver(
+        self, partition: int, offset: int, value: bytes | None, headers: Any
+    ) -> asyncio.Future | None:
+        """Fold and compute up to one delivered message; return its commit, None if there is none.
+
+        Waits only while too many chunks of the partition are on their way.
+        """
         lane, lock = self._lanes.get(partition), self._locks.get(partition)
         if lane is None or lock is None:
-            return  # revoked meanwhile: whoever has it now reads it
+            return None  # revoked meanwhile: whoever has it now reads it
         async with lock:
+            await self._land(lane, FLIGHTS_MAX - 1)
             if lane.work is None and not await self._level(lane):
-                return
+                return None
             stretch = lane.stretch(offset)
             if stretch is None:
-                return
+                return None
             if stretch.start < offset:
                 await self._level(lane, offset)
             if lane.work is None or lane.stretch(offset) is None:
-                return
-            future = lane.take(offset, value, headers)
-            if future is not None:
-                lane.settle(await asyncio.wrap_future(future))
+                return None
+            flight = lane.take(offset, value, headers)
+        return asyncio.wrap_future(flight.committed) if flight else None
 
-    async def look(self) -> None:
-        """Look at the ends of the log: what was never delivered is read all the same."""
+    async def _land(self, lane: Lane, flights_max: int = 0) -> None:
+        """Wait until at most so many chunks of a lane are on their way."""
+        while len(lane.flights) > flights_max:
+            await asyncio.wrap_future(lane.flights[0].committed)
+            lane.settle()
+        lane.settle()
+
+    async def look(self, end_heard: Callable[[int], int | None]) -> None:
+        """Where no delivery has moved the fold since the last look, read the log to its end.
+
+        `end_heard` is the end of a partition as the deliveries told it: asking takes a while.
+        """
         for partition, lane in list(self._lanes.items()):
             lock = self._locks.get(partition)
             if lock is None or lock.locked():
                 continue
             async with lock:
-                _, end = await self._run(self._reader.ends, TICKS, partition)
-                metrics.LAG_ROWS.labels(f"analytics-{partition}").set(end - (lane.offset() or 0))
-                if lane.work is None or lane.work.position.offset < end:
-                    await self._level(lane)
+                lane.settle()
+                at, end = lane.offset(), end_heard(partition)
+                if at is None or at == self._looked_at.get(partition):
+                    _, end = await self._run(self._reader.ends, TICKS, partition)
+                    if at is None or at < end:
+                        await self._level(lane)
+                self._looked_at[partition] = lane.offset()
+                behind = (end or 0) - (lane.offset() or 0)
+                metrics.LAG_ROWS.labels(f"analytics-{partition}").set(max(0, behind))
         await self._run(naming.take_over, self._connection, *self._named())
 
     async def _level(self, lane: Lane, end: int | None = None) -> bool:
         """Bring a lane to the end of the log, or to `end`; False when it must wait for facts."""
+        await self._land(lane)
         while self._lanes.get(lane.partition) is lane:
             if lane.work is None and not await self._run(lane.recover, self._connection):
                 return False
