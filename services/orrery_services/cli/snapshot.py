@@ -28,6 +28,7 @@ def snapshot(
     """Cut the log of every partition now, and wait for the snapshot on this node."""
     from .. import clock
     from ..snapshots import app, cutting
+    from ..store import snapshots
 
     with Node(settings=common.settings_of(node)) as found:
         chains = app.chains_of(found.connection, found.settings)
@@ -37,7 +38,8 @@ def snapshot(
         wanted = cutting.Wanted(
             f"by hand#{found.name}-{secrets.token_hex(8)}", "by hand", clock.wall_ns(), chains
         )
-        cut = cutting.cut_now(found.settings, wanted, seconds_max)
+        newest = snapshots.newest_cut(found.connection)
+        cut = cutting.cut_now(found.settings, wanted, newest, seconds_max)
         document = _wait(found, cut.number, deadline)
     common.show(document, as_json, print_one)
 

@@ -9,13 +9,13 @@ import structlog
 from .. import clock, compiled, metrics, store
 from ..config import Settings
 from ..errors import OutsideError
-from ..store import refs
+from ..store import refs, snapshots
 from . import steps
 from .cutting import Topic, Wanted
 from .making import Making
 from .watching import Watch, offsets_of
 
-READ_SECONDS = 0.02
+READ_SECONDS = 0.05
 LOOK_NS = 100_000_000  # between two looks at what triggers look at
 RETRY_SECONDS = 1.0
 LOCK_CLASS = 0x0FAC9  # of the advisory lock: one service a node
@@ -33,7 +33,7 @@ class Snapshots:
         self._offsets = {t.zone: offsets_of(t.zone, now) for t in self._triggers if t.zone}
         self._connection = connect(settings)
         self._making = Making(settings, self._connection)
-        self._topic = Topic(settings)
+        self._topic = Topic(settings, snapshots.newest_cut(self._connection))
         kinds = {trigger.kind for trigger in self._triggers}
         self._watch = Watch(settings, self._connection, kinds)
         self._started_ns, self._look_ns = clock.wall_ns(), 0
@@ -55,14 +55,13 @@ class Snapshots:
     def _fire(self) -> None:
         if not self._triggers or self._topic.waiting():
             return
-        chains = chains_of(self._connection, self._settings)
-        if not chains:
-            return  # nothing computes yet: there is nothing to freeze
         observed, now_ns = self._watch.look(), clock.wall_ns()
         for trigger in self._triggers:
             due = steps.due(
                 trigger, self._topic.seen, observed, self._offsets, self._started_ns, now_ns
             )
+            if not due.fire or not (chains := chains_of(self._connection, self._settings)):
+                continue  # before anything computes there is nothing to freeze
             for firing in due.fire:
                 at_ns = firing.due_ns or now_ns
                 self._topic.want(Wanted(firing.id, trigger.text, at_ns, chains))

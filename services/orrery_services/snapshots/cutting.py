@@ -1,10 +1,10 @@
 """The topic of cuts: reading what fired, and having something fire.
 
-cuts_ = cutting.Topic(settings); for cut in cuts_.read(): ...; cuts_.want(firing, ...); cuts_.turn()
+topic.read() -> cuts that have come; topic.want(firing); topic.turn() sends them one at a time
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import structlog
@@ -35,8 +35,9 @@ class Wanted(NamedTuple):
 class Topic:
     """Reads the one partition in order, and writes the number behind the greatest it has read."""
 
-    def __init__(self, settings: Settings):
-        self._node = settings.node
+    def __init__(self, settings: Settings, newest: int):
+        """newest: the greatest number that is kept as a fact; a topic made anew goes on behind."""
+        self._node, self._newest = settings.node, newest
         self.seen = Seen()
         self._wanted: dict[str, Wanted] = {}
         self._sent: tuple[int, int] | None = None  # number, and when it is given up
@@ -95,7 +96,7 @@ class Topic:
         if not self._wanted or not self.caught_up():
             return
         first = next(iter(self._wanted.values()))
-        number = self.seen.greatest + 1
+        number = max(self.seen.greatest, self._newest) + 1
         cut = Cut(number, first.id, first.trigger, first.at_ns, self._node, dict(first.chains))
         self._producer.produce(cuts.TOPIC, cuts.encode(cut), first.id, 0)
         self._producer.poll(0)
@@ -112,11 +113,11 @@ class Topic:
 def cut_now(
     settings: Settings,
     wanted: Wanted,
+    newest: int,
     seconds_max: float,
-    tell: Callable[[str], None] = lambda _: None,
 ) -> Cut:
     """Have a cut made by hand and return it. Raises OutsideError when the log does not take it."""
-    topic = Topic(settings)
+    topic = Topic(settings, newest)
     deadline = time.monotonic() + seconds_max
     try:
         topic.want(wanted)
@@ -124,7 +125,6 @@ def cut_now(
             topic.turn()
             for cut in topic.read(0.02):
                 if cut.id == wanted.id:
-                    tell(f"cut {cut.number}")
                     return cut
     finally:
         topic.close()

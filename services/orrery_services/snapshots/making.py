@@ -11,6 +11,7 @@ from ..protocol.cuts import Cut
 from ..store import ledger, pieces, reading, refs, snapshots
 from . import steps
 
+PAUSE_NS_MIN, PAUSE_NS_MAX = 20_000_000, 1_000_000_000  # between two looks for a cut's leaves
 PENDING_MAX = 1000  # cuts that wait for leaves; beyond that the oldest is left to the next start
 MADE = Counter("orrery_snapshots_made", "Snapshots completed on this node.")
 LATE = Counter("orrery_late_rows", "Rows whose event time lies before the cut before them.")
@@ -25,6 +26,7 @@ class Making:
         self._settings, self._connection = settings, connection
         self._made = {m.number for m in snapshots.made_after(connection, 0, 2**31)}
         self._pending: dict[int, Cut] = {}
+        self._looks: dict[int, tuple[int, int]] = {}  # number -> when to look again, pause behind
         for cut in snapshots.cuts_after(connection, 0):
             self._wait_for(cut)
 
@@ -42,25 +44,34 @@ class Making:
         if cut.number in self._made:
             return
         self._pending[cut.number] = cut
+        self._looks[cut.number] = 0, PAUSE_NS_MIN
         if len(self._pending) > PENDING_MAX:
             oldest = min(self._pending)
             log.warning("a cut is left alone: too many wait", number=oldest)
-            del self._pending[oldest]
+            self._forget(oldest)
+
+    def _forget(self, number: int) -> None:
+        del self._pending[number], self._looks[number]
 
     def turn(self) -> list[snapshots.Made]:
         """Make what can be made, in the order of cuts."""
         done = []
+        now_ns = clock.monotonic_ns()
         for number in sorted(self._pending):
+            due_ns, pause_ns = self._looks[number]
+            if now_ns < due_ns:
+                continue
+            self._looks[number] = now_ns + pause_ns, min(2 * pause_ns, PAUSE_NS_MAX)
             try:
                 made = self._make(self._pending[number])
             except ValueError as cause:  # two workers differ: nobody can say which one is right
                 metrics.DIVERGED.inc()
                 log.error("no snapshot of this cut", number=number, reason=str(cause))
-                del self._pending[number]
+                self._forget(number)
                 continue
             if made is None:
                 continue
-            del self._pending[number]
+            self._forget(number)
             self._made.add(number)
             done.append(made)
         PENDING.set(len(self._pending))
@@ -68,6 +79,9 @@ class Making:
 
     def _make(self, cut: Cut) -> snapshots.Made | None:
         connection, partitions = self._connection, self._settings.partitions
+        keys = [rules.leaf_key(*slot, cut.number) for slot in rules.wanted(cut, partitions)]
+        if len(reading.ids_of(connection, keys)) < len(keys):
+            return None
         leaves = snapshots.leaves_of(connection, cut, partitions)
         before = next(iter(snapshots.made_before(connection, cut.number)), None)
         done = steps.complete(cut, leaves, partitions, before and before.at_ns)

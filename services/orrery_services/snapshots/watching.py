@@ -38,6 +38,8 @@ class Watch:
             self._log_id = bus.log_ids(bus.admin(settings.kafka), [MARKET_QUOTES])[MARKET_QUOTES]
 
     def look(self) -> steps.Observed:
+        if not self._kinds & {"count", "change"}:
+            return self._observed
         newest = snapshots.newest(self._connection)
         if newest != self._made:
             self._made = newest

@@ -20,9 +20,11 @@ Fetch = Callable[[bytes], bytes]
 
 
 def index(connection: psycopg.Connection, packs: Iterable[reading.Row]) -> int:
-    """Note where every piece of these packs lies; return how many packs there were."""
+    """Note where every piece of these packs lies; return how many packs had their bodies."""
     count = 0
     for row in packs:
+        if facts.is_gone(row.payload):
+            continue
         data = facts.data_of(row.payload, reading.fetch_piece(connection, row.stream))
         rows = [
             (blake3(piece).digest(), row.key, at, len(piece))

@@ -91,6 +91,12 @@ def cuts_after(connection: psycopg.Connection, number: int) -> Iterator[cuts.Cut
         yield cuts.decode(facts.data_of(row.payload, _no_pieces))
 
 
+def newest_cut(connection: psycopg.Connection) -> int:
+    """Return the greatest number of a cut that is kept as a fact, 0 when there is none."""
+    row = connection.execute(_NEWEST_CUT).fetchone()
+    return rules.number_of(row[0]) if row else 0
+
+
 def leaves_of(
     connection: psycopg.Connection, cut: cuts.Cut, partitions: int
 ) -> dict[tuple[str, int], rules.Leaf]:
@@ -128,4 +134,6 @@ _MADE = "SELECT number, id, parent, at_ns, trigger FROM snapshots"
 _INSERT = """
     INSERT INTO snapshots (number, id, parent, at_ns, trigger) VALUES (%s, %b, %b, %s, %s)
     ON CONFLICT (number) DO NOTHING"""
+_NEWEST_CUT = """
+    SELECT key FROM facts WHERE key >= 'cut/' AND key < 'cut0' ORDER BY key DESC LIMIT 1"""
 _KEYS = "SELECT key FROM facts WHERE key >= %s AND key < %s ORDER BY key LIMIT %s"

@@ -1,0 +1,191 @@
+"""Cuts and snapshots on the real stack: one id on both nodes, whatever is killed in between."""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+
+import pytest
+from confluent_kafka import Producer
+from orrery_kernels import Chain
+from orrery_services import bus, store
+from orrery_services.analytics import steps as work_steps
+from orrery_services.node import Node
+from orrery_services.protocol import cuts, facts, snapshots, ticks
+from orrery_services.protocol.batches import check_batch
+from orrery_services.snapshots import steps
+from orrery_services.stack import faults
+from orrery_services.store import reading
+from orrery_services.store import snapshots as made_here
+
+pytestmark = pytest.mark.real
+SECONDS_MAX = 180
+NODES = ("n1", "n2")
+ORRERY = "from orrery_services.cli.main import main; main()"
+KILLED = ("packer", "analytics", "snapshots")
+
+
+def orrery(stack, *words: str) -> dict:
+    env = {**os.environ, "ORRERY_HOME": str(stack.plan.home)}
+    done = subprocess.run(
+        [sys.executable, "-c", ORRERY, *words, "--json"],
+        env=env, capture_output=True, text=True, timeout=SECONDS_MAX,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def produce(settings, rows: dict[str, float], topic: str = "market_quotes") -> None:
+    producer = Producer({"bootstrap.servers": settings.kafka, "partitioner": "murmur2_random"})
+    for symbol, value in rows.items():
+        fields = {"symbol": symbol} | (
+            {"value": value} if topic == "market_quotes" else {"price": value, "size": 1}
+        )
+        producer.produce(topic, json.dumps(fields).encode(), symbol)
+    assert producer.flush(30) == 0
+
+
+def made(stack, node: str) -> dict[int, bytes]:
+    with store.connect(stack.settings(node).postgres("reader")) as connection:
+        return {one.number: one.id for one in made_here.made_after(connection, 0, 10**6)}
+
+
+def fired(settings) -> list[cuts.Cut]:
+    """Return the cuts that count, as the topic says."""
+    reader, seen = bus.LogReader(settings.kafka, "test"), steps.Seen()
+    low, end = reader.ends(cuts.TOPIC, 0)
+    found = [cuts.decode(m.value()) for m in reader.read(cuts.TOPIC, 0, low, end)]
+    reader.close()
+    return [cut for cut in found if seen.take(cut)]
+
+
+def wait_for(stack, numbers: set[int]) -> dict[str, dict[int, bytes]]:
+    deadline = time.monotonic() + SECONDS_MAX
+    while True:
+        both = {node: made(stack, node) for node in NODES}
+        if all(numbers <= both[node].keys() for node in NODES):
+            return both
+        assert time.monotonic() < deadline, {n: sorted(numbers - both[n].keys()) for n in NODES}
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def quotes(stack) -> dict[str, float]:
+    """Market quotes of this run, in the log before any cut of these tests."""
+    tag = f"T{uuid.uuid4().hex[:8]}"
+    found = {f"{tag}-{tenor}Y": 0.03 + tenor / 1000 for tenor in range(1, 31)}
+    produce(stack.settings("n1"), found)
+    produce(stack.settings("n1"), {f"{tag}-TRADED": 7.0}, "trades")
+    return found
+
+
+def test_a_snapshot_by_hand_is_the_same_on_both_nodes_and_holds_what_lies_below_the_cut(
+    stack, quotes
+):
+    deadline = time.monotonic() + SECONDS_MAX
+    while True:
+        told = orrery(stack, "snapshot", "--wait", "90")
+        both = wait_for(stack, {told["number"]})
+        with Node(settings=stack.settings("n2")) as node:
+            table = node.snapshot(told["id"]).table("quotes").to_pylist()
+            rows = node.snapshot(told["id"]).table("quote_rows").to_pylist()
+        found = {row["name"]: row["value"] for row in table if row["name"] in quotes}
+        if len(found) == len(quotes) or time.monotonic() > deadline:
+            break  # the packer may have cut before the quotes had reached it
+
+    assert {both[node][told["number"]].hex() for node in NODES} == {told["id"]}
+    assert found == quotes
+    assert {row["topic"] for row in rows if row["name"] in quotes} == {"market_quotes"}
+
+
+def test_killing_who_makes_them_loses_no_snapshot_and_doubles_none(stack, quotes):
+    settings = stack.settings("n1")
+
+    for number in range(3):
+        orrery(stack, "snapshot", "--wait", "90")
+        produce(settings, {name: value + number / 100 for name, value in quotes.items()})
+        faults.kill(stack, f"n1.{KILLED[number]}")
+        faults.kill(stack, f"n2.{KILLED[-1 - number]}")
+    stack.wait([f"{node}.{part}" for node in NODES for part in KILLED], SECONDS_MAX)
+    wanted = fired(settings)
+    both = wait_for(stack, {cut.number for cut in wanted})
+
+    assert len({cut.id for cut in wanted}) == len(wanted) >= 4
+    for cut in wanted:
+        assert both["n1"][cut.number] == both["n2"][cut.number], cut
+    for node in NODES:
+        with store.connect(stack.settings(node).postgres("reader")) as connection:
+            assert reading.quarantined(connection) == []
+            records = list(made_here.records(connection, store.who(connection).origin))
+        assert len({record.number for record in records}) == len(records) >= len(wanted)
+
+
+def test_the_log_read_again_makes_the_same_ids(stack, quotes):
+    settings = stack.settings("n1")
+    wanted = fired(settings)[-3:]
+    both = wait_for(stack, {cut.number for cut in wanted})
+    chain = Chain(settings.chains["default"])
+    log_id = bus.log_ids(bus.admin(settings.kafka), ["ticks"])["ticks"]
+    leaves: dict[int, dict[tuple[str, int], snapshots.Leaf]] = {}
+
+    for partition in range(settings.partitions):
+        for leaf in replayed(settings, chain, log_id, partition):
+            name = facts.chain_id(chain.digest)
+            leaves.setdefault(leaf.number, {})[name, partition] = leaf
+
+    for cut in wanted:
+        again = steps.complete(cut, leaves[cut.number], settings.partitions, None)
+        assert again.frozen.id == both["n1"][cut.number]
+
+
+def replayed(settings, chain: Chain, log_id: str, partition: int) -> list[snapshots.Leaf]:
+    """Return the leaves that a worker computes who reads the whole log in one go."""
+    check = functools.partial(check_batch, partition=partition, partitions=settings.partitions)
+    work, reader, found = (
+        work_steps.begin(chain, log_id, partition, None),
+        bus.LogReader(settings.kafka, "test"),
+        [],
+    )
+    low, end = reader.ends("ticks", partition)
+    for message in reader.read("ticks", partition, low, end):
+        try:
+            told = ticks.parse(message.value(), message.headers())
+        except ticks.BadTicks as bad:
+            told = bad
+        made, _ = work_steps.take(work, message.offset(), told, check, 10**9)
+        found += [
+            snapshots.leaf_of(facts.data_of(fact.payload, None))
+            for fact in made
+            if fact.kind == snapshots.LEAF
+        ]
+    reader.close()
+    return found
+
+
+def test_people_can_name_compare_show_and_remove_snapshots(stack, quotes):
+    name = next(iter(quotes))
+    before = orrery(stack, "snapshot", "--wait", "90")
+    orrery(stack, "tag", before["id"][:12], f"eod-{name}")
+    produce(stack.settings("n1"), {name: 0.5})
+    deadline = time.monotonic() + SECONDS_MAX
+    changes: list[dict] = []
+    while not changes and time.monotonic() < deadline:
+        after = orrery(stack, "snapshot", "--wait", "90")
+        told = orrery(stack, "diff", f"eod-{name}", after["id"])
+        changes = [leaf for leaf in told["leaves"] if leaf["path"] == f"quotes/{name}"]
+
+    shown = orrery(stack, "show", f"{after['id'][:12]}:quotes/{name}")
+    listed = orrery(stack, "log", "-n", "1000")
+    collected = orrery(stack, "gc", "--keep", "tags, last 1", "--node", "n1")
+
+    assert [leaf["after"] for leaf in changes] == [0.5]
+    assert shown["value"] == 0.5 and shown["row"]["topic"] == "market_quotes"
+    assert any(f"n1/tag/eod-{name}" in one["refs"] for one in listed)
+    stays = {one["id"]: one["why"] for one in collected["snapshots"] if one["keep"]}
+    assert before["id"] in stays and len(stays) < len(collected["snapshots"])
+    with Node(settings=stack.settings("n1")) as node:
+        assert node.snapshot(f"eod-{name}").table("quotes").num_rows >= len(quotes)
+    assert orrery(stack, "log", "--events")[0]["what"] == "gc"
