@@ -17,7 +17,7 @@ from orrery_services.store import domino_runs
 from .market import RATES_CHAIN, write_snapshot
 
 ROOT = Path(__file__).resolve().parents[3]
-SECONDS_MAX = 240.0
+SECONDS_MAX = 400.0
 SLOW = {
     "modules": ["tests.services.dominoes.lab"],
     "tasks": [

@@ -1,0 +1,126 @@
+"""Why, what moved, what is held, made again: answers about results of a real Postgres."""
+
+import pytest
+from orrery_kernels.domino.explain import why_lines
+from orrery_services import store
+from orrery_services.dominoes import asking
+from orrery_services.dominoes.running import Runner
+from orrery_services.dominoes.steps import Job
+from orrery_services.errors import OutsideError
+from orrery_services.gateway import domino_series
+from orrery_services.node import Node
+from orrery_services.protocol import domino_runs as rules
+from orrery_services.store import domino_runs, pieces
+
+from .market import DAY_NS, RATES, STREAM, moved, write_snapshot
+
+
+@pytest.fixture
+def runner(node):
+    made = Runner(node)
+    yield made
+    made.close()
+
+
+def run_on(runner: Runner, number: int, rates: dict[str, float] | None = None):
+    return runner.run(Job(number, "rates", write_snapshot(runner.connection, number, rates)))
+
+
+def test_why_goes_from_a_value_over_the_curve_and_its_quotes_to_rows_in_the_log(runner):
+    run = run_on(runner, 3)
+
+    tree = asking.why(runner.connection, "value/swaps@latest")
+
+    assert tree["run"]["snapshot"] == run.snapshot
+    assert tree["run"]["code_is_as_then"] is True
+    assert tree["computed_by"] == "n1"
+    (curve,) = tree["inputs"]
+    quotes, day = curve["inputs"]
+    assert (curve["result"], day["result"]) == ("curve/USD-SOFR", "day/USD-SOFR")
+    assert {leaf["path"] for leaf in quotes["leaves"]} == {f"quotes/{name}" for name in RATES}
+    at = list(RATES).index("USD-SOFR-OIS-5Y")
+    leaf = next(leaf for leaf in quotes["leaves"] if leaf["path"].endswith("-5Y"))
+    assert leaf["rows"] == [
+        {
+            "topic": "market_quotes", "partition": 0, "offset": 300 + at, "ticks_offset": 3,
+            "ts_event_ns": DAY_NS + 3,
+        }
+    ]  # fmt: skip
+    assert any("topic=market_quotes" in line for line in why_lines(tree))
+
+
+def test_a_result_that_is_not_held_is_answered_with_those_that_are(runner):
+    run = run_on(runner, 1)
+
+    for text in ("curve/EUR", "curve/EUR@latest", f"{run.snapshot}:curve/EUR"):
+        with pytest.raises(OutsideError, match="there are: curve/USD-SOFR, day/USD-SOFR"):
+            asking.why(runner.connection, text)
+
+
+def test_what_moved_is_named_with_how_far_and_why(runner):
+    before, after = run_on(runner, 1), run_on(runner, 2, moved(T5Y=0.0001))
+
+    found = asking.compare(
+        runner.connection, bytes.fromhex(before.snapshot), bytes.fromhex(after.snapshot)
+    )
+
+    curve = next(result for result in found if result["task"] == "curve/USD-SOFR")
+    assert (curve["action"], curve["why"]) == ("run", "changed: quotes")
+    assert curve["moved"]["point"] == "USD-SOFR-OIS-5Y"
+    assert curve["moved"]["by"] == pytest.approx(0.0001, rel=0.1)
+    day = next(result for result in found if result["task"] == "day/USD-SOFR")
+    assert (day["before"], day["moved"]) == (day["after"], None)
+
+
+def test_made_again_without_memo_results_are_equal(runner):
+    run = run_on(runner, 1)
+
+    found = asking.replay(
+        runner.connection, bytes.fromhex(run.snapshot), pieces.fetcher(runner.connection)
+    )
+
+    assert [result["task"] for result in found] == [step.task for step in run.steps]
+    assert all(result["equal"] for result in found)
+
+
+def test_a_result_that_was_written_wrong_is_the_first_difference(runner):
+    run = run_on(runner, 1)
+    steps = tuple(
+        step._replace(output="ab" * 32) if step.task == "ladder/swaps" else step
+        for step in run.steps
+    )
+    store.commit(runner.connection, rules.run_fact(run._replace(attempt=2, steps=steps), STREAM))
+
+    found = asking.replay(
+        runner.connection, bytes.fromhex(run.snapshot), pieces.fetcher(runner.connection)
+    )
+
+    (wrong,) = [result for result in found if not result["equal"]]
+    assert (wrong["task"], wrong["attempt"], wrong["held"]) == ("ladder/swaps", 2, "ab" * 32)
+
+
+def test_a_curve_is_read_in_python_as_it_was_computed(node, runner):
+    run = run_on(runner, 1)
+
+    with Node(settings=node) as found:
+        curve = found.snapshot(run.snapshot[:12]).curve("USD-SOFR")
+
+    assert curve.points().keys() == RATES.keys()
+    assert curve.discount("2035-11-25") < 1.0
+
+
+def test_series_are_made_of_the_records_one_sample_a_cut(runner):
+    for number, rates in ((1, None), (2, None), (3, moved(T10Y=0.001))):
+        run_on(runner, number, rates)
+    runs = list(domino_runs.of_cuts(runner.connection, "rates", 0))
+
+    found = {
+        (one.labels["task"], one.labels["point"]): one
+        for one in domino_series.series(runner.connection, "n1", runs)
+    }
+
+    ten = found["curve/USD-SOFR", "USD-SOFR-OIS-10Y"]
+    assert ten.times_ms == [(DAY_NS + number) // 1_000_000 for number in (1, 2, 3)]
+    assert ten.values[0] == ten.values[1] < ten.values[2]
+    assert ("value/swaps", "") in found
+    assert ("ladder/swaps", "total") in found
