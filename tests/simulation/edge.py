@@ -13,9 +13,9 @@ from .world import TOPICS, Message, P, Process, World, home
 def feed(self: Process) -> Iterator[None]:
     world, rng = self.world, self.world.rng
     while True:
-        if world.faults and rng.random() < 0.06:
+        if world.flowing() and rng.random() < 0.06:
             _user_batch(world)
-        elif world.faults:
+        elif world.flowing():
             topic = rng.choice(TOPICS)
             symbol, value = world.row(topic)
             p = home(symbol) if rng.random() < 0.75 else rng.randrange(P)
@@ -51,7 +51,7 @@ def inserts(self: Process, n: str) -> Iterator[None]:
     still_open: list = []
     while True:
         db = world.db[n]
-        if world.faults and n != world.idle_table and rng.random() < 0.6:
+        if world.flowing() and n != world.idle_table and rng.random() < 0.6:
             db.last_id[db.incarnation] += 1
             identity = {"id": db.last_id[db.incarnation], "incarnation": db.incarnation}
             item = (identity["id"], db.incarnation, *world.row("trades", identity))
@@ -78,7 +78,14 @@ def trades_source(self: Process, n: str) -> Iterator[None]:
             id_, _, symbol, value = db.table[at]
             p = home(symbol) if id_ % 7 else 1 - home(symbol)  # key and value differ
             message = Message(b"k", value, [("captured", b"trades")], world.now)
-            world.append("trades", p, message)
+            if world.disks and world.faults and rng.random() < 0.5:
+                flight = world.send("trades", p, message, n)  # one that may outlive its disk
+                while flight.state == "flying":
+                    yield
+                if db is not world.db[n] or life != db.origin or flight.state == "failed":
+                    continue
+            else:
+                world.append("trades", p, message)
             if world.faults and rng.random() < 0.03:
                 world.send("trades", p, message, n)
             at += 1

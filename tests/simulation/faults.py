@@ -6,17 +6,18 @@ from orrery_services.replication.steps import Evidence, why_restored
 from .database import Database
 from .edge import facts_source, trades_source
 from .parts import numbered, packer, worker
-from .world import NODES, TOPICS, P, Process, World
+from .world import NODES, REST, TOPICS, P, Process, World
 
 KINDS = (
     *("crash", "crash", "pause", "pause", "owners", "owners", "packers", "source"),
     *("retention", "retention", "backup", "disk"),
 )
+DISK_KINDS = ("disk", "disk", "disk", "disk", "retention", "retention", "backup", "crash", "owners")
 NEVER_STOPPED = ("feed", "network", "inserts")
 
 
 def fault(world: World) -> None:
-    kind = world.rng.choice(KINDS)
+    kind = world.rng.choice(DISK_KINDS if world.disks else KINDS)
     if kind in ("crash", "pause"):
         _stop(world, kind)
     elif kind == "owners":
@@ -58,7 +59,7 @@ def _owners(world: World) -> None:
     overlap = world.rng.random() < 0.5 and len(old) < 2
     if not overlap:
         world.processes = [q for q in world.processes if q not in old]
-    world.processes.append(Process(world, worker, (world.rng.choice(NODES), p)))
+    world.processes.append(Process(world, worker, (world.computing(), p)))
     world.fired["a rebalance, two owners at once" if overlap else "a rebalance"] += 1
 
 
@@ -89,7 +90,7 @@ def _retention(world: World) -> None:
 
 
 def _safe_to_lose(world: World, n: str) -> bool:
-    """Assumed: no disk goes while it holds the only good copy of what the topics cannot give back."""
+    """Assumed: no disk goes with the only good copy of what the topics cannot give back."""
     others = [db for m, db in world.db.items() if m != n]
     gone = [
         message.about
@@ -102,11 +103,25 @@ def _safe_to_lose(world: World, n: str) -> bool:
     ) and all(any(db.marks[p].offset >= world.low["ticks", p] for db in others) for p in range(P))
 
 
+def rest(world: World) -> None:
+    """Nothing flows: all that was written arrives and expires; then n1's disk is an old one."""
+    if world.now == REST.start:
+        world.backup["n1"] = world.db["n1"].clone()
+    elif world.now == REST.stop - 1 and _safe_to_lose(world, "n1"):
+        world.fired["an old disk after all has expired"] += 1
+        _change_disk(world, "n1", "a backup, same timeline")
+    elif world.now % 8 == 0:
+        _retention(world)
+
+
 def _disk(world: World) -> None:
     n = world.rng.choice(NODES)
-    if not _safe_to_lose(world, n):
-        return
-    how = world.rng.choice(("a disk is lost", "a backup, new timeline", "a backup, same timeline"))
+    if _safe_to_lose(world, n):
+        ways = ("a disk is lost", "a backup, new timeline", "a backup, same timeline")
+        _change_disk(world, n, world.rng.choice(ways))
+
+
+def _change_disk(world: World, n: str, how: str) -> None:
     if how == "a disk is lost":
         kept = world.db[n].incarnation
         new = world.rules.new_incarnation_on_empty_disk
@@ -124,6 +139,9 @@ def _disk(world: World) -> None:
 def _restore(world: World, n: str, timeline: bool) -> None:
     """A backup comes back; before anybody numbers facts, the node looks at what others saw."""
     db = world.db[n] = world.backup[n].clone()
+    world.fired["one backup is restored twice"] += world.restored.get(n) is world.backup[n]
+    world.restored[n] = world.backup[n]
+    world.fired["a send outlives its disk"] += any(f.sender == n for f in world.flying)
     if world.rules.wait_for_the_old_connector:
         for flight in [f for f in world.flying if f.sender == n]:
             world.flying.remove(flight)

@@ -274,8 +274,9 @@ def _take(
         if one.fact.kind == steps.HEARTBEAT:
             if one.origin != db.origin:
                 held = named(one.fact)
-                for s, oseq in held.get(db.origin, {}).items():
-                    seen[int(s)] = max(seen[int(s)], oseq)
+                if world.rules.peers_show_a_restored_disk:
+                    for s, oseq in held.get(db.origin, {}).items():
+                        seen[int(s)] = max(seen[int(s)], oseq)
                 db.hear(held, world.rules)
         elif one.origin == db.origin:
             seen[stream] = max(seen[stream], one.oseq)

@@ -11,7 +11,9 @@ import pytest
 
 from tests.simulation.play import play
 
-SEEDS = 6000 if os.environ.get("ORRERY_TEST_SOAK") == "1" else 200
+SOAK = os.environ.get("ORRERY_TEST_SOAK") == "1"
+SEEDS = 6000 if SOAK else 200
+DISK_SEEDS = 2000 if SOAK else 40  # of worlds where disks fail most
 SHARES = 2
 # A run in which one of these never happened proves nothing about it, and fails.
 EXPECTED = (
@@ -34,6 +36,9 @@ EXPECTED = (
     "crash of worker after recovery", "crash of worker after computing",
     "crash of worker after writing", "pause of packer", "pause of replicator", "pause of worker",
 )  # fmt: skip
+EXPECTED_OF_DISKS = (
+    "one backup is restored twice", "a send outlives its disk", "an old disk after all has expired",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("share", range(SHARES))
@@ -47,3 +52,14 @@ def test_every_row_counts_once_and_the_nodes_agree_whatever_happens(share):
 
     silent = [name for name in EXPECTED if not fired[name]]
     assert not silent, f"of {SEEDS // SHARES} seeds none had: {silent}"
+
+
+def test_whatever_happens_to_the_disks_every_row_counts_once_and_the_nodes_agree():
+    fired: Counter[str] = Counter()
+
+    for seed in range(DISK_SEEDS):
+        why, counts = play(seed, disks=True)
+        fired += counts
+        assert why is None, f"seed {seed}: {why}"
+
+    assert not [name for name in EXPECTED_OF_DISKS if not fired[name]]

@@ -25,6 +25,7 @@ NODES = ("n1", "n2")
 SYMBOLS = ("A.X", "B.X", "C.X", "D.X", "E.X", "F.X")
 LOG_ID = {topic: f"{topic}-log" for topic in (*TOPICS, "ticks")}
 STEP_NS = 50_000_000  # how long one step takes while faults last
+REST = range(500, 1300)  # steps of a world that rests
 CHAIN = Chain(
     [
         {"kernel": "ewma", "column": "price", "alpha": 0.06, "output": "price_ewma"},
@@ -75,8 +76,11 @@ class Process:
 
 
 class World:
-    def __init__(self, seed: int, rules: Rules):
+    def __init__(self, seed: int, rules: Rules, disks: bool = False):
         self.rng, self.rules = random.Random(seed), rules
+        self.disks = disks  # a world in which hardly anything but disks fails
+        self.lazy = "n2" if disks and seed % 4 == 1 else None  # a node that computes nothing
+        self.rests = disks and seed % 4 == 3  # all arrives and expires before a disk goes back
         self.fired: Counter[str] = Counter()
         self.now = self.now_ns = 0
         self.moves = 0  # grows with whatever happens; the end is when it does not
@@ -93,14 +97,27 @@ class World:
         self.committed = [0] * P  # the group's offsets
         self.flushed: Counter[tuple[str, str]] = Counter()  # Connect's stored offsets
         self.heard: Counter[tuple[str, int]] = Counter()  # what heartbeats in the topic name
-        self.eager = self.rng.random() < 0.3  # what is restored is nearly new
-        self.idle_table = self.rng.choice((None, *NODES))
+        self.eager = self.rng.random() < 0.3 and not self.rests  # restored is what is nearly new
+        self.idle_table = "n1" if self.rests else self.rng.choice((None, *NODES))
+        self.restored: dict[str, Any] = {}  # node -> the backup that it was restored from
         self.db: dict[str, Any] = {}
         self.backup: dict[str, Any] = {}
         self.processes: list[Process] = []
 
     def end(self, topic: str, partition: int) -> int:
         return len(self.logs[topic, partition])
+
+    def resting(self) -> bool:
+        return self.rests and REST.start <= self.now < REST.stop
+
+    def flowing(self) -> bool:
+        """Whether rows come."""
+        return self.faults and not self.resting()
+
+    def computing(self) -> str:
+        """Return a node for the next worker."""
+        chosen = self.rng.choice(NODES)
+        return next(n for n in NODES if n != chosen) if chosen == self.lazy else chosen
 
     def incarnation(self) -> str:
         self.lives += 1

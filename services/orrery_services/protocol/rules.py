@@ -16,7 +16,6 @@ class Rules:
     """Which sentences of the protocol are in force. The number behind each is that of its rule."""
 
     accept_only_what_continues: bool = True  # 2  a message counts iff its base equals the vector
-    one_message_one_chunk: bool = True  # 3  never joined, split or trimmed
     compare_captured_ids: bool = True  # 4  an id at or below the position is dropped
     captured_id_under_lock: bool = True  # 4  id order is commit order
     moved_row_judged_by_origin_alone: bool = True  # 4, 5  its captured id says nothing here

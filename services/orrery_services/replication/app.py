@@ -166,8 +166,9 @@ class Replicator:
         except ValueError as cause:
             log.error("no heartbeat", origin=delivery.origin, reason=str(cause))
             return
-        for stream, oseq in held.get(self.identity.origin, {}).items():
-            self._saw_own(int(stream), oseq)
+        if self._rules.peers_show_a_restored_disk:
+            for stream, oseq in held.get(self.identity.origin, {}).items():
+                self._saw_own(int(stream), oseq)
         heartbeats.heard(self._plain, held, self._rules)
 
     def _saw_own(self, stream: int, oseq: int) -> None:
