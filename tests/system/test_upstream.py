@@ -24,7 +24,16 @@ BAD = {
     "oops": b'{"symbol":"%s","price":"oops","size":1}',
     "no json": b"{%s",
     "infinite": b'{"symbol":"%s","price":"Infinity","size":1}',
+    "no number": b'{"symbol":"%s","price":NaN,"size":1}',
+    "negative": b'{"symbol":"%s","price":-1,"size":1}',
     "zero size": b'{"symbol":"%s","price":1,"size":0}',
+    "missing field": b'{"symbol":"%s","price":1}',
+    "wrong type": b'{"symbol":7,"price":1,"size":1,"note":"%s"}',
+    "empty symbol": b'{"symbol":"","price":1,"size":1,"note":"%s"}',
+    "long symbol": b'{"symbol":"' + b"S" * 5000 + b'","price":1,"size":1,"note":"%s"}',
+    "injection": b'{"symbol":"x\'); DROP TABLE--","price":1,"size":1,"note":"%s"}',
+    "emoji": '{"symbol":"🚀","price":1,"size":1,"note":"%s"}'.encode(),
+    "unseen": b'{"symbol":"__debezium_unavailable_value","price":1,"size":1,"note":"%s"}',
 }
 
 
