@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-
 from orrery_kernels.engine.plan import canonical
 from orrery_kernels.engine.spec import Kernel
 from orrery_kernels.errors import ParameterError
@@ -18,11 +17,34 @@ from orrery_kernels.errors import ParameterError
 Draw = Callable[[np.random.Generator, int, dict[str, np.ndarray]], np.ndarray]
 
 # Columns beyond those of `market`: name -> draw(generator, rows, columns so far).
-COLUMNS: dict[str, Draw] = {}
+COLUMNS: dict[str, Draw] = {
+    "periods": lambda rng, rows, known: rng.uniform(1.0, 12.0, rows),
+    "realized_var": lambda rng, rows, known: np.exp(rng.normal(-9.0, 0.5, rows)),
+    **{
+        f"{side}_{k}": lambda rng, rows, known, side=side, k=k: (
+            known[side] + (k - 1 if side == "ask" else 1 - k) / 128.0
+        )
+        for side in ("bid", "ask")
+        for k in range(1, 6)
+    },
+    **{
+        f"{side}_size_{k}": lambda rng, rows, known: rng.integers(2, 900, rows).astype(float)
+        for side in ("bid", "ask")
+        for k in range(1, 6)
+    },
+}
 
 # Parameters for the laws, where the defaults made small (see `small_parameters`) do not do.
 PARAMETERS: dict[str, dict[str, Any]] = {
+    "dollar_bars": {"threshold": 150_000.0},
     "evt_pot_var": {"window": 30, "u": 0.7, "p": 0.9},
+    "har_rv": {"week": 2, "month": 4, "min_periods": 8},
+    "hasbrouck_impact": {"lags": 2, "horizon": 4, "min_periods": 20},
+    "microprice_stoikov": {"tick_size": 1 / 128, "buckets": 3, "every": 10},
+    "resample_ohlc": {"freq_s": 2.0},
+    "tick_imbalance_bars": {"expected_ticks": 10},
+    "trade_quote_match": {"depth": 4, "lag_ms": 100.0},
+    "volume_bars": {"threshold": 1_000.0},
     "vpin": {"bucket_volume": 300.0, "buckets": 4},
     "wmr_schedule": {"fix_utc_s": 32_030, "window_s": 20},  # `market` begins at second 32,000
 }
@@ -31,7 +53,7 @@ _LARGEST_WINDOW = 10
 
 
 def market(rng: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
-    """Return the columns of a small market: prices on a grid (of 1/128, so that shifts are exact)."""
+    """Return the columns of a small market: prices on a grid of 1/128, to shift exactly."""
     log_return = rng.normal(0.0, 0.004, rows)
     log_return[rng.random(rows) < 0.1] = 0.0
     price = np.round(12_800.0 * np.exp(np.cumsum(log_return))) / 128.0
@@ -100,7 +122,7 @@ def columns_of(kernel: Kernel, rng: np.random.Generator, rows: int) -> dict[str,
 def ticks(
     kernel: Kernel, rows: int, symbols: int = 4, seed: int = 0, missing: float = 0.0
 ) -> pa.RecordBatch:
-    """Return `rows` ticks of `symbols` symbols, interleaved; a share `missing` of each column is null."""
+    """Return `rows` ticks of `symbols` symbols, interleaved; a share `missing` is null."""
     rng = np.random.default_rng([seed, rows, symbols])
     columns: dict[str, Any] = {"symbol": [f"S{k}.X" for k in rng.integers(0, symbols, rows)]}
     for item in kernel.inputs:
