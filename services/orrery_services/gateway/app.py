@@ -3,6 +3,8 @@
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import psycopg
 import structlog
@@ -74,9 +76,16 @@ class Gateway:
         self._connection.close()
 
 
+def _stand_back() -> None:
+    """Let everybody else go first: within the session and, where Linux groups them, among them."""
+    os.nice(NICE)
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICE))
+
+
 def main(settings: Settings, health: metrics.Health, stop: threading.Event) -> int:
     """Project until told to stop."""
-    os.nice(NICE)
+    _stand_back()
     if settings.tsdb is None:
         log.warning("this node has no time-series store: it runs without")
     server = page.serve(settings)
