@@ -32,6 +32,8 @@ def show(
     with Node(settings=common.settings_of(node)) as found:
         if ":" in what:
             document = leaf_of(found, *what.split(":", 1))
+        elif "@" in what:
+            document = result_of(found, what)
         elif (id_ := snapshot_meant(found, what)) is not None:
             document = snapshot_of(found, id_)
         else:
@@ -85,7 +87,7 @@ def leaf_of(node: Node, text: str, path: str) -> dict[str, Any]:
 
     frozen = node.snapshot(text)
     if path.split("/")[0] not in {name.split("/")[0] for name in frozen.content.sections}:
-        return result_of(node, text, path)
+        return result_of(node, f"{text}:{path}")
     body = frozen.leaf(path)
     if body is None:
         section, _ = frozen.content.locate(path)
@@ -99,13 +101,13 @@ def leaf_of(node: Node, text: str, path: str) -> dict[str, Any]:
     return document
 
 
-def result_of(node: Node, text: str, task: str) -> dict[str, Any]:
-    """Return what a domino found on a snapshot. Raises OutsideError naming what there is."""
+def result_of(node: Node, text: str) -> dict[str, Any]:
+    """Return what a domino found: task@latest, task@SNAPSHOT. Raises OutsideError, with what is."""
     from orrery_kernels.domino.points import points_of
 
     from ..store import domino_values
 
-    run, _ = domino_values.find_run(node.connection, f"{text}:{task}")
+    run, task = domino_values.find_run(node.connection, text)
     value = domino_values.value_of(node.connection, run, task)
     points = [{"point": name, "value": number} for name, number in points_of(value).items()]
     return {

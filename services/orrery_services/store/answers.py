@@ -61,8 +61,7 @@ class Answers(Memo):
         payload = memo_keys.payload_of(self._rows_of, name)
         if payload is None:
             return None
-        row = Row(bytes.fromhex(facts.meta_of(payload)["digest"]))
-        self._remember(key, row)
+        row = self.rows[key] = Row(bytes.fromhex(facts.meta_of(payload)["digest"]))
         return row
 
     def claim(self, key: bytes) -> Row | None:
@@ -94,7 +93,7 @@ class Answers(Memo):
 
     def keep(self, key: bytes, row: Row, body: bytes) -> None:
         super().keep(key, row, body)
-        self._bytes += len(body)
+        self._bytes += len(body)  # the same bytes again count again: they go earlier
         self._since_ns = self._since_ns or clock.monotonic_ns()
         self._new[key] = row
         if clock.seconds_since(self._since_ns) > FLUSH_SECONDS:
@@ -141,9 +140,6 @@ class Answers(Memo):
     def _hold(self, output: bytes, body: bytes) -> None:
         self.bodies[output] = body
         self._bytes += len(body)
-
-    def _remember(self, key: bytes, row: Row) -> None:
-        self.rows[key] = row
 
     def _forget(self) -> None:
         """Keep within bounds: the oldest go, they are facts."""

@@ -1,0 +1,170 @@
+"""Chains of dominoes on the real stack: computed once, found elsewhere, explained, made again."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from orrery_services import clock, store
+from orrery_services.protocol.domino_runs import DominoRun
+from orrery_services.stack import faults
+from orrery_services.store import domino_runs
+
+pytestmark = pytest.mark.real
+SECONDS_MAX = 240
+NODES = ("n1", "n2")
+ORRERY = "from orrery_services.cli.main import main; main()"
+TENORS = ("1M", "3M", "6M", "1Y", "2Y", "3Y", "5Y", "7Y", "10Y", "20Y", "30Y")
+RATES = {f"USD-SOFR-OIS-{tenor}": 0.043 - 0.0004 * at for at, tenor in enumerate(TENORS)}
+
+
+def orrery(stack, *words: str, code: int = 0) -> dict:
+    env = {**os.environ, "ORRERY_HOME": str(stack.plan.home)}
+    done = subprocess.run(
+        [sys.executable, "-c", ORRERY, *words, "--json"],
+        env=env, capture_output=True, text=True, timeout=SECONDS_MAX,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout)
+
+
+def quote(stack, rates: dict[str, float]) -> None:
+    """Produce market quotes, as a venue would."""
+    settings = stack.settings("n1")
+    producer = Producer({"bootstrap.servers": settings.kafka, "partitioner": "murmur2_random"})
+    for symbol, value in rates.items():
+        row = {"symbol": symbol, "value": value, "ts_event_ns": clock.wall_ns()}
+        producer.produce("market_quotes", json.dumps(row).encode(), symbol)
+    assert producer.flush(30) == 0
+
+
+def runs(stack, node: str, first: int = 0) -> list[DominoRun]:
+    """Return the node's own runs of the chain, in the order of cuts."""
+    with store.connect(stack.settings(node).postgres("reader")) as connection:
+        found = list(domino_runs.of_cuts(connection, "rates", first))
+    return [run for run in found if run.node == node and run.asked == "snapshot"]
+
+
+def until(there):
+    deadline = time.monotonic() + SECONDS_MAX
+    while not (found := there()):
+        assert time.monotonic() < deadline, "it did not come in time"
+        time.sleep(0.3)
+    return found
+
+
+def first_done(stack, first: int) -> dict[str, DominoRun]:
+    """Wait for the first cut from `first` on that both nodes ran without a failure."""
+
+    def both() -> dict[str, DominoRun] | None:
+        done = {n: {r.number: r for r in runs(stack, n, first) if not r.failed} for n in NODES}
+        shared = sorted(done["n1"].keys() & done["n2"].keys())
+        return {node: done[node][shared[0]] for node in NODES} if shared else None
+
+    return until(both)
+
+
+@pytest.fixture(scope="module")
+def ran(stack) -> dict[str, DominoRun]:
+    """The first run of both nodes after the quotes of these tests came."""
+    quote(stack, RATES)
+    return first_done(stack, 0)
+
+
+def test_what_n1_computed_is_found_on_n2(stack, ran):
+    assert {step.action for step in ran["n1"].steps} <= {"run", "reuse"}
+    assert {step.action for step in ran["n2"].steps} == {"reuse"}
+    assert ran["n1"].snapshot == ran["n2"].snapshot
+    assert [s.output for s in ran["n1"].steps] == [s.output for s in ran["n2"].steps]
+
+
+def test_why_leads_to_the_message_in_the_log(stack, ran):
+    tree = orrery(stack, "why", f"curve/USD-SOFR@{ran['n1'].snapshot}", "--node", "n2")
+
+    assert tree["computed_by"] == "n1"
+    assert tree["run"]["lsn"] and tree["run"]["code_is_as_then"]
+    quotes = next(found for found in tree["inputs"] if found.get("input") == "quotes")
+    assert {leaf["path"].partition("/")[2] for leaf in quotes["leaves"]} == set(RATES)
+    leaf = quotes["leaves"][0]
+    (row,) = leaf["rows"]
+    told = message_at(stack, row["topic"], row["partition"], row["offset"])
+    assert f"quotes/{told['symbol']}" == leaf["path"]
+    assert told["value"] == RATES[told["symbol"]]
+
+
+def message_at(stack, topic: str, partition: int, offset: int) -> dict:
+    settings = stack.settings("n1")
+    reader = Consumer({"bootstrap.servers": settings.kafka, "group.id": "test-why"})
+    reader.assign([TopicPartition(topic, partition, offset)])
+    message = until(lambda: reader.poll(1.0))
+    reader.close()
+    assert message.offset() == offset
+    return json.loads(message.value())
+
+
+def test_diff_names_the_quote_the_dominoes_and_how_far_results_moved(stack, ran):
+    before = runs(stack, "n1")[-1]
+    quote(stack, {"USD-SOFR-OIS-5Y": RATES["USD-SOFR-OIS-5Y"] + 0.0001})
+    after = until(lambda: moved_since(stack, before))
+
+    found = orrery(stack, "diff", before.snapshot, after.snapshot)
+
+    assert "quotes/USD-SOFR-OIS-5Y" in {leaf["path"] for leaf in found["leaves"]}
+    results = {result["task"]: result for result in found["results"]}
+    assert results["curve/USD-SOFR"]["why"] == "changed: quotes"
+    moved = results["curve/USD-SOFR"]["moved"]
+    assert moved["point"] == "USD-SOFR-OIS-5Y"
+    assert 0.00009 < moved["by"] < 0.00011
+    assert results["day/USD-SOFR"]["moved"] is None
+
+
+def moved_since(stack, before: DominoRun) -> DominoRun | None:
+    was = before.step("curve/USD-SOFR").output
+    found = [r for r in runs(stack, "n1", before.number + 1) if not r.failed]
+    return next((r for r in found if r.step("curve/USD-SOFR").output != was), None)
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_a_snapshot_and_its_results_are_made_again_from_stored_bytes(stack, ran, node):
+    found = orrery(stack, "replay", ran[node].snapshot, "--verify", "--node", node)
+
+    assert found["first_difference"] is None
+    assert found["leaves"] == stack.settings(node).partitions
+    assert found["results"] >= 2 * len(ran["n1"].steps), "the records of both nodes"
+
+
+def test_killing_dominoes_in_the_middle_loses_no_snapshot_and_doubles_none(stack, ran):
+    first = runs(stack, "n1")[-1].number + 1
+    for node in ("n1", "n2", "n1"):
+        quote(stack, {name: rate + 0.0002 for name, rate in RATES.items()})
+        time.sleep(3.0)
+        faults.kill(stack, f"{node}.dominoes")
+    stack.wait([f"{node}.dominoes" for node in NODES], SECONDS_MAX)
+    last = until(lambda: newest_number(stack) > first + 3 and newest_number(stack))
+
+    for node in NODES:
+        done = until(lambda node=node: len(ok := good(stack, node, first, last)) and complete(ok))
+        numbers = [run.number for run in done if run.number <= last]
+        assert numbers == list(range(first, last + 1))
+    with store.connect(stack.settings("n2").postgres("reader")) as connection:
+        assert store.reading.quarantined(connection) == []
+    replayed = orrery(stack, "replay", "latest", "--since", ran["n1"].snapshot, "--verify")
+    assert replayed["first_difference"] is None
+    assert replayed["snapshots"] >= last - ran["n1"].number
+
+
+def newest_number(stack) -> int:
+    with store.connect(stack.settings("n1").postgres("reader")) as connection:
+        return connection.execute("SELECT max(number) FROM snapshots").fetchone()[0]
+
+
+def good(stack, node: str, first: int, last: int) -> list[DominoRun]:
+    return [r for r in runs(stack, node, first) if not r.failed and r.number <= last]
+
+
+def complete(done: list[DominoRun]) -> list[DominoRun] | None:
+    numbers = [run.number for run in done]
+    return done if numbers == list(range(numbers[0], numbers[0] + len(numbers))) else None
