@@ -157,6 +157,7 @@ def java(stack: plan.Plan, part: str, heap_mb: int, main: str, *arguments: str) 
     log4j = stack.run / "log4j.xml"
     plan.write_whole(log4j, LOG4J)
     flags = [f"-Xmx{heap_mb}m", "-Xms64m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
+    flags += ["-XX:TieredStopAtLevel=1"]  # for minutes the second compiler took a third of it
     flags += ["-Djava.awt.headless=true", f"-Dlog4j2.configurationFile={log4j}"]
     flags += class_cache.flags(stack.root, java_program, part)
     flags += ["-cp", f"{jars.folder(stack.root)}/*"]
