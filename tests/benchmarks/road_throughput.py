@@ -21,6 +21,8 @@ from .road_table import Table
 PRELOADED_PER_SECOND = 200_000  # of measuring
 BATCH_ROWS_PER_SECOND = {"one": 500_000, "ten": 200_000}
 WAIT_SECONDS_MAX = 120
+RIVAL_SECONDS_MAX = 60  # to start
+INSTALL_SECONDS_MAX = 300
 QUIX = "quixstreams==3.28.1"
 measured: dict[str, float] = {}
 
@@ -105,19 +107,31 @@ def rival(stack: Stack, table: Table, seconds: float) -> None:
     for name in stack.parts() or {}:
         if name.endswith((".packer", ".replication")) or ".analytics" in name:
             faults.stop(stack, name)
-    faust = [sys.executable, "-m", "tests.benchmarks.rival_faust", f"kafka://{settings.kafka}"]
-    quix = [str(_quix()), str(Path(__file__).parent / "rival_quix.py"), settings.kafka]
+
+    def faust() -> list[str]:
+        return [sys.executable, "-m", "tests.benchmarks.rival_faust", f"kafka://{settings.kafka}"]
+
+    def quix() -> list[str]:
+        return [str(_quix()), str(Path(__file__).parent / "rival_quix.py"), settings.kafka]
+
     for name, times, command in (("a stock Faust agent", 25, faust), ("quixstreams", 3, quix)):
         work = f"{name}, a row a message, one average in memory"
-        done = subprocess.run(
-            [*command, str(seconds)], capture_output=True, text=True, timeout=seconds + 120
-        )
-        if done.returncode:
-            table.add(work, "", f"failed: {done.stderr.strip()[-200:]}")
+        try:
+            theirs = _theirs(command(), seconds)
+        except subprocess.SubprocessError as cause:
+            why = getattr(cause, "stderr", None) or str(cause)
+            table.add(work, f"ours >= {times}x", f"did not run: {str(why).strip()[-200:]}")
             continue
-        theirs = float(done.stdout.split()[-1])
         ratio = f", ours {measured['rows'] / theirs:.1f}x" if "rows" in measured else ""
         table.add(work, f"ours >= {times}x", f"{theirs:,.0f} rows/s{ratio}")
+
+
+def _theirs(command: list[str], seconds: float) -> float:
+    done = subprocess.run(
+        [*command, str(seconds)], capture_output=True, text=True, check=True,
+        timeout=seconds + RIVAL_SECONDS_MAX,
+    )  # fmt: skip
+    return float(done.stdout.split()[-1])
 
 
 def _quix() -> Path:
@@ -127,6 +141,7 @@ def _quix() -> Path:
     python = folder / "bin" / "python"
     if not (folder / "done").exists():
         venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", QUIX], check=True)
+        install = [str(python), "-m", "pip", "install", "--quiet", QUIX]
+        subprocess.run(install, check=True, timeout=INSTALL_SECONDS_MAX)
         (folder / "done").touch()
     return python
