@@ -106,5 +106,5 @@ class OracleKernel:
         special = {"s": self.states[symbol], "p": self.p}
         columns = iter(values)
         got = self.step(*(special[n] if n in special else next(columns) for n in self.names))
-        outputs = got if isinstance(got, tuple) else (got,)
+        outputs = got if isinstance(got, tuple) else (got,) * len(nothing)
         return [None if v != v else float(v) for v in outputs]
