@@ -14,8 +14,8 @@ BUY = 1
 SELL = -1
 SIDE_UNKNOWN = 0
 
-# Source columns say where a row came from: its place in a row topic. They are null in a batch that a
-# user produced straight to `ticks`; such a row is known by its place there.
+# Source columns say where a row came from: its place in a row topic. They are null in a batch that
+# a user produced straight to `ticks`; such a row is known by its place there.
 SOURCE_COLUMNS = ("source_topic", "source_partition", "source_offset")
 
 TICK_SCHEMA = pa.schema(

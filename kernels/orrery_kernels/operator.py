@@ -24,7 +24,7 @@ class KernelOperator:
     """One kernel over a source of batches, keyed by a column.
 
     Args:
-        source: a Stream, another operator, or any iterable of record batches; None to feed it by hand.
+        source: a Stream, another operator, any iterable of record batches; None: fed by hand.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Plan:
         return cls([Stage(r["key"], r["shuffle"], tuple(r["steps"])) for r in rows], source)
 
     def run(self, partitions: int = 1) -> Iterator[pa.RecordBatch]:
-        """Yield the batches of the source with every stage's outputs, over `partitions` of each key.
+        """Yield the source's batches with every stage's outputs, over `partitions` of each key.
 
         Rows go to the partition of murmur2(key), as in Kafka, and come back in their order.
         """

@@ -17,7 +17,7 @@ class Stream:
     """An ordered stream of record batches.
 
     A kernel called inside `map` keeps its state from batch to batch, so results are the same for
-    every batch size. Iterating anew starts anew, with empty state, where the source can be read again.
+    every batch size. Iterating anew starts anew, with empty state, if the source can be read again.
 
     >>> from orrery_kernels import Stream, ewma
     >>> table = pa.table({"symbol": ["A", "A", "A"], "price": [1.0, 2.0, 3.0]})
@@ -44,7 +44,7 @@ class Stream:
         return cls(batches)
 
     def map(self, function: Callable[[pa.RecordBatch], pa.RecordBatch]) -> Stream:
-        """Return the stream of `function(batch)`: a lambda, a function, or an instance such as ewma(alpha=0.1)."""
+        """Return the stream of `function(batch)`: any function, or an instance: ewma(alpha=0.1)."""
         if not callable(function):
             raise ParameterError(f"map needs a function of a batch, was {function!r}")
         return Stream(self.source, (*self.stages, function))

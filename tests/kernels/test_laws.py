@@ -1,4 +1,4 @@
-"""The laws: what holds for every kernel, found by discovery. `pytest -k <name>` runs those of one kernel."""
+"""The laws: what holds for every kernel, found by discovery. `pytest -k <name>`: those of one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from orrery_kernels import Chain
 from orrery_kernels.engine import catalog
+from orrery_kernels.engine.program import program_of
 from orrery_kernels.engine.spec import Kernel
 
 from tests.kernels.inputs import small_parameters, ticks
@@ -119,6 +120,41 @@ def test_compiled_and_plain_python_give_the_same_bits(name: str) -> None:
 
     want = pa.Table.from_pylist(rows, chain.output_schema)
     assert_same(alone(name, batch), want, batch)
+
+
+@every_kernel
+def test_the_loop_over_runs_gives_the_bits_of_the_loop_over_rows(name: str) -> None:
+    kernel = kernel_of(name)
+    batch = batch_of(name, missing=0.03)
+    by_symbol = np.argsort(
+        np.arange(ROWS) // 90 * 4 + [int(s[1]) for s in batch["symbol"].to_pylist()]
+    )
+    batch = batch.take(pa.array(by_symbol))  # runs of some twenty rows
+    over_runs = Chain([{"kernel": name, **small_parameters(kernel)}])
+    over_runs.addresses = [program_of(kernel, runs=True).address]
+
+    got, state = fold(over_runs, [batch])
+
+    want, state_of_rows = fold(chain_of(name), [batch])
+    assert_same(got, want, batch)
+    assert state == state_of_rows
+
+
+@every_kernel
+def test_a_hundred_thousand_symbols_each_get_what_one_gets(name: str) -> None:
+    count = 100_000
+    rows = ticks(kernel_of(name), 2, symbols=1).drop_columns(["symbol"])
+    want = alone(name, rows)
+    symbols = pa.DictionaryArray.from_arrays(
+        np.arange(2 * count, dtype=np.int32) % count, [f"S{k}" for k in range(count)]
+    )
+    batch = rows.take(pa.array(np.repeat([0, 1], count))).append_column("symbol", symbols)
+
+    out = pa.Table.from_batches([chain_of(name).run(chain_of(name).new_state(), batch)])
+
+    for got, one in zip(bits(out), bits(want), strict=True):
+        assert (got[:count] == one[0]).all()
+        assert (got[count:] == one[1]).all()
 
 
 @every_kernel

@@ -1,4 +1,4 @@
-"""The compiled code itself: no fused multiply-add, nothing called outside, the same bits on any target."""
+"""The compiled code: no fused multiply-add, nothing called outside, same bits on any target."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import llvmlite.binding as llvm
 import pyarrow as pa
 import pytest
-
 from orrery_kernels import Chain
 from orrery_kernels.engine import catalog, codegen, jit
+
 from tests.kernels.inputs import small_parameters, ticks
 
 # One of each shape: elementwise, recursive, windowed, two-stacked, transcendental, ordered.

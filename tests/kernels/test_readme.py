@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pydoc
 
-import pytest
-
 import orrery_kernels
+import pytest
 from orrery_kernels.engine import catalog
+
 from tests.kernels import table
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-
 from orrery_kernels import Chain
 from orrery_kernels.engine import catalog
+
 from tests.kernels.inputs import small_parameters, ticks
 
 LAB = Path(__file__).parents[2] / "kernels" / "orrery_kernels"
@@ -67,7 +67,8 @@ for name, public in catalog.kernels().items():
 
 reached = []
 def watch(event, arguments):
-    if watching and event.split(".")[0] in ("open", "socket", "subprocess", "os", "shutil", "tempfile"):
+    outside = ("open", "socket", "subprocess", "os", "shutil", "tempfile")
+    if watching and event.split(".")[0] in outside:
         reached.append((event, str(arguments)[:80]))
 
 watching = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-
 from orrery_kernels import Stream, create_ewma_operator, ewma, log_returns, midprice, plan, vwap
 from orrery_kernels.errors import ColumnError, ParameterError, StateError
 

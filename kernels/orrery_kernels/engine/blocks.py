@@ -1,7 +1,7 @@
 """Blocks that results are written to, used again when Arrow lets go of them.
 
-A fresh block costs more in page faults than the kernels that fill it. A block begins with a word that
-is not 0 while Arrow holds it; the native `release` clears it.
+A fresh block costs more in page faults than the kernels that fill it. A block begins with a word
+that is not 0 while Arrow holds it; the native `release` clears it.
 """
 
 from __future__ import annotations

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from orrery_kernels.columns import KIND_NAMES
-from orrery_kernels.engine import loader
 from orrery_kernels.engine.oracle import OracleKernel
 from orrery_kernels.engine.plan import Instance, canonical, chain_digest, plan_steps
 from orrery_kernels.engine.program import program_of
 from orrery_kernels.engine.session import Session
 from orrery_kernels.engine.spec import f64, i64
 from orrery_kernels.engine.state import ChainState
-from orrery_kernels.errors import StateError
+from orrery_kernels.engine.symbols import SYMBOLS_MAX
+from orrery_kernels.errors import ColumnError, StateError
 
 TYPES = {"f64": pa.float64(), "i8": pa.int8(), "i32": pa.int32(), "i64": pa.int64()}
 
@@ -60,11 +60,12 @@ class Chain:
         self.has_whole_outputs = any(kind != f64 for _, kind in outputs)
 
     def _wire(self) -> list[str]:
-        """Find which columns come from the batch and which from an earlier kernel; return the former."""
+        """Find which columns come from earlier kernels; return those that the batch must have."""
         places: dict[tuple[Any, ...], int] = {}
         inputs: dict[str, None] = {}
         for instance in self.instances:
             reads = [self.made.get(c, c) for c in instance.columns]
+            self._must_be_whole(instance, reads)
             key = (instance.key, tuple(reads))
             if key not in places:
                 places[key] = len(self.unique)
@@ -75,8 +76,19 @@ class Chain:
             inputs.update((c, None) for c in reads if isinstance(c, str))
         return list(inputs)
 
-    def new_state(self) -> ChainState:
-        return ChainState(self.digest, [i.size[:2] for i in self.unique])
+    def _must_be_whole(self, instance: Instance, reads: list[str | tuple[int, int]]) -> None:
+        for item, read in zip(instance.kernel.inputs, reads, strict=True):
+            if item.kind == i64 and isinstance(read, tuple):
+                source = self.unique[read[0]].kernel
+                if read[1] not in source.whole_outputs:
+                    was = f"{source.outputs[read[1]].name!r} of {source.name}"
+                    raise ColumnError(
+                        f"{item.name} must be whole numbers, was {was} ({instance.kernel.name})"
+                    )
+
+    def new_state(self, symbols_max: int = SYMBOLS_MAX) -> ChainState:
+        """Return an empty state of at most `symbols_max` symbols; one more is an error."""
+        return ChainState(self.digest, [i.size[:2] for i in self.unique], symbols_max)
 
     def restore(self, buckets: Mapping[int, bytes]) -> ChainState:
         """Return the state that `buckets` hold (see ChainState.buckets)."""
@@ -91,11 +103,15 @@ class Chain:
 
         Large batches use all processors, or `threads` of them; the bits are the same.
         """
-        return self._session(state).run(batch, threads or loader.processors())
+        return self._session(state).run(batch, threads)
 
     def tick(self, state: ChainState, symbol: str | None, values: Sequence[float | None]) -> Any:
-        """Fold one row given as numbers, in the order of `inputs`; return the output(s), None for null."""
-        return self._session(state).tick(symbol, values)
+        """Fold one row, numbers in the order of `inputs`; return the output(s), None for null."""
+        return self.ticker(state)(symbol, values)
+
+    def ticker(self, state: ChainState) -> Callable[[str | None, Sequence[float | None]], Any]:
+        """Return `tick` for one state, for many ticks in a row."""
+        return self._session(state).tick
 
     def _session(self, state: ChainState) -> Session:
         session = state.session
@@ -133,7 +149,7 @@ class ChainOracle:
                 made.append([None] * len(instance.outputs))
                 continue
             values = [
-                made[r[0]][r[1]] if isinstance(r, tuple) else _value(row, r, item.kind)
+                _number(made[r[0]][r[1]] if isinstance(r, tuple) else _value(row, r), item.kind)
                 for r, item in zip(reads, instance.kernel.inputs, strict=True)
             ]
             made.append(oracle.tick(symbol, values))
@@ -146,9 +162,12 @@ class ChainOracle:
         return out
 
 
-def _value(row: Mapping[str, Any], column: str, kind: str) -> float | int | None:
+def _value(row: Mapping[str, Any], column: str) -> float | int | None:
     name = column if column in row else next(n for n in row if canonical(n) == canonical(column))
-    value = row[name]
+    return row[name]
+
+
+def _number(value: float | int | None, kind: str) -> float | int | None:
     if value is None:
         return None
     return int(value) if kind == i64 else float(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import hashlib
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from orrery_kernels.engine.spec import Kernel
 
 @dataclass(frozen=True)
 class Source:
-    """The generated text, the pure helpers it calls, and the digest of everything that decides it."""
+    """The generated text, the pure helpers it calls, and the digest of all that decides it."""
 
     name: str
     text: str
@@ -25,7 +26,7 @@ class Source:
 
 
 def generate(kernel: Kernel, runs: bool = False) -> Source:
-    """Return the loop of `kernel` as text for the compiler: over rows, or over runs of one symbol."""
+    """Return the loop of `kernel` as text to compile: over rows, or over runs of one symbol."""
     layout = layout_of(kernel)
     lowering = Lowering(kernel.function)
     states = States(kernel, layout)
@@ -43,6 +44,7 @@ def _rename_variables(kernel: Kernel, states: States, body: list[ast.stmt]) -> N
     """Give the variables of a step names of their own, so that none is the loop's row or record."""
     names = [n for statement in body for n in ast.walk(statement) if isinstance(n, ast.Name)]
     ours = {x.name for x in kernel.inputs} | {f"out{k}" for k in range(len(kernel.outputs))}
+    ours |= {f"whole{k}" for k in kernel.whole_outputs}
     ours |= {"s_" + "_".join(path) for path in (*states.read, *states.written)}
     theirs = {n.id for n in names if isinstance(n.ctx, ast.Store)} - ours
     for name in names:
@@ -64,10 +66,9 @@ def _emit_outputs(kernel: Kernel) -> Emit:
             refuse(
                 kernel.function, value or ast.Pass(), f"must return {len(kernel.outputs)}: {names}"
             )
-        return [
-            ast.Assign([ast.Name(f"out{k}", ast.Store())], call("as_f64", v))
-            for k, v in enumerate(values)
-        ]
+        targets = [(f"out{k}", "as_f64", v) for k, v in enumerate(values)]
+        targets += [(f"whole{k}", "to_int", copy.deepcopy(values[k])) for k in kernel.whole_outputs]
+        return [ast.Assign([ast.Name(t, ast.Store())], call(f, v)) for t, f, v in targets]
 
     return emit
 

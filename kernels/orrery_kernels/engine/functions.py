@@ -23,7 +23,8 @@ _ROUND = 6755399441055744.0  # 1.5 * 2**52: adding and taking it away rounds to 
 def log(x):
     """Return the natural logarithm, within 1 ulp; -inf at 0, NaN below.
 
-    x = 2**k m with m in [sqrt(1/2), sqrt 2); ln m = 2 artanh(f / (2 + f)), f = m - 1, by its series.
+    x = 2**k m with m in [sqrt(1/2), sqrt 2); ln m = 2 artanh(f / (2 + f)), f = m - 1, by
+    its series.
 
     >>> log(1.0), log(10.0)
     (0.0, 2.302585092994046)

@@ -1,4 +1,4 @@
-"""From generated text to machine code, by numba and LLVM. Imported only when something is compiled."""
+"""From generated text to machine code, by numba and LLVM. Imported only to compile."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def object_code(compiled: Any, symbol: str, cpu: str | None = None) -> bytes:
 
 
 def kernel_ir(compiled: Any, symbol: str) -> str:
-    """Return the LLVM text of one kernel: numba's wrapper, which knows Python, gives way to ours."""
+    """Return the LLVM text of one kernel, with our wrapper for numba's, which knows Python."""
     wrapper, inner = compiled._wrapper_name, compiled._wrapper_name.removeprefix("cfunc.")
     kept = []
     for block in re.split(

@@ -20,7 +20,7 @@ class Layout:
     """Where things are in a kernel's argument block and in a symbol's record."""
 
     inputs: dict[str, int]  # argument -> word
-    outputs: list[int]
+    outputs: list[int]  # as numbers, each; then once more the i64 ones, exact
     constants: dict[str, tuple[int, str]]  # parameter -> word, i64 | f64 | table
     scalars: dict[tuple[str, ...], tuple[int, str]]  # path -> byte offset, kind
     rings: dict[tuple[str, ...], tuple[int, str]]  # path -> word that holds its byte offset
@@ -37,7 +37,7 @@ def layout_of(kernel: Kernel) -> Layout:
     inputs = {}
     for item in kernel.inputs:
         inputs[item.name], word = word, word + 1
-    outputs = list(range(word, word + len(kernel.outputs)))
+    outputs = list(range(word, word + len(kernel.outputs) + len(kernel.whole_outputs)))
     word += len(outputs)
     constants = {}
     for name, kind in constant_kinds(kernel).items():

@@ -1,4 +1,4 @@
-"""What a step may say. Anything else would make its bits depend on the machine, or its cost unbounded."""
+"""What a step may say. Else its bits would depend on the machine, or its cost have no bound."""
 
 from __future__ import annotations
 
@@ -53,8 +53,9 @@ def lint(function: FunctionType, pure: bool = False) -> ast.FunctionDef:
 
 def refuse(function: FunctionType, part: ast.AST, why: str) -> None:
     """Raise StepError naming the step, the file and the line."""
-    where = f"{function.__code__.co_filename}:{getattr(part, 'lineno', function.__code__.co_firstlineno)}"
-    raise StepError(f"{function.__name__}: {why} ({where})")
+    code = function.__code__
+    line = getattr(part, "lineno", code.co_firstlineno)
+    raise StepError(f"{function.__name__}: {why} ({code.co_filename}:{line})")
 
 
 def _without_docstring(node: ast.FunctionDef) -> list[ast.stmt]:

@@ -5,7 +5,7 @@
 
 <cache> is ORRERY_CACHE, else XDG_CACHE_HOME/orrery, else ~/.cache/orrery. ORRERY_CACHE may name
 several folders, parted as in PATH: the first is written to, all are read (an image ships the
-others). ORRERY_CACHE=off keeps all in memory. Without a linker, objects (.o) are loaded by llvmlite.
+others). ORRERY_CACHE=off keeps all in memory. Without a linker llvmlite loads the objects (.o).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The text of a kernel's loop: `k(args, lo, hi) -> rows without a result`.
 
-Two forms with the same bits. Over rows: each row loads its symbol's scalars, works, stores them; rows of
-different symbols overlap in the processor. Over runs: while the symbol stays the same its scalars stay
-in registers, which is quicker for one long series.
+Two forms with the same bits. Over rows: each row loads its symbol's scalars, works, stores them;
+rows of different symbols overlap in the processor. Over runs: while the symbol stays the same its
+scalars stay in registers, which is quicker for one long series.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def loop_over_rows(kernel: Kernel, layout: Layout, states: States, body: list[as
         *_indented(_loads(layout, states), 3),
         *_indented(_text(body), 3),
         *_indented(_stores(layout, states), 3),
-        *_indented(_nothing(layout), 2),
-        *_indented(_results(layout), 2),
+        *_indented(_nothing(kernel), 2),
+        *_indented(_results(kernel), 2),
     ]
     return "\n".join([*lines, *_tail()]) + "\n"
 
@@ -68,9 +68,7 @@ def loop_over_runs(kernel: Kernel, layout: Layout, states: States, body: list[as
         "    first = lo",
         "    while first < hi:",
         "        symbol = ldi32(ids, first * 4)",
-        "        after = first + 1",
-        "        while after < hi and ldi32(ids, after * 4) == symbol:",
-        "            after += 1",
+        *_indented(_run_end(), 2),
         "        rec = state + max2(symbol, 0) * stride",
         *_indented(_loads(layout, states), 2),
         "        for i in range(first, after):",
@@ -78,13 +76,27 @@ def loop_over_runs(kernel: Kernel, layout: Layout, states: States, body: list[as
         *(f"            {x.name} = {_load(x)}" for x in kernel.inputs),
         f"            if wanted and {_present(kernel, True)}:",
         *_indented(_text(body), 4),
-        *_indented(_nothing(layout), 3),
-        *_indented(_results(layout), 3),
+        *_indented(_nothing(kernel), 3),
+        *_indented(_results(kernel), 3),
         "        if symbol >= 0:",
         *_indented([*_stores(layout, states), "pass"], 3),
         "        first = after",
     ]
     return "\n".join([*lines, *_tail()]) + "\n"
+
+
+def _run_end() -> list[str]:
+    """Return the lines that set `after`, where the run of one symbol ends; 64 rows at a time."""
+    return [
+        "after = first",
+        "other = 0",
+        "while other == 0 and after + 64 <= hi:",
+        "    for k in range(64):",
+        "        other |= ldi32(ids, (after + k) * 4) ^ symbol",
+        "    after += select(other == 0, 64, 0)",
+        "while after < hi and ldi32(ids, after * 4) == symbol:",
+        "    after += 1",
+    ]
 
 
 def _head(layout: Layout) -> list[str]:
@@ -126,19 +138,22 @@ def _stores(layout: Layout, states: States) -> list[str]:
     return lines
 
 
-def _nothing(layout: Layout) -> list[str]:
+def _nothing(kernel: Kernel) -> list[str]:
     """Return the branch of a row that the kernel does not read."""
-    outs = [f"    out{k} = NAN" for k in range(len(layout.outputs))]
-    return ["else:", "    if wanted:", "        skipped += 1", *outs]
+    outs = [f"    out{k} = NAN" for k in range(len(kernel.outputs))]
+    wholes = [f"    whole{k} = 0" for k in kernel.whole_outputs]
+    return ["else:", "    if wanted:", "        skipped += 1", *outs, *wholes]
 
 
-def _results(layout: Layout) -> list[str]:
+def _results(kernel: Kernel) -> list[str]:
     """Return the lines that write the outputs; NaN has one bit pattern, and is counted."""
     lines = []
-    for k in range(len(layout.outputs)):
+    for k in range(len(kernel.outputs)):
         lines.append(f"null{k} = out{k} != out{k}")
         lines.append(f"stf(outp{k}, i * 8, select(null{k}, NAN, out{k}))")
         lines.append(f"nulls += null{k}")
+    for j, k in enumerate(kernel.whole_outputs, len(kernel.outputs)):
+        lines.append(f"sti(outp{j}, i * 8, select(null{k}, 0, whole{k}))")
     return lines
 
 

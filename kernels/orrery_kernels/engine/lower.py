@@ -53,7 +53,7 @@ class Lowering:
 
 
 class _Names(ast.NodeTransformer):
-    """Renames locals of a helper, binds its arguments, resolves constants, copies in inline calls."""
+    """Renames locals of a helper, binds arguments, resolves constants, copies in inline calls."""
 
     def __init__(self, lowering: Lowering, function: FunctionType, bound: dict[str, ast.expr]):
         self.lowering, self.function, self.bound = lowering, function, bound
@@ -228,9 +228,13 @@ def falls_through(statements: list[ast.stmt]) -> bool:
     for statement in statements:
         if isinstance(statement, ast.Return | ast.Break | ast.Continue):
             return False
-        if isinstance(statement, ast.If) and statement.orelse:
-            if not falls_through(statement.body) and not falls_through(statement.orelse):
-                return False
+        if (
+            isinstance(statement, ast.If)
+            and statement.orelse
+            and not falls_through(statement.body)
+            and not falls_through(statement.orelse)
+        ):
+            return False
     return True
 
 

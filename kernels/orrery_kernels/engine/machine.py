@@ -233,9 +233,11 @@ def call_step(context, function, args, lo, hi):  # type: ignore[no-untyped-def]
 
 
 WORDS = {
-    "ldf32": ldf32, "ldu32": ldu32, "ldu8": ldu8, "sti32": sti32, "sti8": sti8, "NAN": NAN, "INF": INF, "ldf": ldf, "ldi": ldi, "ldi32": ldi32, "ldi8": ldi8, "stf": stf,
+    "NAN": NAN, "INF": INF, "ldf": ldf, "ldi": ldi, "ldf32": ldf32, "ldi32": ldi32, "ldu32": ldu32,
+    "ldi8": ldi8, "ldu8": ldu8, "stf": stf, "sti32": sti32, "sti8": sti8,
     "sti": sti, "as_f64": as_f64, "as_i64": as_i64, "select": select, "min2": min2, "max2": max2,
     "sqrt": sqrt,
-    "is_finite": is_finite, "finite_or_nan": finite_or_nan, "bits_of": bits_of, "float_of": float_of, "to_int": to_int,
+    "is_finite": is_finite, "finite_or_nan": finite_or_nan, "bits_of": bits_of,
+    "float_of": float_of, "to_int": to_int,
     "prefetch": prefetch, "call_step": call_step,
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """The native half of running a batch: symbols to records, columns to addresses, results to Arrow.
 
 Text for the compiler, in the same pointer style as the generated loops. All take the address of a
-control block (see words.py) and a range of rows, and read and write Arrow's C data interface directly.
+control block (see words.py) and a range of rows, and read and write Arrow's C data interface.
 """
 
 from __future__ import annotations
@@ -116,7 +116,8 @@ def prepare(c, lo, hi):
         at = columns + k * 32
         child = ldi(children, ldi(at, 0) * 8)
         base = ldi(batch, A_OFFSET) + ldi(child, A_OFFSET)
-        where = load_column(ldi(child, A_BUFFERS), base, ldi(at, 8), ldi(child, A_NULLS), ldi(at, 16), rows)
+        nulls = ldi(child, A_NULLS)
+        where = load_column(ldi(child, A_BUFFERS), base, ldi(at, 8), nulls, ldi(at, 16), rows)
         sti(at, 24, where)
     kinds = ldi(c, W_ZERO)
     kinds_step = 0
@@ -170,6 +171,17 @@ def run_one(c, k, rows):
     sti(nulls, k * 8, ldi(nulls, k * 8) + missing)
     return 0
 """,
+    "tick": """
+def tick(c, number, unused):
+    # one row of the symbol whose record is `number`; its inputs are in place
+    sti32(ldi(c, W_ROW_IDS), 0, number)
+    at = ldi(c, W_SLOTS) + ldi(ldi(c, W_PLACES), number * 8)
+    sti(at, 24, ldi(at, 24) + 1)
+    plan = ldi(c, W_PLAN)
+    for k in range(ldi(c, W_KERNELS)):
+        call_step(ldi(plan, k * 16), ldi(plan, k * 16 + 8), 0, 1)
+    return 0
+""",
     "finish": """
 def finish(c, lo, hi):
     rows = ldi(c, W_ROWS)
@@ -199,21 +211,21 @@ def finish(c, lo, hi):
     pointers = arrays + count * A_BYTES
     buffers = pointers + count * 8
     for k in range(count):
-        r = ldi(table, k * 16)
-        kind = ldi(table, k * 16 + 8)
+        r = ldi(table, k * 24)
+        kind = ldi(table, k * 24 + 8)
         data = data0 + r * step
         missing = ldi(missing_of, r * 8)
-        if kind != 0:
+        if kind == 3:
+            data = data0 + ldi(table, k * 24 + 16) * step
+        elif kind != 0:
             whole = whole0 + k * step
             for i in range(rows):
                 x = ldf(data, i * 8)
                 value = to_int(select(x == x, x, 0.0))
                 if kind == 1:
                     sti8(whole, i, value)
-                elif kind == 2:
-                    sti32(whole, i * 4, value)
                 else:
-                    sti(whole, i * 8, value)
+                    sti32(whole, i * 4, value)
             data = whole
         at = arrays + k * A_BYTES
         sti(pointers, k * 8, at)

@@ -26,7 +26,7 @@ def _erf_near(x):
 
 @pure
 def _erfc_far(x):
-    """Return erfc for x >= 1: exp(-x^2) / x times a Chebyshev fit (degree 21) of x exp(x^2) erfc(x)."""
+    """Return erfc for x >= 1: exp(-x^2) / x times a Chebyshev fit of x exp(x^2) erfc(x)."""
     y = ((x - 3.0) / (x + 3.0) - 0.25) / 0.75
     z = y * y
     even = 7.964595432731861e-08 + z * (

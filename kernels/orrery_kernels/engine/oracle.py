@@ -107,4 +107,7 @@ class OracleKernel:
         columns = iter(values)
         got = self.step(*(special[n] if n in special else next(columns) for n in self.names))
         outputs = got if isinstance(got, tuple) else (got,) * len(nothing)
-        return [None if v != v else float(v) for v in outputs]
+        return [
+            None if v != v else to_int(v) if output.kind == i64 else float(v)
+            for v, output in zip(outputs, self.kernel.outputs, strict=True)
+        ]

@@ -1,7 +1,8 @@
 """Large batches over threads: kernels and blocks of rows are dealt out, never one symbol's stream.
 
-Task (kernel, block) may run when the block before it of the same kernel is done, and the same block of
-the kernels it reads. Each kernel meets its rows in order, so results cannot depend on the threads.
+Task (kernel, block) may run when the block before it of the same kernel is done, and the same
+block of the kernels it reads. Each kernel meets its rows in order, so results cannot depend on
+the threads.
 """
 
 from __future__ import annotations

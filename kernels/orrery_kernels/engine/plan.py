@@ -52,13 +52,14 @@ class Instance:
 
     def described(self) -> str:
         values = ",".join(f"{k}={v!r}" for k, v in vars(self.p).items())
-        return f"{self.kernel.name}({values};{','.join(self.columns)};{self.rows})->{','.join(self.outputs)}"
+        read, written = ",".join(self.columns), ",".join(self.outputs)
+        return f"{self.kernel.name}({values};{read};{self.rows})->{written}"
 
 
 def resolve(
     kernel: Kernel, step: Mapping[str, Any], made: Mapping[str, str], place: str
 ) -> Instance:
-    """Return the instance that `step` asks for; `made` holds columns written so far and their rows."""
+    """Return the instance that `step` asks for; `made`: columns written so far, their rows."""
     given = {k: v for k, v in step.items() if k != "kernel"}
     output = given.pop("output", None)
     columns = _columns(kernel, given, place)
@@ -135,7 +136,8 @@ def plan_steps(steps: Sequence[Mapping[str, Any]], place: str) -> list[Instance]
         for column in instance.outputs:
             if column in made or canonical(column) in SOURCE_KINDS:
                 raise ColumnError(
-                    f"output {column!r} must be new, was there already ({where}, {name}); use output='...'"
+                    f"output {column!r} must be new, was there already ({where}, {name});"
+                    " use output='...'"
                 )
             made[column] = instance.rows
         instances.append(instance)
@@ -151,7 +153,7 @@ def _nearest(name: Any) -> str:
 
 
 def chain_digest(instances: Sequence[Instance], sources: Mapping[str, bytes]) -> bytes:
-    """Return the name of a chain by content: generated steps, parameters, columns, numeric version."""
+    """Return the name of a chain by content: generated steps, parameters, columns, numerics."""
     digest = hashlib.blake2b(digest_size=32, person=b"orrery-chain")
     for part in (NUMERICS, *(i.described() for i in instances)):
         digest.update(len(part).to_bytes(8, "little") + part.encode())

@@ -31,7 +31,7 @@ _programs: WeakKeyDictionary[Kernel, dict[bool, Program]] = WeakKeyDictionary()
 
 
 def program_of(kernel: Kernel, runs: bool = False) -> Program:
-    """Return the program of `kernel`, over rows or over runs, compiling it when nobody has before."""
+    """Return the program of `kernel`, over rows or over runs, compiled if nobody has before."""
     held = _programs.setdefault(kernel, {})
     if runs not in held:
         found = _from_catalog(kernel, runs)

@@ -51,8 +51,8 @@ def _is_count(test: ast.expr) -> bool:
 
 def _cheap(node: ast.expr) -> bool:
     allowed = (
-        ast.Name, ast.Constant, ast.BinOp, ast.UnaryOp, ast.Compare, ast.Call, ast.Load, ast.operator,
-        ast.unaryop, ast.cmpop,
+        ast.Name, ast.Constant, ast.BinOp, ast.UnaryOp, ast.Compare, ast.Call, ast.Load,
+        ast.operator, ast.unaryop, ast.cmpop,
     )  # fmt: skip
     count = 0
     for part in ast.walk(node):

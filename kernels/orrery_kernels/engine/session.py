@@ -10,11 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from orrery_kernels.columns import KIND_NAMES
-from orrery_kernels.engine import blocks, ingress, layout, parallel, words
+from orrery_kernels.engine import blocks, ingress, layout, loader, parallel, words
 from orrery_kernels.engine.plan import Instance, find_column
 from orrery_kernels.engine.program import native_address, native_call, program_of
 from orrery_kernels.engine.spec import f64, i64
+from orrery_kernels.engine.symbols import SYMBOLS_MAX
 from orrery_kernels.engine.words import Word
+from orrery_kernels.errors import StateError
 
 if TYPE_CHECKING:
     from orrery_kernels.engine.chain import Chain
@@ -25,7 +27,7 @@ QUICK_ROWS = 256  # up to so many rows the interpreter's lock is kept: giving it
 _FIRST_ROWS = 1_024
 RUN_ROWS_MIN = 4_096  # batches from which loops over runs of one symbol are worth loading
 _SAMPLE_ROWS = 64
-_BLOCK = int(Word.BLOCK)
+_BLOCK, _SYMBOLS = int(Word.BLOCK), int(Word.SYMBOLS)
 
 
 class Session:
@@ -56,20 +58,33 @@ class Session:
 
     def _results(self) -> None:
         """Number the results: every output of every kernel, in order."""
-        counts = [len(k.outputs) for k in self.kernels]
+        counts = [len(k.layout.outputs) for k in self.kernels]
         self.first = np.cumsum([0, *counts]).astype(np.int64)
         self.results = int(self.first[-1])
         table = []
         for instance in self.chain.instances:
             for name, spec in zip(instance.outputs, instance.kernel.outputs, strict=True):
-                kernel, output = self.chain.made[name]
-                table += [int(self.first[kernel]) + output, words.OUT_KINDS[spec.kind]]
+                at, output = self.chain.made[name]
+                result = int(self.first[at]) + output
+                table.append((result, words.OUT_KINDS[spec.kind], self._exact(at, output)))
+        self.columns_out = np.array(table, np.int64)
         c = self.control
-        c[Word.COLUMNS_OUT], c[Word.COLUMN_OUT_COUNT] = self._array(table), len(table) // 2
+        c[Word.COLUMNS_OUT], c[Word.COLUMN_OUT_COUNT] = self.columns_out.ctypes.data, len(table)
         c[Word.RESULTS], c[Word.FIRST_RESULTS] = self.results, self._array(self.first)
         c[Word.NULLS] = self._array(np.zeros(len(self.kernels) + self.results, np.int64))
         self.array_address = self.array.ctypes.data
         c[Word.ARRAY], c[Word.ZERO] = self.array_address, self.zero.ctypes.data
+
+    def _exact(self, at: int, output: int) -> int:
+        """Return the result with an output of kernel `at` as exact integers, -1 for none."""
+        kernel = self.kernels[at].kernel
+        if output not in kernel.whole_outputs:
+            return -1
+        return int(self.first[at]) + len(kernel.outputs) + kernel.whole_outputs.index(output)
+
+    def _result(self, read: tuple[int, int], kind: str) -> int:
+        """Return the result of an earlier kernel that an input of `kind` reads."""
+        return self._exact(*read) if kind == i64 else int(self.first[read[0]]) + read[1]
 
     def _wire(self) -> None:
         """Lay out each kernel's arguments, and say where its inputs come from."""
@@ -84,12 +99,12 @@ class Session:
             self.arguments.append(args)
             plan += [address, args.ctypes.data]
             kind = KIND_NAMES.index(instance.rows) if instance.rows != "any" else -1
-            wiring += [args.ctypes.data, kind, len(reads), len(instance.outputs)]
+            wiring += [args.ctypes.data, kind, len(reads), len(instance.layout.outputs)]
             for item, read in zip(instance.kernel.inputs, reads, strict=True):
                 if isinstance(read, str):
                     wiring.append(self.columns.setdefault((read, item.kind), len(self.columns)))
                 else:
-                    wiring.append(-(int(self.first[read[0]]) + read[1]) - 1)
+                    wiring.append(-self._result(read, item.kind) - 1)
         self.column_table = np.zeros((len(self.columns), 4), np.int64)
         self.bases = np.zeros(len(self.kernels), np.int64)
         self.plan = np.array(plan, np.int64)
@@ -188,8 +203,8 @@ class Session:
 
     # What is done for each batch.
 
-    def run(self, batch: pa.RecordBatch, threads: int) -> pa.RecordBatch:
-        """Fold `batch` into the state and return the outputs."""
+    def run(self, batch: pa.RecordBatch, threads: int | None) -> pa.RecordBatch:
+        """Fold `batch` into the state and return the outputs; None threads: all processors."""
         schema, rows = batch.schema, batch.num_rows
         if self.schema is None or not schema.equals(self.schema):
             self._bind(schema)
@@ -208,7 +223,12 @@ class Session:
             self._load_run_plan()
         block = self._block(rows)
         batch._export_to_c(self.array_address)
-        self._fold(rows, threads)
+        try:
+            self._fold(rows, threads)
+        except StateError:
+            pa.RecordBatch._import_from_c(self.array_address, batch.schema)  # let go of it
+            block.words[0] = 0
+            raise
         return pa.RecordBatch._import_from_c(block.address + 64, self.chain.output_schema)
 
     def _has_long_runs(self, batch: pa.RecordBatch) -> bool:
@@ -223,15 +243,33 @@ class Session:
         self.run_plan[::2] = [program_of(i.kernel, runs=True).address for i in self.kernels]
         self.control[Word.RUN_PLAN] = self.run_plan.ctypes.data
 
-    def _fold(self, rows: int, threads: int) -> None:
-        if parallel.worth_it(rows, len(self.kernels), threads):
-            self._fold_on_threads(rows, threads)
-            return
-        call = self.quick if rows <= QUICK_ROWS else self.whole
+    def _fold(self, rows: int, threads: int | None) -> None:
+        call = self.quick
+        if rows > QUICK_ROWS:
+            threads = threads or loader.processors()
+            if self.state.table.symbols_max < SYMBOLS_MAX:
+                threads = 1  # so that a batch with one symbol too many can be refused as a whole
+            if parallel.worth_it(rows, len(self.kernels), threads):
+                self._fold_on_threads(rows, threads)
+                return
+            call = self.whole
+        before = self.words[_SYMBOLS]
         reached = call(self.address, 0, rows)
         while reached < rows:
-            self._grow()
+            try:
+                self._grow()
+            except StateError:
+                self._take_back(before, self.ids[:reached])
+                raise
             reached = call(self.address, reached, rows)
+
+    def _take_back(self, before: int, ids: np.ndarray) -> None:
+        """Forget the rows just encoded, and the symbols that came after the first `before`."""
+        table = self.state.table
+        counts = np.bincount(ids[ids >= 0], minlength=len(table))
+        for number in np.flatnonzero(counts).tolist():
+            table.set_ticks(number, table.rows_of(number) - int(counts[number]))
+        self.state.drop(table.names[before:])
 
     def _grow(self) -> None:
         self.state.make_room()
@@ -274,7 +312,7 @@ class Session:
         return block
 
     def _lay_out_block(self, rows: int) -> None:
-        """Say where a block for `rows` has its results, their validity bits and converted integers."""
+        """Say where a block for `rows` has its results, validity bits and small integers."""
         count = len(self.chain.output_schema)
         head = _line(64 + words.ARRAY_BYTES * (1 + count) + 24 * count + 8)
         step, bits = _line(8 * rows), _line((rows + 63) // 64 * 8)
@@ -314,16 +352,18 @@ class Ticker:
         self.nulls = np.zeros(len(kernels), np.int64)
         self.arguments = [args.copy() for args in session.arguments]
         self._wire(session)
-        self.floats, self.number = memoryview(self.values), memoryview(self.ids)
+        self.floats, self.numbers = memoryview(self.values), self.state.table.index
         self.wholes = memoryview(self.values.view(np.int64))
         self.is_whole = [kind == i64 for _, kind in columns]
         self.inputs = [session.chain.inputs.index(name) for name, _ in columns]
         self.simple = not any(self.is_whole) and self.inputs == list(
             range(len(session.chain.inputs))
         )
-        table = session.keep[0].reshape(-1, 2)
-        self.outputs = [(len(columns) + int(r), int(kind) != 0) for r, kind in table]
-        self.run = native_call("run", quick=True)
+        n, table = len(columns), session.columns_out.tolist()
+        self.outputs = [(n + r, kind != 0, n + x if x >= 0 else 0) for r, kind, x in table]
+        place, whole, _ = self.outputs[0]
+        self.only = place if len(self.outputs) == 1 and not whole else None
+        self.fold = native_call("tick", quick=True)
         self.version = -1
 
     def _wire(self, session: Session) -> None:
@@ -339,46 +379,52 @@ class Ticker:
                 if isinstance(read, str):
                     place = session.columns[read, item.kind]
                 else:
-                    place = n + int(session.first[read[0]]) + read[1]
+                    place = n + session._result(read, item.kind)
                 args[layout.FIRST + j] = at + 8 * place
             for o, word in enumerate(instance.layout.outputs):
                 args[word] = at + 8 * (n + int(session.first[k]) + o)
         self.plan = plan
         self.control[Word.PLAN], self.control[Word.KERNELS] = plan.ctypes.data, len(plan) // 2
         self.control[Word.NULLS] = self.nulls.ctypes.data
-        self.address = self.control.ctypes.data
+        self.control[Word.ROW_IDS], self.address = self.ids.ctypes.data, self.control.ctypes.data
 
     def tick(self, symbol: str | None, values: Sequence[float | None]) -> Any:
-        number = self.state.table._index.get(symbol)
+        number = self.numbers.get(symbol)
         if number is None:
             if symbol is None:
                 return None if len(self.outputs) == 1 else (None,) * len(self.outputs)
             number = self.state.id_of(symbol)
-            self.state.table._sync()
+            self.state.table.sync()
         if self.version != self.state.version:
             self._follow_records()
-        self.number[0] = number
-        floats = self.floats
         if self.simple:
+            floats = self.floats
             for k, value in enumerate(values):
                 floats[k] = _NAN if value is None else value
         else:
             self._load(values)
-        self.run(self.address, 0, 1)
-        if number >= len(self.seen):
-            self.seen = [self.state.table.seen(k)[1] for k in range(len(self.state.table))]
-        self.entries[self.seen[number]] += 1
+        self.fold(self.address, number, 0)
+        if self.only is not None:
+            value = self.floats[self.only]
+            return None if value != value else value
+        return self._results()
+
+    def _results(self) -> Any:
         found = []
-        for place, whole in self.outputs:
-            value = floats[place]
-            found.append(None if value != value else int(value) if whole else value)
+        for place, whole, exact in self.outputs:
+            value = self.floats[place]
+            if value != value:
+                value = None
+            elif whole:
+                value = self.wholes[exact] if exact else int(value)
+            found.append(value)
         return found[0] if len(found) == 1 else tuple(found)
 
     def _follow_records(self) -> None:
         for args, records in zip(self.arguments, self.state.records, strict=True):
             args[layout.STATE] = records.address
-        self.entries = self.state.table.seen(0)[0]
-        self.seen: list[int] = []
+        for word in (Word.SLOTS, Word.PLACES):
+            self.control[word] = self.state.control[word]
         self.version = self.state.version
 
     def _load(self, values: Sequence[float | None]) -> None:

@@ -1,4 +1,4 @@
-"""What a kernel is made of: the layout of its state, its parameters with their rules, its columns."""
+"""What a kernel is made of: layout of its state, parameters with their rules, columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ i64 = "i64"  # exact integers: counters, positions, nanoseconds
 f64 = "f64"
 optional = "optional"  # a number that may be missing: the step sees nan
 SCALARS = (i64, f64)
-OUTPUT_TYPES = (f64, "i8", "i32", i64)  # integers are exact up to 2**53
+OUTPUT_TYPES = (f64, "i8", "i32", i64)
 ROWS = ("trade", "quote", "market_quote", "any")
 
 Size = int | str | Callable[[Any], int]  # a number, the name of a parameter, or a function of them
@@ -167,6 +167,11 @@ class Kernel:
     )
     scale: tuple[Mapping[str, float], Any] | None = None
     shift: tuple[Mapping[str, float], Any] | None = None
+
+    @property
+    def whole_outputs(self) -> list[int]:
+        """The outputs that are exact 64-bit integers."""
+        return [k for k, output in enumerate(self.outputs) if output.kind == i64]
 
     def bind(self, given: Mapping[str, Any], place: str = "") -> SimpleNamespace:
         """Return checked parameters plus the constants derived from them, in declared order."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from orrery_kernels.engine.symbols import Symbols
+from orrery_kernels.engine.symbols import SYMBOLS_MAX, Symbols
 from orrery_kernels.engine.words import WORDS
 from orrery_kernels.errors import StateError
 from orrery_kernels.partition import partition_of
@@ -41,10 +41,13 @@ class Records:
 class ChainState:
     """State of all symbols of one chain, fed in the order of the log."""
 
-    def __init__(self, digest: bytes, sizes: Sequence[tuple[int, int]]):
+    def __init__(
+        self, digest: bytes, sizes: Sequence[tuple[int, int]], symbols_max: int = SYMBOLS_MAX
+    ):
         self.digest = digest
         self.control = np.zeros(WORDS, np.int64)
-        self.table = Symbols(self.control)
+        self.table = Symbols(self.control, symbols_max)
+        self.evicted = 0  # symbols given away by `evict`
         self.records = [Records(used, stride) for used, stride in sizes]
         self.version = 0  # changes when records have moved
         self.clean = np.zeros(0, np.int64)  # rows seen of each symbol when last cleared
@@ -86,6 +89,11 @@ class ChainState:
         if not self.table.is_full():
             self.table.grow(self.table.capacity)
             return
+        if len(self.table) == self.table.symbols_max:
+            raise StateError(
+                f"a state must hold at most {self.table.symbols_max} symbols (symbols_max), another"
+                " came; nothing of the batch was folded: evict some, state.evict(state.idlest(n))"
+            )
         capacity = 2 * self.table.capacity
         self.table.grow(capacity)
         for records in self.records:
@@ -93,14 +101,10 @@ class ChainState:
         self.version += 1
 
     def record(self, number: int) -> bytes:
-        """Return one symbol's state: rows seen, then each kernel's record in the order of the chain."""
-        parts = [struct.pack("<q", self._ticks(number))]
+        """Return one symbol's state: rows seen, then each kernel's record in order."""
+        parts = [struct.pack("<q", self.table.rows_of(number))]
         parts += [r.rows[number, : r.used].tobytes() for r in self.records]
         return b"".join(parts)
-
-    def _ticks(self, number: int) -> int:
-        flat, at = self.table.seen(number)
-        return flat[at]
 
     @property
     def record_bytes(self) -> int:
@@ -153,7 +157,7 @@ class ChainState:
         return b"".join(parts)
 
     def restore(self, buckets: Mapping[int, bytes]) -> None:
-        """Add the symbols of `buckets`; StateError when they belong to another chain or are held already."""
+        """Add the symbols of `buckets`; StateError if of another chain or held already."""
         before = len(self.table)
         clean = np.concatenate([self.clean, np.zeros(before - len(self.clean), np.int64)])
         for bucket in sorted(buckets):
@@ -165,8 +169,8 @@ class ChainState:
             raise StateError(f"state must begin with {_MAGIC!r}, was {bytes(data[:4])!r} ({place})")
         if data[4:36] != self.digest:
             raise StateError(
-                f"state must be of chain {self.digest.hex()[:16]}, was of {data[4:36].hex()[:16]} ({place});"
-                " start that chain instead, or replay the ticks"
+                f"state must be of chain {self.digest.hex()[:16]}, was of {data[4:36].hex()[:16]}"
+                f" ({place}); start that chain instead, or replay the ticks"
             )
         count, size = struct.unpack_from("<II", data, 36)
         at = 44
@@ -190,11 +194,25 @@ class ChainState:
             at += r.used
         return at
 
+    def idlest(self, n: int) -> list[str]:
+        """Return the n symbols with the fewest rows so far, ties by name: what to evict first."""
+        rows = dict(zip(self.names, self.table.ticks().tolist(), strict=True))
+        return sorted(rows, key=lambda name: (rows[name], name))[:n]
+
     def evict(self, symbols: Sequence[str]) -> bytes:
-        """Return the packed state of `symbols` and forget them (`restore` brings them back)."""
+        """Return the packed state of `symbols` and forget them (`restore` brings them back).
+
+        Never done on its own: the caller says when, at a known place in the stream.
+        """
         index = self.table.index
-        gone = {index[s] for s in symbols}
-        packed = self._pack(sorted(gone, key=self.names.__getitem__))
+        packed = self._pack(sorted((index[s] for s in symbols), key=self.names.__getitem__))
+        self.drop(symbols)
+        self.evicted += len(symbols)
+        return packed
+
+    def drop(self, symbols: Sequence[str]) -> None:
+        """Forget `symbols`; the records of the others close up."""
+        gone = {self.table.index[s] for s in symbols}
         kept = [(n, self.names[n]) for n in range(len(self.table)) if n not in gone]
         order = np.array([n for n, _ in kept], np.int64)
         ticks = self.table.ticks()
@@ -207,4 +225,3 @@ class ChainState:
             self.table.set_ticks(self.id_of(name), int(ticks[before]))
             assert self.table.index[name] == number
         self.clean = clean[order]
-        return packed

@@ -46,7 +46,7 @@ class Primitive:
 
 
 class Helper:
-    """A function that kernels call: `inline` (may touch state) or `pure` (numbers in, numbers out)."""
+    """A function that kernels call: `inline` (may touch state) or `pure` (numbers only)."""
 
     def __init__(self, function: FunctionType, pure: bool):
         self.function, self.pure = function, pure
@@ -99,7 +99,7 @@ def _float_of(bits: int) -> float:
 
 def to_int(x: float) -> int:
     """Return x cut towards zero; 0 where x is not within +-2**62."""
-    return int(x) if -4.611686018427388e18 < x < 4.611686018427388e18 else 0
+    return int(x) if isinstance(x, int) or -4.611686018427388e18 < x < 4.611686018427388e18 else 0
 
 
 sqrt = Primitive("sqrt", _sqrt)
@@ -144,14 +144,14 @@ def kernel(
     scale: tuple[Mapping[str, float], Any] | None = None,
     shift: tuple[Mapping[str, float], Any] | None = None,
 ) -> Callable[[FunctionType], Any]:
-    """Make a kernel of a step. Arguments of the step: `s` state, `p` parameters, the rest are columns.
+    """Make a kernel of a step. Its arguments: `s` state, `p` parameters, the rest are columns.
 
     Args:
         rows: kind of row it reads: trade, quote, market_quote or any.
         state: name -> i64, f64, ring(size) or a struct such as moments("window").
         params: name -> param(default, interval, doc).
         inputs: argument -> default column, where it is not the argument's own name.
-        outputs: name(s) of the columns written, or name -> f64, i8, i32, i64; default: its own name.
+        outputs: name(s) of the columns written, or name -> f64, i8, i32, i64; default: its own.
         let: name -> function of the parameters, computed once; a list becomes a table p.name[i].
         rules: text -> function of the parameters that must hold.
         memory: after so many ticks the past no longer matters (a law checks it).

@@ -1,4 +1,4 @@
-"""What the world sees of a kernel: functions, instances and a page of documentation, all generated."""
+"""What the world sees of a kernel: functions, instances and a page of text, all generated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Data = pa.RecordBatch | pa.Table
 
 
 class StageMemory:
-    """What a stage of a stream remembers: one instance per call of a kernel inside it, by call order."""
+    """What a stage of a stream remembers: an instance per call of a kernel in it, in order."""
 
     def __init__(self) -> None:
         self.instances: list[tuple[Any, Instance]] = []
@@ -32,8 +32,8 @@ class StageMemory:
         held, instance = self.instances[at]
         if held != key:
             raise ParameterError(
-                f"a stage must call the same kernels for every batch, was {held[0]} and then {key[0]};"
-                " choose before the stream, not inside map"
+                "a stage must call the same kernels for every batch,"
+                f" was {held[0]} and then {key[0]}; choose before the stream, not inside map"
             )
         return instance
 
@@ -50,7 +50,10 @@ class Instance:
     def __init__(self, definition: Kernel, step: Mapping[str, Any], symbol_column: str = "symbol"):
         self.definition, self.step = definition, dict(step)
         self.chain = Chain([{"kernel": definition.name, **step}], symbol_column, definition.name)
-        self.state = self.chain.new_state()
+        self._use(self.chain.new_state())
+
+    def _use(self, state: Any) -> None:
+        self.state, self._tick = state, None
 
     def __repr__(self) -> str:
         given = ", ".join(f"{k}={v!r}" for k, v in self.step.items())
@@ -62,7 +65,9 @@ class Instance:
 
     def tick(self, symbol: str | None, *values: float) -> Any:
         """Fold one tick, values in the order of the inputs; return the output, None for null."""
-        return self.chain.tick(self.state, symbol, values)
+        if self._tick is None:
+            self._tick = self.chain.ticker(self.state)
+        return self._tick(symbol, values)
 
     def state_bytes(self) -> bytes:
         """Return the state of all symbols, canonical and versioned."""
@@ -70,7 +75,7 @@ class Instance:
 
     def restore(self, data: bytes) -> None:
         """Go on from `state_bytes()` of an equal instance."""
-        self.state = self.chain.restore({0: data} if data else {})
+        self._use(self.chain.restore({0: data} if data else {}))
 
 
 def run_over(chain: Chain, state: Any, data: Data) -> Data:
@@ -127,7 +132,8 @@ def publish(definition: Kernel) -> Any:
     public.definition = definition  # type: ignore[attr-defined]
     public.operator = operator  # type: ignore[attr-defined]
     operator.__name__ = operator.__qualname__ = f"create_{definition.name}_operator"
-    operator.__doc__ = f"Return {definition.name} as a stage over `source`, keyed by symbol_column.\n\n{page(definition)}"
+    about = f"Return {definition.name} as a stage over `source`, keyed by symbol_column."
+    operator.__doc__ = f"{about}\n\n{public.__doc__}"
     operator.__signature__ = _signature(definition, "source")  # type: ignore[attr-defined]
     catalog.add_kernel(definition, public)
     return public
@@ -146,7 +152,7 @@ def _signature(definition: Kernel, first: str) -> inspect.Signature:
 
 
 def page(definition: Kernel) -> str:
-    """Return the documentation of a kernel: what its author wrote, then what its definition says."""
+    """Return the page of a kernel: what its author wrote, then what its definition says."""
     lines = [inspect.cleandoc(definition.function.__doc__ or definition.name), "", "Columns read:"]
     for item in definition.inputs:
         kind = "whole number" if item.kind == "i64" else "number"
@@ -162,7 +168,8 @@ def page(definition: Kernel) -> str:
     rows = "every row" if definition.rows == "any" else f"{definition.rows} rows"
     lines += [
         "",
-        f"Reads {rows}; others pass by with null. Windows count the symbol's own ticks. A null, NaN or",
-        "infinite input skips the tick: null out, state untouched. Same bits however the stream is cut.",
+        f"Reads {rows}; others pass by with null. Windows count the symbol's own ticks. A null,",
+        "NaN or infinite input skips the tick: null out, state untouched. Same bits however the",
+        "stream is cut.",
     ]
     return "\n".join(lines)

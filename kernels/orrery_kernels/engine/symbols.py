@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from orrery_kernels.engine.program import native_call
 from orrery_kernels.engine.words import Word
 
+SYMBOLS_MAX = 1 << 28  # a bound of one's own: Chain.new_state(symbols_max=...)
 _FIRST_CAPACITY = 64
 _NAME_BYTES = 24  # room in the arena for each symbol, to begin with
 _LINE = 64
@@ -19,8 +18,8 @@ _ROWS_SEEN = 3
 class Symbols:
     """Symbol -> record number, in order of first appearance, and the rows seen of each."""
 
-    def __init__(self, control: np.ndarray):
-        self.control = control
+    def __init__(self, control: np.ndarray, symbols_max: int = SYMBOLS_MAX):
+        self.control, self.symbols_max = control, symbols_max
         self.address = control.ctypes.data
         self.capacity = 0
         self.arena = np.zeros(0, np.uint8)
@@ -37,15 +36,16 @@ class Symbols:
     @property
     def names(self) -> list[str]:
         """The symbols by record number."""
-        self._sync()
+        self.sync()
         return self._names
 
     @property
     def index(self) -> dict[str, int]:
-        self._sync()
+        self.sync()
         return self._index
 
-    def _sync(self) -> None:
+    def sync(self) -> None:
+        """Learn the names that native code has entered since."""
         for number in range(len(self._names), len(self)):
             name = self.arena[self.ends[number] : self.ends[number + 1]].tobytes().decode()
             self._names.append(name)
@@ -58,10 +58,9 @@ class Symbols:
     def set_ticks(self, number: int, rows: int) -> None:
         self.entries[self.places[number] // (8 * _ENTRY_WORDS), _ROWS_SEEN] = rows
 
-    def seen(self, number: int) -> tuple[Any, int]:
-        """Return (flat words, position) of the rows seen of one symbol, for counting them up."""
-        flat = memoryview(self.entries.reshape(-1))
-        return flat, int(self.places[number]) // 8 + _ROWS_SEEN
+    def rows_of(self, number: int) -> int:
+        """Return the rows seen of one symbol."""
+        return int(self.entries[self.places[number] // (8 * _ENTRY_WORDS), _ROWS_SEEN])
 
     def add(self, name: str) -> int:
         """Return the record number of `name`, a fresh one when it is new; negative when full."""
@@ -69,7 +68,7 @@ class Symbols:
         return native_call("insert")(self.address, data.ctypes.data, len(data) - 1)
 
     def is_full(self) -> bool:
-        return len(self) == self.capacity
+        return len(self) == int(self.control[Word.CAPACITY])
 
     def grow(self, capacity: int) -> None:
         """Make room for `capacity` symbols, and as much more for their names."""
@@ -87,7 +86,7 @@ class Symbols:
         self._fresh_entries()
         c = self.control
         c[Word.NAME_ENDS], c[Word.PLACES] = self.ends.ctypes.data, self.places.ctypes.data
-        c[Word.CAPACITY] = capacity
+        c[Word.CAPACITY] = min(capacity, self.symbols_max)
         if len(self):
             native_call("rehash")(self.address, before.ctypes.data, len(self))
 
@@ -102,7 +101,8 @@ class Symbols:
     def clear(self) -> None:
         """Forget all symbols."""
         self.control[Word.SYMBOLS] = 0
-        self._names, self._index = [], {}
+        self._names.clear()
+        self._index.clear()
         self.entries[:] = 0
 
 

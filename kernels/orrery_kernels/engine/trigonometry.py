@@ -104,7 +104,8 @@ def cos(x):
 def atan(x):
     """Return the arc tangent, within 2 ulp.
 
-    atan a = atan c + atan((a - c) / (1 + a c)) with c the nearest quarter; above 1 by pi/2 - atan 1/a.
+    atan a = atan c + atan((a - c) / (1 + a c)) with c the nearest quarter; above 1 by
+    pi/2 - atan 1/a.
     """
     if x != x:
         return nan

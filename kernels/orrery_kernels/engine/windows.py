@@ -1,9 +1,10 @@
 """Windows with constant cost a tick: what rolling kernels are made of.
 
-Each is a layout for the state (`moments("window")`) and inline steps on it (`moments_push(s.w, x, p.window)`).
+Each is a layout for the state (`moments("window")`) and inline steps on it
+(`moments_push(s.w, x, p.window)`).
 They depend on the symbol's own ticks only, so they give the same bits however a stream is cut, and
-what has left the window leaves no trace in the digits: running sums are made anew from the ring once
-every `size` ticks, and at once when a large value that left has taken their digits with it.
+what has left the window leaves no trace in the digits: running sums are made anew from the ring
+once every `size` ticks, and at once when a large value that left has taken their digits with it.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def moments_push(m, x, size):
     """Fold x into the window.
 
     Power sums of (x - pivot), pivot a value of the window. What is left of s2 being small against
-    what went through it means that digits were lost, to a level shift or to an outlier that has left.
+    what went through it means that digits were lost, to a level shift or an outlier that has left.
     """
     old = m.ring[m.at]
     m.ring[m.at] = x
@@ -140,7 +141,10 @@ def higher_moments(size: Size) -> Struct:
 
 @inline
 def higher_moments_push(m, x, size):
-    """Fold x into the window; as moments_push, with the pivot at the window's mean."""
+    """Fold x into the window; as moments_push, with the pivot at the window's mean.
+
+    Right after the sums are made anew s2 is all that is left: a factor of 16 asks for it once.
+    """
     old = m.ring[m.at]
     m.ring[m.at] = x
     m.at += 1
@@ -158,8 +162,7 @@ def higher_moments_push(m, x, size):
     m.s4 += d2 * d2 - e2 * e2
     m.s2_max = max(m.s2_max, m.s2)
     left = m.s2 - m.s1 * m.s1 * m.per
-    guard = size * 1.0 if size > 256 else 256.0
-    if m.at == size or left * guard < m.s2_max or m.s4 - m.s4 != 0.0:
+    if m.at == size or left * 16.0 < m.s2_max or m.s4 - m.s4 != 0.0:
         m.at = 0 if m.at == size else m.at
         first = 0.0
         for i in range(m.n):
@@ -280,7 +283,7 @@ def trend(size: Size) -> Struct:
 
 @inline
 def trend_push(m, x, size):
-    """Fold x into the window: s1 = sum(v), sw = sum(k v), v = value - pivot, k = 1 oldest ... n newest."""
+    """Fold x in: s1 = sum(v), sw = sum(k v), v = value - pivot, k = 1 oldest ... n newest."""
     old = m.ring[m.at]
     m.ring[m.at] = x
     m.at += 1

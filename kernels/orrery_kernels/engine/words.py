@@ -43,7 +43,7 @@ class Word(IntEnum):
     KERNELS = 19
     PLAN = 20  # pairs of function, arguments
     BLOCK = 21
-    COLUMNS_OUT = 22  # pairs of result, kind
+    COLUMNS_OUT = 22  # per column: result, kind, result as exact integers
     COLUMN_OUT_COUNT = 23
     RESULTS = 24
     NULLS = 25  # per result
@@ -84,7 +84,8 @@ NEEDS_ROOM = -3
 
 NAMES = {f"W_{w.name}": 8 * w for w in Word} | {
     "A_LENGTH": LENGTH, "A_NULLS": NULL_COUNT, "A_OFFSET": OFFSET, "A_N_BUFFERS": N_BUFFERS,
-    "A_N_CHILDREN": N_CHILDREN, "A_BUFFERS": BUFFERS, "A_CHILDREN": CHILDREN, "A_DICTIONARY": DICTIONARY,
+    "A_N_CHILDREN": N_CHILDREN, "A_BUFFERS": BUFFERS, "A_CHILDREN": CHILDREN,
+    "A_DICTIONARY": DICTIONARY,
     "A_RELEASE": RELEASE, "A_PRIVATE": PRIVATE, "A_BYTES": ARRAY_BYTES, "NULL_I64": NULL_I64,
     "K_IDS": 8 * IDS, "K_STATE": 8 * STATE, "K_KINDS": 8 * KINDS, "K_KINDS_STEP": 8 * KINDS_STEP,
     "K_KIND": 8 * KIND, "K_SKIPPED": 8 * SKIPPED, "K_FIRST": 8 * FIRST, "NEEDS_ROOM": NEEDS_ROOM,

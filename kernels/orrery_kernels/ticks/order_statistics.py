@@ -6,6 +6,7 @@ from orrery_kernels.engine import f64, kernel, nan, param
 from orrery_kernels.engine.order import (
     ordered,
     ordered_below,
+    ordered_get,
     ordered_mad,
     ordered_median,
     ordered_push,
@@ -104,7 +105,7 @@ def rolling_rank(s, p, x):
     below = ordered_below(s.w, x)
     equal = 0
     for k in range(below, s.w.n):
-        if s.w.sorted[k] > x:
+        if ordered_get(s.w, k) > x:
             break
         equal += 1
     return (below + 0.5 * (equal + 1)) / s.w.n if s.w.n >= p.min_periods else nan

@@ -1,0 +1,115 @@
+"""The engine: what holds for a state and its columns, whatever the kernel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from orrery_kernels import Chain
+from orrery_kernels.errors import ColumnError, StateError
+
+BEYOND = 1_760_000_000_000_000_123  # a time in ns: doubles near it are 256 apart
+
+
+def prices(symbols: list[str]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pydict(
+        {"symbol": symbols, "price": [1.0 + k for k in range(len(symbols))]}
+    )
+
+
+def test_whole_numbers_come_out_exact_beyond_two_to_the_53() -> None:
+    step = {"kernel": "clock_skew_align", "local_ns": "local_ns", "remote_ns": "remote_ns"}
+    chain = Chain([step])
+    local, remote = [BEYOND + 7, BEYOND + 12, None], [BEYOND, BEYOND + 10, BEYOND]
+    batch = pa.RecordBatch.from_pydict({"local_ns": local, "remote_ns": remote})
+
+    out = chain.run(chain.new_state(), batch)
+    rows = chain.oracle().run(batch.to_pylist())
+    ticked = chain.tick(chain.new_state(), "", (BEYOND + 7, BEYOND))
+
+    assert out["ts_aligned_ns"].to_pylist() == [BEYOND + 7, BEYOND + 12, None]
+    assert [row["ts_aligned_ns"] for row in rows] == out["ts_aligned_ns"].to_pylist()
+    assert ticked == (7, BEYOND + 7)
+
+
+def test_an_exact_time_goes_exact_into_the_next_kernel() -> None:
+    step = {"kernel": "clock_skew_align", "output": ["offset", "aligned"]}
+    again = {**step, "local_ns": "aligned", "output": ["offset_again", "aligned_again"]}
+    chain = Chain([step, again])
+    batch = pa.RecordBatch.from_pydict({"ts_recv_ns": [BEYOND + 7], "ts_event_ns": [BEYOND]})
+
+    out = chain.run(chain.new_state(), batch)
+
+    assert out["aligned_again"].to_pylist() == [BEYOND + 7]
+
+
+def test_a_number_with_a_fraction_is_no_time() -> None:
+    with pytest.raises(ColumnError, match="whole numbers"):
+        Chain([{"kernel": "ewma"}, {"kernel": "clock_skew_align", "local_ns": "ewma"}])
+
+
+@pytest.mark.parametrize("as_dictionary", [False, True])
+def test_a_batch_with_one_symbol_too_many_is_refused_whole(as_dictionary: bool) -> None:
+    chain = Chain([{"kernel": "ewma"}])
+    state, twin = chain.new_state(symbols_max=3), chain.new_state()
+    for each in (state, twin):
+        chain.run(each, prices(["A", "B"]))
+    before = state.to_bytes()
+    batch = prices(["B", "C", "A", "C", "D", "A"])
+    if as_dictionary:
+        batch = batch.set_column(0, "symbol", batch["symbol"].dictionary_encode())
+
+    with pytest.raises(StateError, match="at most 3 symbols"):
+        chain.run(state, batch)
+
+    assert state.to_bytes() == before
+    assert chain.run(state, prices(["C", "A"])).equals(chain.run(twin, prices(["C", "A"])))
+    assert state.to_bytes() == twin.to_bytes()
+
+
+def test_a_full_state_goes_on_when_its_idlest_symbols_have_been_evicted() -> None:
+    chain = Chain([{"kernel": "ewma"}])
+    state, twin = chain.new_state(symbols_max=3), chain.new_state()
+    for each in (state, twin):
+        chain.run(each, prices(["A", "B", "B", "C", "C"]))
+
+    packed = state.evict(state.idlest(1))
+    later = chain.run(state, prices(["D", "C"]))
+
+    assert (state.symbols, state.evicted) == (["B", "C", "D"], 1)
+    assert later.equals(chain.run(twin, prices(["D", "C"])))
+    state.evict(["D"])
+    state.restore({0: packed})
+    assert state.symbols == ["A", "B", "C"]
+
+
+def test_memory_grows_with_the_symbols_that_came() -> None:
+    chain = Chain([{"kernel": "rolling_zscore", "window": 100}])
+    state = chain.new_state()
+
+    sizes = []
+    for count in (10, 1_000, 10_000):
+        chain.run(state, prices([f"S{k}" for k in range(count)]))
+        sizes.append(sum(r.rows.nbytes for r in state.records) / count)
+
+    record = state.record_bytes
+    assert sizes[1] < 2.5 * record
+    assert sizes[2] < 2.5 * record
+
+
+def test_ticks_and_batches_may_be_mixed_and_are_counted() -> None:
+    chain = Chain([{"kernel": "ewma", "alpha": 0.5}])
+    state, twin = chain.new_state(), chain.new_state()
+    names = [f"S{k}" for k in range(200)]
+
+    for k, name in enumerate(names):
+        chain.tick(state, name, (1.0 + k,))
+    chain.run(state, prices(names))
+    for k, name in enumerate(names):
+        chain.tick(state, name, (3.0 + k,))
+
+    for start in (1.0, 1.0, 3.0):
+        values = np.arange(200) + start
+        chain.run(twin, pa.RecordBatch.from_pydict({"symbol": names, "price": values}))
+    assert state.rows == 600
+    assert state.to_bytes() == twin.to_bytes()
