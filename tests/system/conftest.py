@@ -10,11 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from orrery_services import failpoints
 from orrery_services.stack import Stack, free_port_base, make_plan
 
 NODES = ("n1", "n2")
 LOG_LINES_SHOWN = 25
 NewStack = Callable[..., Stack]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Who needs the shared stack comes last: it is not up while others measure and kill theirs."""
+    items.sort(key=lambda item: "stack" in getattr(item, "fixturenames", ()))
 
 
 def start(home: Path, nodes: tuple[str, ...], **wanted: object) -> Stack:
@@ -41,7 +47,9 @@ def short_tmp() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def stack(short_tmp: Path) -> Iterator[Stack]:
     """One sky and two nodes with every service of this build, without the demo feed."""
-    made = start(short_tmp / "stack", NODES)
+    armed = short_tmp / "failpoints"
+    armed.mkdir()
+    made = start(short_tmp / "stack", NODES, env={failpoints.FOLDER: str(armed)})
     yield made
     remove(made)
 
