@@ -5,6 +5,7 @@ kept lies in a folder named by the content of all of them, beside the engine's (
 ~/.cache/orrery). NUMBA_CACHE_DIR names another one.
 """
 
+import functools
 import importlib
 import importlib.util
 import os
@@ -19,8 +20,9 @@ LOOPS = (
 )  # fmt: skip
 
 
+@functools.cache
 def keep_loops() -> None:
-    """Let numba keep, and find, the loops that people outside the lab call."""
+    """Let numba keep, and find, the loops that people outside the lab call; once a process."""
     from numba.core import config
 
     if not config.CACHE_DIR:

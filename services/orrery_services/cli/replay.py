@@ -26,11 +26,9 @@ def replay(
     as_json: common.Json = False,
 ) -> None:
     """Recompute leaves from stored rows, the snapshot from its leaves, results without memo."""
-    from .. import compiled
 
     if not verify:
         raise ConfigError("replay writes nothing: say --verify to compare what comes out")
-    compiled.keep_loops()
     with Node(settings=common.settings_of(node)) as found:
         document = verified(found, snapshot, since)
     common.show(document, as_json, _print)

@@ -61,12 +61,10 @@ def _is_swapped(settings: Settings, chain: str) -> bool:
 def _run(
     settings: Settings, chain: str, on: str, *, dry_run: bool, audit: bool, quiet: bool
 ) -> dict[str, Any]:
-    from .. import compiled
     from ..dominoes.running import Runner, ran
     from ..dominoes.steps import Job
     from ..store import domino_values, refs
 
-    compiled.keep_loops()
     runner = Runner(settings)
     try:
         id_ = refs.resolve(runner.connection, on)
@@ -84,12 +82,10 @@ def _run(
 
 def _swapped(settings: Settings, chain: str, on: str, *, reuse: bool) -> dict[str, Any]:
     """Ask for a run of a swapped chain over a snapshot, and wait for its end."""
-    from .. import compiled
     from ..node import Node
     from ..store import refs
     from . import run_status
 
-    compiled.keep_loops()
     with Node(settings=settings) as found:
         id_ = refs.resolve(found.connection, on)
         data, codes = _capsule(found, chain, id_)

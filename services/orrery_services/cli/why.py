@@ -18,10 +18,8 @@ def why(
     as_json: common.Json = False,
 ) -> None:
     """Print the tree of a result: domino, code, parameters, inputs, leaves, rows, offsets, LSN."""
-    from .. import compiled
     from ..dominoes import asking
 
-    compiled.keep_loops()
     with Node(settings=common.settings_of(node)) as found:
         document = asking.why(found.connection, result)
     common.show(document, as_json, _print)

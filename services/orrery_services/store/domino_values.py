@@ -8,6 +8,7 @@ from orrery_kernels.domino import catalog
 from orrery_kernels.domino.chain import Chain, read_chain
 from orrery_kernels.snapshot.canonical import decode
 
+from orrery_services import compiled
 from orrery_services.errors import ConfigError, OutsideError
 from orrery_services.protocol.domino_runs import DominoRun
 
@@ -20,6 +21,7 @@ CHAIN_KEYS = ("tasks", "run_in", "modules", "mode")
 
 def chain_from(name: str, declared: Mapping[str, Any]) -> Chain:
     """Return a declared chain. Raises ConfigError or DominoError naming chain, task and remedy."""
+    compiled.keep_loops()
     for key in declared:
         if key not in CHAIN_KEYS:
             raise ConfigError(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import psycopg
 from orrery_kernels.snapshot.snapshot import Record, Snapshot, thaw
 
+from orrery_services import compiled
 from orrery_services.errors import OutsideError
 from orrery_services.protocol import cuts, facts
 from orrery_services.protocol import snapshots as rules
@@ -59,6 +60,7 @@ def open_snapshot(
 
     Raises OutsideError when its manifest is not held, BadFact when that is not what the id says.
     """
+    compiled.keep_loops()
     row = reading.fact_by_key(connection, rules.snapshot_key(id_))
     if row is None:
         raise OutsideError(f"snapshot {id_.hex()[:12]} must be held, but is not")
