@@ -11,7 +11,7 @@ from ..config import Settings
 from ..errors import OutsideError
 from ..metrics import SECONDS_BUCKETS
 from ..protocol import domino_runs as rules
-from ..store import domino_runs, reading
+from ..store import domino_runs, holds, reading
 from . import steps
 from .pool import Ended, Pool
 from .steps import Job
@@ -22,6 +22,7 @@ LOOK_BACK = 64  # cuts before the newest one of which some may be open
 RETRY_SECONDS = 2.0
 CLOSE_SECONDS = 2.5
 CHANNEL = "snapshots"
+SERVICE = "dominoes"  # holds snapshots while chains run on them: gc leaves those alone
 
 TASKS = Counter("orrery_domino_tasks", "Tasks of chains, by what was done.", ["chain", "action"])
 RUN_SECONDS = Histogram(
@@ -37,6 +38,7 @@ class Loop:
         self._settings, self._chains, self._pool = settings, chains, pool
         self._connection = store.connect(settings.postgres("writer"))
         self._connection.execute(f"LISTEN {CHANNEL}")
+        holds.release_all(self._connection, SERVICE)
         self._waiting: dict[Job, int] = {}  # since when
         self._cursor = self._open_from()
         self._seen: set[int] = set()  # of the last LOOK_BACK: one that waited for a leaf comes late
@@ -97,10 +99,12 @@ class Loop:
                 continue
             if not self._pool.begin(job):
                 return
+            holds.hold(self._connection, *_hold_of(job))
             del self._waiting[job]
 
     def _end(self, ended: Ended) -> None:
         job = ended.job
+        holds.release(self._connection, *_hold_of(job))
         if ended.done is not None:
             for action, count in ended.done.items():
                 TASKS.labels(job.chain, action).inc(count)
@@ -128,6 +132,10 @@ class Loop:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _hold_of(job: Job) -> tuple[bytes, str]:
+    return bytes.fromhex(job.snapshot), f"{SERVICE} {job.chain}"
 
 
 def main(settings: Settings, health: metrics.Health, stop: threading.Event) -> int:

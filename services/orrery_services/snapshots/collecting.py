@@ -14,7 +14,7 @@ from orrery_kernels.snapshot.tree import pieces_below
 from ..errors import OutsideError
 from ..protocol import facts
 from ..protocol import snapshots as rules
-from ..store import pieces, refs, snapshots
+from ..store import holds, pieces, refs, snapshots
 
 PACKS_AT_ONCE = 200  # in one transaction
 Named = Mapping[str, Mapping[str, int]]  # origin -> stream -> greatest number that is held
@@ -69,7 +69,7 @@ def plan(
     for ref in refs.standing(connection):
         is_tag = ref.name.startswith(rules.TAG)
         names[is_tag][f"{ref.node}/{ref.name}"] = bytes.fromhex(ref.snapshot)
-    kept = retain(held, names[True], names[False], refs.holds(connection), policy, now_ns)
+    kept = retain(held, names[True], names[False], holds.held(connection), policy, now_ns)
     needed = {one.snapshot for one in kept if one.keep}
     useless = useless_packs(connection, needed, max((m.number for m in made), default=0))
     ready = [pack for pack in useless if is_held_by_all(pack, peers)]

@@ -1,4 +1,4 @@
-"""Names that move, what people mean by a text, what happened, and which runs are in flight."""
+"""Names that move, what people mean by a text, and what happened."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -59,13 +59,6 @@ def now_at(connection: psycopg.Connection, node: str, name: str) -> bytes | None
     return bytes.fromhex(found) if found else None
 
 
-def resolve_ref(connection: psycopg.Connection, text: str) -> Ref:
-    """Return the move behind `origin/name`, `name` or `name@latest`, the same on every node."""
-    known = held(connection)
-    found = decisions.resolve(text, map(as_decided, known))
-    return next(ref for ref in known if as_decided(ref) == found)
-
-
 def resolve(connection: psycopg.Connection, text: str) -> bytes:
     """Return the id of the snapshot that a text means: short id, tag, ref, or "latest".
 
@@ -123,28 +116,6 @@ def origin(connection: psycopg.Connection) -> str:
     return found.origin
 
 
-def hold(connection: psycopg.Connection, id_: bytes, holder: str) -> None:
-    """Keep gc away from a snapshot while `holder` needs it."""
-    connection.execute(_HOLD, (id_, holder))
-
-
-def holds(connection: psycopg.Connection) -> dict[str, bytes]:
-    """Return the snapshots that runs in flight need, by who holds them."""
-    rows = connection.execute("SELECT holder, snapshot FROM snapshot_holds ORDER BY 1, 2")
-    return {f"{holder} of {bytes(id_).hex()[:12]}": bytes(id_) for holder, id_ in rows}
-
-
-def release(connection: psycopg.Connection, id_: bytes, holder: str) -> None:
-    connection.execute(
-        "DELETE FROM snapshot_holds WHERE snapshot = %s AND holder = %s", (id_, holder)
-    )
-
-
-def release_all(connection: psycopg.Connection, holder: str) -> None:
-    """Forget what a holder held: a service that starts has nothing in flight."""
-    connection.execute("DELETE FROM snapshot_holds WHERE holder = %s", (holder,))
-
-
 @contextmanager
 def _locked(connection: psycopg.Connection, name: str) -> Iterator[None]:
     key = (LOCK_CLASS, name)
@@ -172,5 +143,3 @@ def _no_pieces(_: bytes) -> bytes:
 _EVENT_ORIGINS = "SELECT origin FROM incarnations UNION SELECT origin FROM origins ORDER BY 1"
 _NEWEST_EVENTS = """
     SELECT payload FROM facts WHERE key >= %s AND key < %s ORDER BY key DESC LIMIT %s"""
-_HOLD = """
-    INSERT INTO snapshot_holds (snapshot, holder) VALUES (%s, %s) ON CONFLICT DO NOTHING"""

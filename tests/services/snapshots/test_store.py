@@ -9,7 +9,7 @@ from orrery_services.protocol import facts
 from orrery_services.protocol.snapshots import TAG, Ref
 from orrery_services.snapshots import collecting
 from orrery_services.snapshots.making import Making
-from orrery_services.store import ledger, pieces, reading, refs
+from orrery_services.store import holds, ledger, pieces, reading, refs
 from orrery_services.store import snapshots as store
 
 from .partition import Log, cut, fresh, take
@@ -141,7 +141,7 @@ def collect(writer, server, database, policy: str, peers=None) -> collecting.Pla
 def test_gc_removes_what_nothing_needs_and_leaves_names(writer, server, database):
     made = freeze(writer, 5)
     tag(writer, made[1], "eod")
-    refs.hold(writer, made[2].id, "run 7")
+    holds.hold(writer, made[2].id, "dominoes rates 7")
 
     plan = collect(writer, server, database, "tags, last 1")
 
@@ -158,6 +158,20 @@ def test_gc_removes_what_nothing_needs_and_leaves_names(writer, server, database
     assert facts.is_gone(gone.payload) and facts.check(gone.fact()) is None
     assert pieces.index_rest(writer) == 0  # what is gone is not looked for again
     assert collect(writer, server, database, "tags, last 1").packs == []
+
+
+def test_a_snapshot_that_a_run_held_may_go_when_the_service_starts_anew(writer):
+    made = freeze(writer, 3)
+    holds.hold(writer, made[0].id, "dominoes rates")
+    held = {one.snapshot for one in plan_of(writer) if one.keep}
+
+    holds.release_all(writer, "dominoes")
+
+    assert held - {one.snapshot for one in plan_of(writer) if one.keep} == {made[0].id}
+
+
+def plan_of(writer):
+    return collecting.plan(writer, "last 1", {}, now_ns=1).kept
 
 
 def test_gc_waits_for_a_peer_that_has_not_named_a_pack(writer, server, database):
