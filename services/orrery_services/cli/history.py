@@ -59,12 +59,15 @@ def read(
         raise ConfigError(
             f"{task} must have points{f' of {tenor}' if tenor else ''} in this time, has: {there}"
         )
-    samples = [
-        {"at_ms": at, "point": one.labels.get("point", ""), "value": value}
+    samples = {
+        (at, one.labels.get("point", "")): value  # one that was sent again is there twice
         for one in kept
         for at, value in zip(one.times_ms, one.values, strict=True)
+    }
+    return [
+        {"at_ms": at, "point": point, "value": value}
+        for (at, point), value in sorted(samples.items())
     ]
-    return sorted(samples, key=lambda sample: (sample["at_ms"], sample["point"]))
 
 
 def is_tenor(point: str, tenor: str) -> bool:
