@@ -52,8 +52,8 @@ check: lint  ## what one runs before a commit: style and the tests that need no 
 
 lab:  ## the sealed lab alone: an empty environment with numpy, numba, pyarrow, and its tests
 	@rm -rf build/lab && mkdir -p build && $$($(FIND_PYTHON)) -m venv build/lab
-	@build/lab/bin/python -m pip --disable-pip-version-check -q install . pytest hypothesis pytest-timeout
-	@build/lab/bin/python -m pytest -q tests/kernels
+	@build/lab/bin/python -m pip --disable-pip-version-check -q install ".[dev]"
+	@build/lab/bin/python -m pytest -q -o pythonpath=. tests/kernels
 
 bench: install  ## speed of the road, rivals in the same run, ratios printed
 	@$(BIN)/python -m tests.benchmarks.road $(ARGS)
@@ -63,6 +63,7 @@ bench-kernels: install  ## speed of the kernels, rivals in the same run
 
 soak: install  ## long counts of kills and of simulated schedules; the seed is printed
 	@ORRERY_TEST_SOAK=1 $(BIN)/python tests/run.py simulation system
+	@ORRERY_TEST_SOAK=1 $(BIN)/python -m pytest -q -s tests/kernels/test_accuracy.py
 
 images:  ## build our images and list all by digest in k8s/images/images.env (REGISTRY=… or INTO=…)
 	@k8s/images.sh

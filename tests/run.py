@@ -18,6 +18,7 @@ TWO_AT_A_TIME = ["-n", "2", "--dist", "loadgroup"]
 PARTS: dict[str, list[str]] = {
     "tidy": [],
     "kernels": TWO_AT_A_TIME,
+    "lab": [],
     "services": [],
     "contracts": [],
     "simulation": TWO_AT_A_TIME,
