@@ -22,7 +22,8 @@ from .memory_of_chains import STAGE
 from .pool import Pool, wait_until
 
 SAMPLE_SECONDS = 0.01
-HOLD_SECONDS = 0.5
+HOLD_SECONDS = 3.0  # longer than containers take to start one after another
+NAME_LENGTH = 64  # of a container; what builds images is there too
 
 
 class EnginePool(Pool):
@@ -43,24 +44,25 @@ class Sampler(threading.Thread):
     def __init__(self, memo: Path | None = None) -> None:
         super().__init__(daemon=True)
         self.peak_bytes = self.peak_with_memo_bytes = 0
-        self._memo, self._stop = memo, threading.Event()
+        self._memo, self._done = memo, threading.Event()
 
     def run(self) -> None:
-        while not self._stop.wait(SAMPLE_SECONDS):
+        while not self._done.wait(SAMPLE_SECONDS):
             slots = sum(working_set(path) for path in folders())
             memo = working_set(self._memo) if self._memo else 0
             self.peak_bytes = max(self.peak_bytes, slots)
             self.peak_with_memo_bytes = max(self.peak_with_memo_bytes, slots + memo)
 
     def stop(self) -> None:
-        self._stop.set()
+        self._done.set()
         self.join()
 
 
 def folders() -> list[Path]:
     """Return the cgroups of containers, by the names that Docker gives them."""
     version_1 = memory.ROOT / "memory" / "docker"
-    return list((version_1 if version_1.exists() else memory.ROOT / "docker").glob("*/"))
+    found = (version_1 if version_1.exists() else memory.ROOT / "docker").glob("*/")
+    return [path for path in found if len(path.name) == NAME_LENGTH]
 
 
 def working_set(folder: Path) -> int:
