@@ -185,7 +185,7 @@ def test_a_controller_killed_at_random_moments_leaves_one_end(
         assert time.monotonic() < until, f"seed {seed}, {kills} kills"
         command = [sys.executable, "-m", "orrery_services.hotswap"]
         controller = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(dice.uniform(2.0, 6.0))
+        time.sleep(dice.uniform(2.0, 12.0))
         controller.send_signal(signal.SIGKILL)
         controller.wait()
         kills += 1
