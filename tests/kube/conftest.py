@@ -46,6 +46,8 @@ def node() -> Iterator[cluster.Cluster]:
 @pytest.fixture(scope="session")
 def solo(node: cluster.Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[whole.Whole]:
     """The overlay k8s/nodes/solo, applied once and waited for; taken down with the cluster."""
+    if "kube" not in os.environ.get("REQUIRE", "").split(","):
+        pytest.skip("a whole node takes ten minutes or more; `make kube-test` runs it")
     made = whole.Whole(node, whole.lay_tree(tmp_path_factory.mktemp("tree")))
     whole.load_images(node, made.tree / "k8s/images/images.env")
     node.kubectl("apply", "-k", str(made.tree / "k8s/nodes/solo"))
