@@ -69,7 +69,7 @@ def test_both_nodes_answer_the_same_bytes(compose, sent):
 
 @pytest.mark.parametrize("node", ["n1", "n2"])
 def test_what_is_stored_can_be_computed_again(compose, sent, node: str):
-    done = compose.orrery(f"verify --node {node}")
+    done = compose.orrery(f"verify --node {node}", seconds_max=900)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"[1-9][0-9,]* chunks recomputed, 0 differ", done.stdout), done.stdout
