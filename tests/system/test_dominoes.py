@@ -114,7 +114,8 @@ def test_diff_names_the_quote_the_dominoes_and_how_far_results_moved(stack, ran)
 
     assert "quotes/USD-SOFR-OIS-5Y" in {leaf["path"] for leaf in found["leaves"]}
     results = {result["task"]: result for result in found["results"]}
-    assert results["curve/USD-SOFR"]["why"] == "changed: quotes"
+    why = ("changed: quotes", "computed before from the same inputs")  # the other node was first
+    assert results["curve/USD-SOFR"]["why"] in why
     moved = results["curve/USD-SOFR"]["moved"]
     assert moved["point"] == "USD-SOFR-OIS-5Y"
     assert 0.00009 < moved["by"] < 0.00011
@@ -146,9 +147,9 @@ def test_killing_dominoes_in_the_middle_loses_no_snapshot_and_doubles_none(stack
     last = until(lambda: newest_number(stack) > first + 3 and newest_number(stack))
 
     for node in NODES:
-        done = until(lambda node=node: len(ok := good(stack, node, first, last)) and complete(ok))
-        numbers = [run.number for run in done if run.number <= last]
-        assert numbers == list(range(first, last + 1))
+        until(lambda node=node: len(good(stack, node, first, last)) > last - first)
+        numbers = [run.number for run in good(stack, node, first, last)]
+        assert numbers == list(range(first, last + 1)), "each once, in order"
     with store.connect(stack.settings("n2").postgres("reader")) as connection:
         assert store.reading.quarantined(connection) == []
     replayed = orrery(stack, "replay", "latest", "--since", ran["n1"].snapshot, "--verify")
@@ -163,8 +164,3 @@ def newest_number(stack) -> int:
 
 def good(stack, node: str, first: int, last: int) -> list[DominoRun]:
     return [r for r in runs(stack, node, first) if not r.failed and r.number <= last]
-
-
-def complete(done: list[DominoRun]) -> list[DominoRun] | None:
-    numbers = [run.number for run in done]
-    return done if numbers == list(range(numbers[0], numbers[0] + len(numbers))) else None
