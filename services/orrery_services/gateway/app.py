@@ -31,8 +31,8 @@ class Gateway:
         self._series = Series(settings.tsdb, settings.node) if settings.tsdb else None
         self._tsdb_away = False
 
-    def step(self) -> None:
-        """Project the next portion of every chain and partition."""
+    def step(self, beat: Callable[[], None]) -> None:
+        """Project the next portion of every chain and partition; a beat before each."""
         connection = self._connection
         chains = set(store.chain_names(connection).values())
         for (chain, partition), mark in sorted(store.marks(connection).items()):
@@ -40,6 +40,7 @@ class Gateway:
                 continue
             info = results.chain_info(connection, chain)
             for projection in (projections.ROWS, projections.SERIES):
+                beat()
                 self._project(projection, info, partition, mark)
         if self._series is not None:
             self._send(
@@ -95,7 +96,7 @@ def main(settings: Settings, health: metrics.Health, stop: threading.Event) -> i
         began_ns = clock.monotonic_ns()
         try:
             gateway = gateway or Gateway(settings)
-            gateway.step()
+            gateway.step(health.beat)
             health.ready()
             pause = max(PAUSE_SECONDS_MIN, clock.seconds_since(began_ns) * (1 / DUTY - 1))
             stop.wait(min(pause, 5.0))

@@ -81,7 +81,8 @@ function road(state) {
   byId("road").replaceChildren(...state.hops.map((one) => hop(one, old[one.service], seconds)));
 }
 
-function market(rows) {
+function market(all) {
+  const rows = all.filter((row) => Object.keys(row.outputs).length); // a market quote has none
   const names = [...new Set(rows.flatMap((row) => Object.keys(row.outputs)))];
   byId("names").replaceChildren(make("tr", {}, make("th", {}, "symbol"), ...names.map((n) => make("th", {}, n))));
   if (!rows.some((row) => row.symbol === chosen)) chosen = rows.length ? rows[0].symbol : null;
@@ -128,8 +129,11 @@ function chart(rows) {
 }
 
 function snapshots(made) {
-  const items = made.map((one) => make("li", {}, make("code", {}, one.id.slice(0, 12)), `cut ${one.number}`,
-    new Date(one.at_ns / 1e6).toISOString().slice(0, 19).replace("T", " "), one.trigger));
+  const items = made.map((one) => {
+    const at = new Date(one.at_ns / 1e6).toISOString().slice(0, 19).replace("T", " ");
+    const words = [`cut ${one.number}`, at, one.trigger].map((word) => make("span", {}, word));
+    return make("li", {}, make("code", {}, one.id.slice(0, 12)), ...words);
+  });
   byId("snapshots").replaceChildren(...(items.length ? items : [make("li", {}, "none yet")]));
 }
 
