@@ -10,6 +10,8 @@ import importlib
 import importlib.util
 import os
 import shutil
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from blake3 import blake3
@@ -43,10 +45,18 @@ def _folders() -> list[Path]:
 
 
 def _take(folder: Path, shipped: list[Path]) -> None:
-    """Begin with a copy of what is shipped: numba reads only from where it may write."""
-    for other in shipped:
-        if other.is_dir() and not folder.exists():
-            shutil.copytree(other, folder, dirs_exist_ok=True)
+    """Begin with a copy of what is shipped: numba reads only from where it may write.
+
+    It appears whole or not at all: processes of one container begin together.
+    """
+    other = next((one for one in shipped if one.is_dir()), None)
+    if other is None or folder.exists():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        copy = shutil.copytree(other, Path(scratch) / "loops")
+        with suppress(OSError):  # another process was first: its copy is the same
+            copy.rename(folder)
 
 
 def _digest() -> str:
