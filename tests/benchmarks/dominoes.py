@@ -1,13 +1,11 @@
 """Speed of dominoes as a service: a snapshot is written -> the results of a chain are committed.
 
-    python -m tests.benchmarks.dominoes [--cuts 20]
-
 Runs a Postgres that syncs to disk, the service's loop and its worker, on snapshots written by hand:
-their writing is part of the time. Prints the figure with its goal and the load of the machine.
+their writing is part of the time.
 """
 
-import argparse
 import contextlib
+import logging
 import os
 import statistics
 import tempfile
@@ -18,18 +16,20 @@ from pathlib import Path
 from typing import Annotated
 
 import psycopg
+import structlog
 from orrery_kernels.domino.domino import domino
-from orrery_services import compiled, metrics, store
+from orrery_services import metrics, store
 from orrery_services.config import Settings, load_settings
 from orrery_services.dominoes import app
 from orrery_services.store import domino_runs, identity
 
+from tests.benchmarks.road_table import Table
 from tests.services.dominoes.conftest import toml
 from tests.services.dominoes.market import write_snapshot
 from tests.services.store.server import Server
 
 ROOT = Path(__file__).resolve().parents[2]
-DOMINOES, CHANGED = 30, 3
+DOMINOES, CHANGED, CUTS = 30, 3, 100
 SECONDS_MAX = 300.0
 LOOK_SECONDS = 0.0005
 
@@ -96,27 +96,20 @@ def wait_for(writer: psycopg.Connection, number: int) -> domino_runs.DominoRun:
     return done[0]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cuts", type=int, default=20)
-    arguments = parser.parse_args()
-    compiled.keep_loops()
+def measure(table: Table) -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     server = Server()
     try:
         with psycopg.connect(server.conninfo("postgres"), autocommit=True) as admin:
             admin.execute("ALTER SYSTEM SET fsync = on")
             admin.execute("SELECT pg_reload_conf()")
         with tempfile.TemporaryDirectory() as folder, node(server, Path(folder)) as settings:
-            seconds = cuts(settings, arguments.cuts)
+            seconds = sorted(cuts(settings, CUTS))
     finally:
         server.remove()
-    p50, worst = statistics.median(seconds) * 1e3, max(seconds) * 1e3
-    print(
-        f"snapshot written -> {DOMINOES} results of a chain committed, {CHANGED} changed: "
-        f"p50 {p50:.1f} ms, worst {worst:.1f} ms of {len(seconds)} (goal 20 ms beyond computing), "
-        f"load {os.getloadavg()[0]:.1f}"
+    table.add(
+        f"last leaf held -> all {DOMINOES} results of a chain committed, {CHANGED} inputs changed",
+        "<= 20 ms beyond computing",
+        f"p50 {statistics.median(seconds) * 1e3:.1f} ms, worst {seconds[-1] * 1e3:.1f} ms of {CUTS}"
+        " (disk synced at every commit; the writing of the snapshot is part of it)",
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -22,6 +22,8 @@ class Row(NamedTuple):
 
 
 class Table:
+    heading = HEADING
+
     def __init__(self) -> None:
         self.rows: list[Row] = []
         print("| work | goal | measured | load |\n|---|---|---|---|", flush=True)
@@ -32,7 +34,7 @@ class Table:
 
     def text(self, seconds: float) -> str:
         lines = [
-            HEADING, "",
+            self.heading, "",
             f"Measured {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC on {machine()}, two "
             f"nodes with every part on it, {seconds:g} s a row, one run. `load` is the load "
             "average of the last minute when the row was measured. Commit times are read from the "
@@ -45,7 +47,7 @@ class Table:
     def keep(self, seconds: float) -> None:
         """Put the table into its section of the page; the other sections stay."""
         page = PAGE.read_text() if PAGE.exists() else HEAD
-        section = re.compile(rf"^{HEADING}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+        section = re.compile(rf"^{self.heading}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
         text = self.text(seconds)
         if section.search(page):
             page = section.sub(lambda _: text + "\n", page).rstrip("\n") + "\n"

@@ -1,18 +1,13 @@
-"""Speed of freezing and of finding: snapshots, diffs, memo hits. Rivals run beside us.
+"""Speed of freezing and of finding: a million symbols, diffs, memo hits. Rivals run beside us."""
 
-    python -m tests.benchmarks.snapshots [--symbols 1000000] [--repeat 5]
-
-Prints the best of several runs, the goal, and what a rival needs for the same in the same minute.
-"""
-
-import argparse
-import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import blake3
+import diskcache
+import joblib
 import numpy as np
 import pyarrow as pa
 from orrery_kernels.domino.chain import Chain, read_chain
@@ -23,12 +18,14 @@ from orrery_kernels.domino.run import run
 from orrery_kernels.domino.views import Leaves
 from orrery_kernels.snapshot.canonical import encode
 from orrery_kernels.snapshot.descent import diff
-from orrery_kernels.snapshot.digest import digest, digest_many
+from orrery_kernels.snapshot.digest import digest
 from orrery_kernels.snapshot.snapshot import freeze, thaw
 from orrery_kernels.snapshot.tree import CANONICAL, build, update
 
-RECORD_BYTES = 64
-CHANGED = 100
+from .road_table import Table
+
+SYMBOLS, RECORD_BYTES, CHANGED = 1_000_000, 64, 100
+ROUNDS, MANY = 7, 200
 
 
 @domino(version=1)
@@ -41,60 +38,44 @@ def scaled(x: float, *, by: float = 2.0) -> float:
     return x * by
 
 
-def best_s(work: Callable[[], object], repeat: int) -> float:
-    """Return the seconds of the fastest of several runs, after one that is not counted."""
-    work()
+def best_s(work: Callable[[], object], rounds: int = ROUNDS, many: int = 1) -> float:
+    """Return the seconds of one call in the quickest round, after one round that does not count."""
     times = []
-    for _ in range(repeat):
+    for _ in range(rounds + 1):
         start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
+        for _ in range(many):
+            work()
+        times.append((time.perf_counter() - start) / many)
+    return min(times[1:])
 
 
-def line(
-    what: str, seconds: float, goal_s: float | None, rival: str = "", rival_s: float = 0
-) -> str:
-    goal = f"{_short(goal_s)}" if goal_s else ""
-    ratio = f"{rival} {_short(rival_s)} ({rival_s / seconds:.1f}x)" if rival else ""
-    return f"{what:<58}{_short(seconds):>10}{goal:>10}  {ratio}"
-
-
-def _short(seconds: float) -> str:
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.2f} us"
-    return f"{seconds * 1e3:.2f} ms"
-
-
-def trees(symbols: int, repeat: int) -> Iterator[str]:
+def trees(table: Table) -> None:
     """A million symbols, again with a hundred changed, and the difference of the two."""
     rng = np.random.default_rng(1)
-    names = pa.array([f"S{i:07d}.XNAS" for i in range(symbols)], pa.large_string())
-    records = rng.integers(0, 256, (symbols, RECORD_BYTES), dtype=np.uint8)
-    flat, offsets = records.reshape(-1), np.arange(symbols + 1) * RECORD_BYTES
-    plain = flat.tobytes()
-    flat_s = best_s(lambda: blake3.blake3(plain).digest(), repeat)
-    leaves_s = best_s(lambda: digest_many(flat, offsets), repeat)
-    yield line(f"{symbols} digests of {RECORD_BYTES} B, one call", leaves_s, None)
-    some = [plain[i : i + RECORD_BYTES] for i in range(0, 64 * 20_000, RECORD_BYTES)]
-    each_s = best_s(lambda: [blake3.blake3(s).digest() for s in some], repeat) / len(some)
-    yield line("   of which each", leaves_s / symbols, None, "blake3 in a loop", each_s)
-
-    built_s = best_s(lambda: build(names, records, CANONICAL), repeat)
-    yield line(f"snapshot of {symbols} symbols", built_s, 0.1, "blake3, all as one string", flat_s)
-
+    names = pa.array([f"S{i:07d}.XNAS" for i in range(SYMBOLS)], pa.large_string())
+    records = rng.integers(0, 256, (SYMBOLS, RECORD_BYTES), dtype=np.uint8)
+    plain = records.tobytes()
+    built_s = best_s(lambda: build(names, records, CANONICAL))
+    flat_s = best_s(lambda: blake3.blake3(plain).digest())
+    some = [plain[i : i + RECORD_BYTES] for i in range(0, RECORD_BYTES * 20_000, RECORD_BYTES)]
+    each_s = best_s(lambda: [blake3.blake3(one).digest() for one in some]) / len(some) * SYMBOLS
+    table.add(
+        f"snapshot of {SYMBOLS:,} symbols, {RECORD_BYTES} B of state each",
+        "<= 100 ms",
+        f"{built_s * 1e3:.0f} ms (blake3, no tree: of all bytes as one string {flat_s * 1e3:.0f} "
+        f"ms, of each record in a Python loop {each_s * 1e3:.0f} ms)",
+    )
     tree = build(names, records, CANONICAL)
-    store = dict(tree.pieces)
-    picked = rng.choice(symbols, min(CHANGED, symbols), replace=False)
-    changes = {names[int(i)].as_py(): bytes(RECORD_BYTES) for i in picked}
-    moved = update(tree.root, changes, store.__getitem__)
-    store.update(moved.pieces)
-    update_s = best_s(lambda: update(tree.root, changes, store.__getitem__), repeat * 10)
-    yield line(f"again with {len(changes)} changed", update_s, 1e-3)
-    found = list(diff(tree.root, moved.root, store.__getitem__))
-    assert len(found) == len(changes), "the diff must find what was changed"
-    diff_s = best_s(lambda: list(diff(tree.root, moved.root, store.__getitem__)), repeat * 10)
-    yield line(f"diff of the two, {len(found)} changed", diff_s, 1e-3)
+    held = dict(tree.pieces)
+    changes = {names[int(i)].as_py(): bytes(RECORD_BYTES)
+               for i in rng.choice(SYMBOLS, CHANGED, replace=False)}  # fmt: skip
+    moved = update(tree.root, changes, held.__getitem__)
+    held.update(moved.pieces)
+    update_s = best_s(lambda: update(tree.root, changes, held.__getitem__), 50)
+    table.add(f"the same with {CHANGED} changed", "<= 1 ms", f"{update_s * 1e3:.2f} ms")
+    assert len(list(diff(tree.root, moved.root, held.__getitem__))) == CHANGED
+    diff_s = best_s(lambda: list(diff(tree.root, moved.root, held.__getitem__)), 50)
+    table.add(f"diff of the two, {CHANGED} changed", "<= 1 ms", f"{diff_s * 1e3:.2f} ms")
 
 
 def chain_of(count: int) -> Chain:
@@ -104,65 +85,33 @@ def chain_of(count: int) -> Chain:
     return read_chain("bench", {"tasks": tasks}, {"mean": mean, "scaled": scaled})
 
 
-def hits(repeat: int) -> Iterator[str]:
-    """What a hit costs, and rivals that keep results on disk or in memory."""
+def hits(table: Table) -> None:
+    """What a hit costs, and rivals that keep results on disk."""
     quotes = {f"USD-{i:02d}": float(i) for i in range(20)}
     tree = build(list(quotes), [encode(v) for v in quotes.values()], CANONICAL)
     snapshot = thaw(freeze({"quotes": tree.root}, {"number": 1}, {}, {}).manifest)
     market, memo, chain = Market(snapshot, tree.pieces.__getitem__), Memo(), chain_of(3)
     steps = run(chain, market, memo)
     last, inputs = chain.tasks[-1], (steps[-2].row.output,)
-
-    def fresh() -> None:
-        # A key that was never asked for: everything is hashed.
-        memo.find(digest(last.fixed + inputs[0]))
-
-    many = 200
-    hit_s = best_s(lambda: [memo.find(key_of(last, inputs)) for _ in range(many)], repeat) / many
-    fresh_s = best_s(lambda: [fresh() for _ in range(many)], repeat) / many
-    walk_s = best_s(lambda: [run(chain, market, memo) for _ in range(many)], repeat) / many
-    rivals = dict(rival_hits(repeat))
-    name = next(iter(rivals), "")
-    yield line("memo hit, end of chain", hit_s, 1e-5, name, rivals.get(name, 0.0))
-    yield line("   a key that was never asked for", fresh_s, 1e-5)
-    yield line("   a walk of all 3 dominoes", walk_s, None)
-    for rival, seconds in list(rivals.items())[1:]:
-        yield line("   the same hit", hit_s, None, rival, seconds)
+    hit_s = best_s(lambda: memo.find(key_of(last, inputs)), many=MANY)
+    fresh_s = best_s(lambda: memo.find(digest(last.fixed + inputs[0])), many=MANY)
+    walk_s = best_s(lambda: run(chain, market, memo), many=MANY)
+    rivals = ", ".join(f"{n} {s * 1e6:.0f} us, {s / hit_s:.0f}x" for n, s in rival_hits())
+    table.add(
+        "memo hit, end of chain, in process",
+        "<= 10 us",
+        f"{hit_s * 1e6:.1f} us; a key never asked for {fresh_s * 1e6:.1f} us, a walk of three "
+        f"dominoes {walk_s * 1e6:.0f} us ({rivals})",
+    )
 
 
-def rival_hits(repeat: int) -> Iterator[tuple[str, float]]:
-    """Yield (rival, seconds of a hit) for the rivals that are installed."""
+def rival_hits() -> Iterator[tuple[str, float]]:
+    """Yield (rival, seconds of a hit)."""
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            import joblib
-        except ImportError:
-            pass
-        else:
-            kept = joblib.Memory(folder, verbose=0).cache(scaled.function)
-            kept(1.0)
-            yield "joblib", best_s(lambda: [kept(1.0) for _ in range(50)], repeat) / 50
-        try:
-            import diskcache
-        except ImportError:
-            pass
-        else:
-            cache = diskcache.Cache(f"{folder}/d")
-            key = hashlib.sha256(b"key").digest()
-            cache[key] = 1.0
-            yield "diskcache", best_s(lambda: [cache[key] for _ in range(50)], repeat) / 50
-            cache.close()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--symbols", type=int, default=1_000_000)
-    parser.add_argument("--repeat", type=int, default=5)
-    arguments = parser.parse_args()
-    print(f"{'work':<58}{'best':>10}{'goal':>10}  rival in the same run")
-    for part in (hits(arguments.repeat), trees(arguments.symbols, arguments.repeat)):
-        for text in part:
-            print(text, flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        kept = joblib.Memory(folder, verbose=0).cache(scaled.function)
+        kept(1.0)
+        yield "joblib", best_s(lambda: kept(1.0), many=50)
+        with diskcache.Cache(f"{folder}/d") as cache:
+            named = cache.memoize()(scaled.function)
+            named(1.0)
+            yield "diskcache", best_s(lambda: named(1.0), many=50)
