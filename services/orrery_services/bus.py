@@ -70,7 +70,7 @@ def consumer(kafka: str, group: str, **more: object) -> Consumer:
             "partition.assignment.strategy": "range",  # partition p of every topic to one member
             "session.timeout.ms": 6_000,
             "heartbeat.interval.ms": 1_000,
-            "fetch.wait.max.ms": 100,
+            "fetch.wait.max.ms": 500,  # what comes is sent at once all the same
             "fetch.queue.backoff.ms": 5,
             "queued.max.messages.kbytes": QUEUE_KBYTES_MAX,
             "queued.min.messages": 20_000,
@@ -112,7 +112,7 @@ class LogReader:
     def __init__(self, kafka: str, name: str):
         self._consumer = consumer(
             kafka, f"{name}-reader", auto_offset_reset="earliest", enable_partition_eof=True,
-            queued_max_messages_kbytes=16_384, queued_min_messages=1000,
+            queued_max_messages_kbytes=16_384, queued_min_messages=1000, fetch_wait_max_ms=20,
         )  # fmt: skip
 
     def ends(self, topic: str, partition: int) -> tuple[int, int]:

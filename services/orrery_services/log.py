@@ -15,8 +15,11 @@ from typing import Any, TextIO
 import structlog
 
 SECRET_KEY = re.compile(r"pass(word|wd)?$|secret|token|api_?key", re.IGNORECASE)
-SECRET_TEXT = re.compile(r"(password\s*=\s*|://[^/\s:@]+:)('[^']*'|[^\s'\"@]+)", re.IGNORECASE)
+SECRET_TEXT = re.compile(
+    r"(password\s*=\s*)(?:'[^']*'|[^\s'\"]+)|(://[^/\s:@]+:)[^/\s'\"@]+(?=@)", re.IGNORECASE
+)
 HIDDEN = "***"
+CHATTY = ("httpx", "httpx2")  # a line for every request
 
 
 def hide_secrets(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
@@ -25,7 +28,7 @@ def hide_secrets(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
         if SECRET_KEY.search(key):
             event[key] = HIDDEN
         elif isinstance(value, str):
-            event[key] = SECRET_TEXT.sub(rf"\g<1>{HIDDEN}", value)
+            event[key] = SECRET_TEXT.sub(rf"\g<1>\g<2>{HIDDEN}", value)
     return event
 
 
@@ -60,6 +63,8 @@ def set_up(service: str, node: str = "", level: str = "INFO", stream: TextIO | N
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _bound_to(service: str, node: str) -> structlog.types.Processor:

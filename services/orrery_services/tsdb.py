@@ -1,5 +1,6 @@
 """The one way to the time-series store: milliseconds, about 15 digits, never the ledger."""
 
+import functools
 import json
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from .errors import OutsideError
 
 SECONDS_MAX = 10.0
 BYTES_AT_ONCE = 4 * 1024 * 1024
+_client = functools.cache(lambda: httpx.Client(timeout=SECONDS_MAX, trust_env=False))
 
 
 class Series(NamedTuple):
@@ -67,7 +69,7 @@ def _post(url: str, path: str, body: bytes) -> None:
 
 def _call(method: str, url: str, path: str, body: bytes | None = None) -> httpx.Response:
     try:
-        answer = httpx.request(method, url + path, content=body, timeout=SECONDS_MAX)
+        answer = _client().request(method, url + path, content=body)
     except httpx.HTTPError as cause:
         raise OutsideError(f"the time-series store must answer at {url}, but: {cause}") from cause
     if answer.status_code >= 300:

@@ -27,6 +27,7 @@ GROUP = "orrery-packer"
 FETCH_MAX = 10_000  # messages taken from the client at once
 LANE_ROWS_MAX = 40_000  # a partition with more is paused: the others go on
 IDLE_SECONDS = 0.1
+PACE_MS = 20  # between two batches that are not full, while nothing is on its way
 REPORT_SECONDS = 0.001
 RETRY_SECONDS = 1.0
 DRAIN_SECONDS_MAX = 2.5
@@ -51,7 +52,7 @@ class Packer:
         self.lanes: dict[int, Lane] = {}
         self._cuts = Cuts()
         self._paused: set[int] = set()
-        self._retry_at_ns = self._flush_at_ns = 0
+        self._retry_at_ns = self._flushed_ns = 0
         self._figures = figures.Figures(self._consumer)
         self._consumer.subscribe(
             list(rows.ROW_TOPICS),
@@ -146,7 +147,7 @@ class Packer:
         limits = self._settings.limits
         flush = not self._flush_in_ns() and any(x.waits_for_flush() for x in self.lanes.values())
         if flush:
-            self._flush_at_ns = clock.monotonic_ns() + limits.batch_wait_ms_max * 1_000_000
+            self._flushed_ns = clock.monotonic_ns()
         failed: OutsideError | None = None
         for lane in self.lanes.values():
             try:
@@ -173,15 +174,23 @@ class Packer:
         if any(lane.sequencer.waits_for_reports() for lane in lanes):
             return REPORT_SECONDS
         if any(lane.waits_for_flush() for lane in lanes):
-            return self._flush_in_ns() / 1e9
+            wait = self._flush_in_ns() / 1e9
+            return wait if self._all_sent() else min(wait, REPORT_SECONDS)
         return IDLE_SECONDS
 
     def _flush_in_ns(self) -> int:
         """Return how long until rows go whose batch is not full: at once after a quiet while.
 
         All lanes flush together, so that what follows, up to the commit, is done for all at once.
+        While the broker has not acknowledged what was sent before, more are let come: so batches
+        grow with the load.
         """
-        return max(0, self._flush_at_ns - clock.monotonic_ns())
+        waits = self._settings.limits.batch_wait_ms_max
+        wait_ms = min(waits, PACE_MS) if self._all_sent() else waits
+        return max(0, self._flushed_ns + wait_ms * 1_000_000 - clock.monotonic_ns())
+
+    def _all_sent(self) -> bool:
+        return all(lane.sequencer.idle() for lane in self.lanes.values())
 
     def _add(self, messages: list[Message]) -> None:
         by_place: dict[tuple[str, int], list[Message]] = {}

@@ -24,6 +24,7 @@ NUMBERS = {
     pa.float64(): np.dtype(np.float64),
 }
 ROWS_MAX = 1 << 20
+FEW = 16  # words that are looked at one by one
 _NAN = np.float64("nan").view(np.uint64)
 
 
@@ -158,8 +159,10 @@ def _encode_integers(values: np.ndarray) -> tuple[int, bytes]:
 
 
 def _encode_strings(column: pa.StringArray) -> tuple[int, bytes]:
-    coded = column.dictionary_encode()
-    words, count = coded.dictionary, len(column)
+    count = len(column)
+    if count <= FEW and len(set(column.to_pylist())) == 1:  # the next line costs 20 times as much
+        return CONSTANT, column[0].as_buffer().to_pybytes()
+    words = (coded := column.dictionary_encode()).dictionary
     if len(words) == 1:
         return CONSTANT, words[0].as_buffer().to_pybytes()
     if len(words) * 2 > count:

@@ -25,7 +25,8 @@ from .keeping import Keeper
 
 FACTS, TICKS = "facts", "ticks"
 FETCH_MAX = 256  # messages in one transaction: at most 256 x 512 KiB
-WAIT_SECONDS = 0.02
+WAIT_SECONDS = 0.1
+GATHER_SECONDS_MAX = 0.05  # for more that comes with the first
 LOOK_SECONDS = 1.0
 BEAT_SECONDS = 1.0
 READY_BEHIND_MAX = 1000  # facts on their way are no reason to send people elsewhere
@@ -44,6 +45,7 @@ class Replicator:
             self._open(settings, health, opened)
             self._opened = opened.pop_all()
         self._look_ns = self._beat_ns = 0
+        self._gather_seconds = 0.0  # what the last transaction took: groups grow with the load
         self._written: dict[int, int] = {}  # places as they are stored
         self._seen: dict[int, int] = {}  # stream -> greatest own number that came back to us
 
@@ -92,7 +94,7 @@ class Replicator:
         self._health.beat()
         messages = self._consumer.consume(1, WAIT_SECONDS)
         if messages:
-            messages += self._consumer.consume(FETCH_MAX - 1, 0)
+            messages += self._consumer.consume(FETCH_MAX - 1, self._gather_seconds)
         self._receive([message for message in messages if self._is_good(message)])
         now_ns = clock.monotonic_ns()
         self._asking.answer(now_ns)
@@ -130,8 +132,11 @@ class Replicator:
             else:
                 receipts.append(store.Receipt(delivery.origin, delivery.oseq, delivery.fact))
         if receipts:
-            with metrics.STAGE_SECONDS.labels("receive").time():
-                self._write(receipts)
+            began_ns = clock.monotonic_ns()
+            self._write(receipts)
+            seconds = clock.seconds_since(began_ns)
+            self._gather_seconds = min(seconds, GATHER_SECONDS_MAX)
+            metrics.STAGE_SECONDS.labels("receive").observe(seconds)
 
     def _write(self, receipts: Sequence[store.Receipt]) -> None:
         """Write facts of others. Two under one number are an alarm, and stop nobody."""
