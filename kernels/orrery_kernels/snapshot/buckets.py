@@ -23,6 +23,7 @@ from orrery_kernels.snapshot.memory import (
     load_u64,
     store_u32,
 )
+from orrery_kernels.snapshot.shares import in_turn_or_at_once, shares_of
 
 PER_BUCKET = 8
 VALUE_BYTES_MAX = 1 << 16
@@ -34,7 +35,8 @@ _COUNT = struct.Struct("<I")
 _FNV_BASIS, _FNV_PRIME = 0xCBF29CE484222325, 0x100000001B3
 _MIX_1, _MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _MASK = (1 << 64) - 1
-_NONE = read_only(np.zeros(1, np.int64))
+_ZERO = np.zeros(1, np.int64)
+_NONE = read_only(_ZERO)
 _PART_BITS = 9  # buckets in a part of the scratch memory: 512
 _RECORD_HEAD = 12
 
@@ -190,16 +192,34 @@ def fill_buckets(
     name_ends = np.frombuffer(ends, np.int64)[names.offset :][: count + 1] if count else _NONE
     data = np.frombuffer(text, np.uint8) if text else np.frombuffer(b"", np.uint8)
     bits = bits_for(count)
+    shift = min(bits, _PART_BITS)
+    columns = data, name_ends, read_only(values), value_ends
+    shares = shares_of(count)
     bucket = np.empty(count, np.uint32)
-    offsets = np.zeros((1 << bits) + 1, np.int64)
-    starts = np.zeros((1 << max(0, bits - _PART_BITS)) + 1, np.int64)
-    _measure(data, name_ends, value_ends, bits, bucket, starts)
-    scratch = np.empty(starts[-1], np.uint8)
-    _scatter(
-        data, name_ends, read_only(values), value_ends, bits, bucket, starts[:-1].copy(), scratch
-    )
-    out = np.empty(starts[-1] - count * (_RECORD_HEAD - 8) + _HEAD_BYTES * (1 << bits), np.uint8)
-    doubled = _gather(scratch, starts, bits, offsets, out)
+    counts, sizes = np.zeros((2, len(shares), 1 << (bits - shift)), np.int64)
+
+    def measure(at: int) -> None:
+        _measure(*columns, bits, *shares[at], bucket, counts[at], sizes[at])
+
+    in_turn_or_at_once(measure, len(shares))
+    begins = _running(sizes.sum(0))
+    places = begins[:-1] + sizes.cumsum(0) - sizes
+    scratch = np.empty(begins[-1], np.uint8)
+
+    def scatter(at: int) -> None:
+        _scatter(*columns, shift, *shares[at], bucket, places[at], scratch)
+
+    in_turn_or_at_once(scatter, len(shares))
+    lengths = sizes.sum(0) - (_RECORD_HEAD - 8) * counts.sum(0) + (_HEAD_BYTES << shift)
+    ends_out = _running(lengths)
+    offsets, out = np.empty((1 << bits) + 1, np.int64), np.empty(ends_out[-1], np.uint8)
+    offsets[-1] = ends_out[-1]
+    parts = shares_of(len(lengths), 1) if len(shares) > 1 else [(0, len(lengths))]
+
+    def gather(at: int) -> int:
+        return _gather(scratch, begins, shift, *parts[at], ends_out, offsets, out)
+
+    doubled = max(in_turn_or_at_once(gather, len(parts)))
     if doubled >= 0:
         length = int.from_bytes(scratch[doubled : doubled + 4].tobytes(), "little")
         name = scratch[doubled + _RECORD_HEAD :][:length].tobytes().decode()
@@ -207,16 +227,21 @@ def fill_buckets(
     return out, offsets
 
 
+def _running(sizes: np.ndarray) -> np.ndarray:
+    """Return where each of these begins when they lie end to end, and where the last one ends."""
+    return np.concatenate((_ZERO, sizes.cumsum()))
+
+
 # A million leaves in the order of their hashes are a million places far apart in memory. So they
 # are first copied, as they come, to parts of 512 buckets, each of which fits a cache.
 
 
 @njit(nogil=True)
-def _measure(data, ends, value_ends, bits, bucket, starts):
-    """Find each name's bucket, and where each part begins in the scratch memory."""
+def _measure(data, ends, values, value_ends, bits, first, stop, bucket, counts, sizes):
+    """Find the buckets of some names, and how many leaves and bytes go to each part."""
     base = np.int64(data.ctypes.data)
     shift = min(bits, _PART_BITS)
-    for i in range(bucket.shape[0]):
+    for i in range(first, stop):
         at, end = base + ends[i], base + ends[i + 1]
         h = np.uint64(_FNV_BASIS) ^ np.uint64(end - at)
         while at < end:
@@ -233,46 +258,43 @@ def _measure(data, ends, value_ends, bits, bucket, starts):
         h = (h ^ h >> np.uint64(27)) * np.uint64(_MIX_2)
         h ^= h >> np.uint64(31)
         bucket[i] = h >> np.uint64(64 - bits) if bits else np.uint64(0)
-        size = ends[i + 1] - ends[i] + value_ends[i + 1] - value_ends[i]
-        starts[(bucket[i] >> shift) + 1] += _RECORD_HEAD + size
-    for part in range(1, starts.shape[0]):
-        starts[part] += starts[part - 1]
+        part = bucket[i] >> shift
+        counts[part] += 1
+        sizes[part] += _RECORD_HEAD + ends[i + 1] - ends[i] + value_ends[i + 1] - value_ends[i]
 
 
 @njit(nogil=True)
-def _scatter(data, ends, values, value_ends, bits, bucket, cursors, scratch):
-    """Copy every leaf to its part: length of name, length of value, bucket, name, value."""
+def _scatter(data, ends, values, value_ends, shift, first, stop, bucket, places, scratch):
+    """Copy some leaves to their parts: length of name, length of value, bucket, name, value."""
     names_at, values_at = np.int64(data.ctypes.data), np.int64(values.ctypes.data)
-    to, shift = np.int64(scratch.ctypes.data), min(bits, _PART_BITS)
-    for i in range(bucket.shape[0]):
+    to = np.int64(scratch.ctypes.data)
+    for i in range(first, stop):
         part = bucket[i] >> shift
-        at = to + cursors[part]
+        at = to + places[part]
         name, value = ends[i + 1] - ends[i], value_ends[i + 1] - value_ends[i]
         store_u32(at, name)
         store_u32(at + 4, value)
         store_u32(at + 8, bucket[i])
         copy_bytes(at + _RECORD_HEAD, names_at + ends[i], name)
         copy_bytes(at + _RECORD_HEAD + name, values_at + value_ends[i], value)
-        cursors[part] += _RECORD_HEAD + name + value
+        places[part] += _RECORD_HEAD + name + value
 
 
 @njit(nogil=True)
-def _gather(scratch, starts, bits, offsets, out):
-    """Write bucket after bucket, part after part. Returns where a doubled name lies, or -1."""
-    base, local = np.int64(scratch.ctypes.data), 1 << min(bits, _PART_BITS)
-    following = np.empty(local + 1, np.int64)
-    doubled, at = np.int64(-1), np.int64(0)
-    for part in range(starts.shape[0] - 1):
-        order = _sort_part(base, starts[part], starts[part + 1], following, local)
-        first = 0
+def _gather(scratch, begins, shift, first, stop, ends_out, offsets, out):
+    """Write bucket after bucket of some parts. Returns where a doubled name lies, or -1."""
+    base, local = np.int64(scratch.ctypes.data), 1 << shift
+    following, doubled = np.empty(local + 1, np.int64), np.int64(-1)
+    for part in range(first, stop):
+        order = _sort_part(base, begins[part], begins[part + 1], following, local)
+        at, begin = ends_out[part], 0
         for b in range(local):
-            count = following[b] - first
+            count = following[b] - begin
             for rank in range(1, count):
-                doubled = max(doubled, _insert_by_name(order, first, rank, base))
+                doubled = max(doubled, _insert_by_name(order, begin, rank, base))
             offsets[part * local + b] = at
-            at = _write_bucket(base, order[first : first + count], out, at)
-            first += count
-    offsets[offsets.shape[0] - 1] = at
+            at = _write_bucket(base, order[begin : begin + count], out, at)
+            begin += count
     return doubled
 
 

@@ -27,7 +27,13 @@ from orrery_kernels.snapshot.buckets import (
     find_in_bucket,
     read_bucket,
 )
-from orrery_kernels.snapshot.digest import DIGEST_BYTES, digest, digest_all, digest_many
+from orrery_kernels.snapshot.digest import (
+    DIGEST_BYTES,
+    digest,
+    digest_all,
+    digest_many,
+    digest_shares,
+)
 
 Fetch = Callable[[bytes], bytes]
 
@@ -203,7 +209,7 @@ def _flat(values: list[bytes] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _stack(body: np.ndarray, offsets: np.ndarray, count: int, kind: bytes) -> Built:
     """Build the branches and the root over the buckets."""
-    digests = digest_many(body, offsets)
+    digests = digest_shares(body, offsets)
     levels = [(body, offsets, digests)]
     while len(digests) > FANOUT:
         branches = np.empty((len(digests) // FANOUT, _BRANCH_BYTES), np.uint8)
