@@ -42,6 +42,17 @@ CREATE TABLE IF NOT EXISTS arrivals (
     PRIMARY KEY (origin, stream, oseq)
 );
 
+-- Second copies of bodies that were found damaged: a reader asks, the replicator finds one in the log or at a peer.
+CREATE TABLE IF NOT EXISTS mended (
+    key     text COLLATE "C" PRIMARY KEY,
+    id      bytea   NOT NULL,
+    origin  text    NOT NULL,
+    stream  integer NOT NULL,
+    oseq    bigint  NOT NULL,
+    payload bytea,                             -- NULL until it came
+    asked   timestamptz NOT NULL DEFAULT now()
+);
+
 -- What has come from every foreign (origin, stream).
 CREATE TABLE IF NOT EXISTS origins (
     origin     text    NOT NULL,

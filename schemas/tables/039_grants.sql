@@ -2,6 +2,9 @@
 GRANT SELECT ON incarnations, node, facts, heartbeats, arrivals, origins, divergences, marks, progress, logs,
     chain_names, latest_rows, result_rows, projected, latest, results TO orrery_reader, orrery_writer;
 
+GRANT SELECT, INSERT ON mended TO orrery_reader, orrery_writer;
+GRANT UPDATE (payload) ON mended TO orrery_writer;
+
 GRANT INSERT ON facts, heartbeats, arrivals, divergences, logs TO orrery_writer;
 GRANT DELETE ON heartbeats TO orrery_writer;
 GRANT INSERT, UPDATE ON incarnations, node, origins, marks, progress, chain_names TO orrery_writer;

@@ -11,7 +11,7 @@ from ..config import Settings
 from ..errors import OutsideError
 from ..protocol import facts
 from ..protocol.rules import Rules
-from ..store import heartbeats, reading
+from ..store import heartbeats, mended, reading
 from . import figures, steps
 
 ASKS, FACTS = "asks", "facts"
@@ -30,6 +30,7 @@ class Asking:
     ):
         self._settings, self._connection, self._rules = settings, connection, rules
         self._identity = identity
+        self._damaged: set[tuple[str, int, int]] = set()  # bodies of which a second copy is wanted
         self._watch = steps.GapWatch()
         self._answers = steps.Answers(settings.node, settings.limits.asks_pending_max)
         self._reader = bus.LogReader(settings.kafka, "orrery-asking")
@@ -44,12 +45,22 @@ class Asking:
 
     def saw(self, delivery: steps.Delivery) -> None:
         self._answers.saw((*delivery.source(), delivery.oseq))
+        self._mend(delivery)
+
+    def _mend(self, delivery: steps.Delivery) -> None:
+        label = (*delivery.source(), delivery.oseq)
+        if label in self._damaged and mended.keep(self._connection, delivery.fact):
+            self._damaged.discard(label)
+            log.info("a damaged body is here again", key=delivery.fact.key)
 
     def look(self, now_ns: int, near_end: bool) -> Iterator[list[store.Receipt]]:
         """Look for gaps; yield what was found by reading the topic again, and ask for the rest."""
         missing = heartbeats.missing(self._connection, self._rules) if near_end else {}
         if not near_end and self._watch.gaps:
             return
+        for source, ranges in (damaged := mended.wanted(self._connection)).items():
+            missing[source] = [*missing.get(source, []), *ranges]
+        self._damaged = {(*source, r.low) for source, ranges in damaged.items() for r in ranges}
         read, ask = self._watch.look(missing, now_ns)
         metrics.LAG_SECONDS.labels("gap").set(self._watch.oldest_ns(now_ns) / 1e9)
         if read or ask:
@@ -79,7 +90,9 @@ class Asking:
                 facts.check(one.fact)
             except (facts.BadFact, ValueError):
                 continue
-            found.append(store.Receipt(*one))
+            self._mend(one)
+            if origin != self._identity.origin:
+                found.append(store.Receipt(*one))
             if len(found) >= RECEIPTS_AT_ONCE:
                 yield found
                 found = []

@@ -8,7 +8,7 @@ from .. import clock, metrics
 from ..config import Settings
 from ..protocol import snapshots as rules
 from ..protocol.cuts import Cut
-from ..store import ledger, pieces, reading, refs, snapshots
+from ..store import ledger, mended, pieces, reading, refs, snapshots
 from . import steps
 
 PAUSE_NS_MIN, PAUSE_NS_MAX = 20_000_000, 1_000_000_000  # between two looks for a cut's leaves
@@ -24,15 +24,15 @@ class Making:
 
     def __init__(self, settings: Settings, connection: psycopg.Connection):
         self._settings, self._connection = settings, connection
-        self._made = {m.number for m in snapshots.made_after(connection, 0, 2**31)}
         self._pending: dict[int, Cut] = {}
         self._looks: dict[int, tuple[int, int]] = {}  # number -> when to look again, pause behind
-        for cut in snapshots.cuts_after(connection, 0):
+        for cut in snapshots.cuts_not_made(connection, PENDING_MAX):
             self._wait_for(cut)
 
     def add(self, cuts: list[Cut]) -> None:
         """Keep what fired as facts, and wait for the leaves."""
-        fresh = [cut for cut in cuts if cut.number not in self._made]
+        done = snapshots.made_of(self._connection, [cut.number for cut in cuts])
+        fresh = [cut for cut in cuts if cut.number not in done]
         for cut in fresh:
             self._wait_for(cut)
         stream = self._settings.partitions
@@ -41,8 +41,6 @@ class Making:
             ledger.commit(self._connection, kept)
 
     def _wait_for(self, cut: Cut) -> None:
-        if cut.number in self._made:
-            return
         self._pending[cut.number] = cut
         self._looks[cut.number] = 0, PAUSE_NS_MIN
         if len(self._pending) > PENDING_MAX:
@@ -64,6 +62,9 @@ class Making:
             self._looks[number] = now_ns + pause_ns, min(2 * pause_ns, PAUSE_NS_MAX)
             try:
                 made = self._make(self._pending[number])
+            except mended.Damaged as cause:  # a second copy is on its way
+                log.warning("waiting", number=number, reason=str(cause))
+                continue
             except ValueError as cause:  # two workers differ: nobody can say which one is right
                 metrics.DIVERGED.inc()
                 log.error("no snapshot of this cut", number=number, reason=str(cause))
@@ -72,7 +73,6 @@ class Making:
             if made is None:
                 continue
             self._forget(number)
-            self._made.add(number)
             done.append(made)
         PENDING.set(len(self._pending))
         return done

@@ -19,7 +19,7 @@ from orrery_services.protocol.answers import BYTES, MEMO, bytes_key, memo_key, m
 from orrery_services.protocol.bloom import BloomFilter
 from orrery_services.protocol.facts import Fact
 
-from . import ledger, reading
+from . import ledger, mended, reading
 
 KEYS_MAX, ERROR_RATE = 1 << 20, 0.01
 ROWS_MAX, BODIES_BYTES_MAX = 1 << 16, 64 << 20  # held by this process
@@ -158,9 +158,9 @@ def read_body(connection: psycopg.Connection, output: bytes) -> bytes:
     if row is None:
         raise LostBody(output, "must be held, but are not: they have expired or never came")
     try:
-        body = facts.data_of(row.payload, reading.fetch_piece(connection, row.stream))
+        body = mended.data_of(connection, row)
     except facts.BadFact as cause:
-        raise LostBody(output, f"are corrupt: {cause}") from cause
+        raise LostBody(output, f"are not here: {cause}") from cause
     if blake3(body).digest() != output:
         raise LostBody(output, "are corrupt: they are not what their name says")
     return body

@@ -13,7 +13,7 @@ from blake3 import blake3
 from orrery_services.errors import OutsideError
 from orrery_services.protocol import facts, snapshots
 
-from . import reading
+from . import mended, reading
 
 CACHE_BYTES_MAX = 64 * 1024 * 1024
 Fetch = Callable[[bytes], bytes]
@@ -25,7 +25,7 @@ def index(connection: psycopg.Connection, packs: Iterable[reading.Row]) -> int:
     for row in packs:
         if facts.is_gone(row.payload):
             continue
-        data = facts.data_of(row.payload, reading.fetch_piece(connection, row.stream))
+        data = mended.data_of(connection, row)
         rows = [
             (blake3(piece).digest(), row.key, at, len(piece))
             for at, piece in snapshots.pieces_of(data)
@@ -80,14 +80,13 @@ def fetcher(connection: psycopg.Connection, bytes_max: int = CACHE_BYTES_MAX) ->
 
 
 def _pack_with(connection: psycopg.Connection, digest: bytes) -> list[bytes]:
-    row = connection.execute(_WHERE, (digest,)).fetchone()
+    place = connection.execute(_WHERE, (digest,)).fetchone()
+    row = reading.fact_by_key(connection, place[0]) if place else None
     if row is None:
         raise OutsideError(
             f"piece {digest.hex()[:12]} must be held: it has not arrived yet, or has expired"
         )
-    stream, payload = row
-    data = facts.data_of(bytes(payload), reading.fetch_piece(connection, stream))
-    return [piece for _, piece in snapshots.pieces_of(data)]
+    return [piece for _, piece in snapshots.pieces_of(mended.data_of(connection, row))]
 
 
 _INDEX = """
@@ -96,6 +95,4 @@ _INDEX = """
 _NOT_INDEXED = """
     SELECT f.key FROM facts f WHERE f.key >= 'pack/' AND f.key < 'pack0'
         AND NOT EXISTS (SELECT FROM tree_pieces t WHERE t.pack = f.key) ORDER BY 1"""
-_WHERE = """
-    SELECT f.stream, f.payload FROM tree_pieces t JOIN facts f ON f.key = t.pack
-    WHERE t.digest = %s"""
+_WHERE = "SELECT pack FROM tree_pieces WHERE digest = %s"

@@ -16,7 +16,7 @@ from orrery_services.protocol import cuts, facts
 from orrery_services.protocol import snapshots as rules
 from orrery_services.protocol.facts import Fact
 
-from . import ledger, pieces, reading
+from . import ledger, mended, pieces, reading
 
 CHANNEL = "snapshots"  # LISTEN: the payload is the id in hex
 
@@ -64,7 +64,7 @@ def open_snapshot(
     row = reading.fact_by_key(connection, rules.snapshot_key(id_))
     if row is None:
         raise OutsideError(f"snapshot {id_.hex()[:12]} must be held, but is not")
-    snapshot = thaw(facts.data_of(row.payload, reading.fetch_piece(connection, row.stream)))
+    snapshot = thaw(mended.data_of(connection, row))
     if snapshot.id != id_:
         raise facts.BadFact(f"the manifest of {id_.hex()[:12]} is that of {snapshot.id.hex()[:12]}")
     return snapshot, fetch or pieces.fetcher(connection)
@@ -91,6 +91,19 @@ def cuts_after(connection: psycopg.Connection, number: int) -> Iterator[cuts.Cut
     low, high = rules.cut_key(number + 1), f"{rules.CUT}/~"
     for row in reading.facts_between(connection, low, high):
         yield cuts.decode(facts.data_of(row.payload, _no_pieces))
+
+
+def cuts_not_made(connection: psycopg.Connection, many: int) -> list[cuts.Cut]:
+    """Return the newest cuts that this node has no snapshot of, in order, at most `many`."""
+    numbers = [number for (number,) in connection.execute(_NOT_MADE, (many,))]
+    rows = reading.facts_by_keys(connection, [rules.cut_key(number) for number in numbers])
+    return [cuts.decode(facts.data_of(rows[key].payload, _no_pieces)) for key in sorted(rows)]
+
+
+def made_of(connection: psycopg.Connection, numbers: list[int]) -> set[int]:
+    """Return those of some cuts that this node has made a snapshot of."""
+    rows = connection.execute("SELECT number FROM snapshots WHERE number = ANY(%s)", (numbers,))
+    return {number for (number,) in rows}
 
 
 def newest_cut(connection: psycopg.Connection) -> int:
@@ -136,6 +149,10 @@ _MADE = "SELECT number, id, parent, at_ns, trigger FROM snapshots"
 _INSERT = """
     INSERT INTO snapshots (number, id, parent, at_ns, trigger) VALUES (%s, %b, %b, %s, %s)
     ON CONFLICT (number) DO NOTHING"""
+_NOT_MADE = """
+    SELECT split_part(f.key, '/', 2)::bigint FROM facts f WHERE f.key >= 'cut/' AND f.key < 'cut0'
+        AND NOT EXISTS (SELECT FROM snapshots s WHERE s.number = split_part(f.key, '/', 2)::bigint)
+    ORDER BY f.key DESC LIMIT %s"""
 _NEWEST_CUT = """
     SELECT key FROM facts WHERE key >= 'cut/' AND key < 'cut0' ORDER BY key DESC LIMIT 1"""
 _KEYS = "SELECT key FROM facts WHERE key >= %s AND key < %s ORDER BY key LIMIT %s"

@@ -6,10 +6,11 @@ from orrery_kernels.errors import SnapshotError
 from orrery_kernels.snapshot.snapshot import leaves as leaves_of
 from orrery_services.errors import OutsideError
 from orrery_services.protocol import facts
-from orrery_services.protocol.snapshots import TAG, Ref
+from orrery_services.protocol.arrivals import Range
+from orrery_services.protocol.snapshots import TAG, Ref, snapshot_key
 from orrery_services.snapshots import collecting
 from orrery_services.snapshots.making import Making
-from orrery_services.store import holds, ledger, pieces, reading, refs
+from orrery_services.store import holds, ledger, mended, pieces, reading, refs
 from orrery_services.store import snapshots as store
 
 from .partition import Log, cut, fresh, take
@@ -129,6 +130,27 @@ def test_a_piece_whose_bytes_are_not_its_name_is_never_served(writer, server, da
             served.append(pieces.fetcher(writer)(bytes(digest)))
 
     assert root not in {pieces.blake3(piece).digest() for piece in served}
+
+
+def test_a_damaged_body_is_asked_for_and_served_again_from_a_second_copy(writer, server, database):
+    (made,) = freeze(writer, 1)
+    key = snapshot_key(made.id)
+    row = reading.fact_by_key(writer, key)
+    damaged = row.payload[:-1] + bytes([row.payload[-1] ^ 1])
+    with psycopg.connect(server.conninfo(database), autocommit=True) as admin:
+        admin.execute("UPDATE facts SET payload = %s WHERE key = %s", (damaged, key))
+
+    with pytest.raises(mended.Damaged, match="second copy is asked for"):
+        store.open_snapshot(writer, made.id)
+    asked = mended.wanted(writer)
+    refused = mended.keep(writer, row.fact()._replace(payload=damaged))
+    taken = mended.keep(writer, row.fact())
+
+    assert asked == {(row.origin, row.stream): [Range(row.oseq, row.oseq)]}
+    assert (refused, taken) == (False, True)
+    assert store.open_snapshot(writer, made.id)[0].id == made.id
+    assert mended.wanted(writer) == {}
+    assert not mended.keep(writer, row.fact()), "nobody asks any more"
 
 
 def collect(writer, server, database, policy: str, peers=None) -> collecting.Plan:
