@@ -37,14 +37,17 @@ class Market:
     late_from_ns: int | None = None
     pieces: frozenset[bytes] = frozenset()  # of the trees of the last cut, which are held
 
-    def see(self, rows: pa.RecordBatch, base: vectors.Vector, ticks_offset: int) -> None:
-        """Take the rows of one accepted message."""
+    def see(
+        self, rows: pa.RecordBatch, base: vectors.Vector, ticks_offset: int | np.ndarray
+    ) -> None:
+        """Take the rows of one accepted message; of several between two cuts, an offset a row."""
         found = np.flatnonzero(rows["kind"].to_numpy() == KIND_MARKET_QUOTE)
         if len(found):
             few = rows.take(pa.array(found))
             cells = [few[name].to_pylist() for name in _READ]
+            cells.append(np.broadcast_to(ticks_offset, rows.num_rows)[found].tolist())
             for symbol, *cell in zip(few["symbol"].to_pylist(), *cells, strict=True):
-                self.quotes[symbol] = Quote(*cell, ticks_offset)
+                self.quotes[symbol] = Quote(*cell)
         cut_ns = base.get(vectors.CUT_NS)
         if cut_ns is not None and rows.num_rows:
             self._count_late(rows["ts_event_ns"], cut_ns)

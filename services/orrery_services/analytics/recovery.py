@@ -69,6 +69,36 @@ def inputs_of(
     return reading.inputs_from(connection, work.partition, first, stop)
 
 
+def cuts_behind(
+    connection: psycopg.Connection, work: steps.Work, stop: int
+) -> Iterator[facts.Fact]:
+    """Replay stored input up to an ordinal, many chunks at once; yield the facts of every cut."""
+    waiting: list[tuple[marks.Link, reading.Row]] = []
+    for link, row in inputs_of(connection, work, stop):
+        cut = steps.is_cut(link)
+        if cut or len(waiting) == INPUTS_AT_ONCE:
+            _replay_waiting(connection, work, waiting)
+            waiting = []
+        if cut:
+            yield from steps.replay(work, link, rows_of(connection, row))
+        else:
+            waiting.append((link, row))
+    _replay_waiting(connection, work, waiting)
+
+
+def _replay_waiting(
+    connection: psycopg.Connection,
+    work: steps.Work,
+    waiting: list[tuple[marks.Link, reading.Row]],
+) -> None:
+    if not waiting:
+        return
+    fetch = reading.fetch_piece(connection, work.partition)
+    payloads = [row.payload for _, row in waiting]
+    counts, rows = facts.many_rows_of(payloads, fetch)
+    steps.replay_many(work, [link for link, _ in waiting], counts, rows)
+
+
 def rows_of(connection: psycopg.Connection, row: reading.Row) -> pa.RecordBatch:
     return facts.rows_of(row.payload, reading.fetch_piece(connection, row.stream))
 

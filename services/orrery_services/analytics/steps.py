@@ -7,10 +7,11 @@ nothing about what *this* state has seen.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from ..protocol import facts, fold, marks, ticks, vectors
@@ -74,6 +75,27 @@ def replay(work: Work, link: marks.Link, rows: pa.RecordBatch) -> list[Fact]:
     before = work.position.vector
     _move(work, link, rows)
     return _see(work, link.place, before, rows)
+
+
+def replay_many(
+    work: Work, found: Sequence[marks.Link], counts: Sequence[int], rows: pa.RecordBatch
+) -> None:
+    """Bring the state past stored input chunks of which none is a cut; rows: of all, end to end.
+
+    The same as `replay` of each: states do not depend on how rows are cut into batches.
+    """
+    work.chain.run(work.state, rows)
+    offsets = np.repeat([link.place.offset for link in found], counts)
+    work.market.see(rows, work.position.vector, offsets)
+    vector = dict(work.position.vector)
+    for link in found:
+        vector.update(link.changed)
+    work.position = Position(found[-1].place.offset + 1, found[-1].ordinal + 1, vector)
+    work.rows += rows.num_rows
+
+
+def is_cut(link: marks.Link) -> bool:
+    return vectors.CUT in link.changed
 
 
 def recompute(work: Work, link: marks.Link, rows: pa.RecordBatch, every_rows: int) -> list[Fact]:

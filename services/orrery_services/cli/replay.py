@@ -68,7 +68,7 @@ def _leaves(node: Node, made: list[Any]) -> Iterator[tuple[str, bool]]:
     from orrery_kernels import Chain
 
     from .. import store
-    from ..analytics import recovery, steps
+    from ..analytics import recovery
     from ..protocol import snapshots as rules
     from ..protocol.marks import Mark
     from ..store import reading, results
@@ -84,12 +84,10 @@ def _leaves(node: Node, made: list[Any]) -> Iterator[tuple[str, bool]]:
             mark = marks.get((info.id, partition), Mark())
             first = _ordinal_below(connection, rules, info.id, partition, made[0].number)
             work = recovery.at_checkpoint(connection, chain, partition, first)
-            for link, row in recovery.inputs_of(connection, work, mark.ordinal):
-                rows = recovery.rows_of(connection, row)
-                for fact in steps.replay(work, link, rows):
-                    if fact.key in left:
-                        left.discard(fact.key)
-                        yield fact.key, held.get(fact.key) == fact.id
+            for fact in recovery.cuts_behind(connection, work, mark.ordinal):
+                if fact.key in left:
+                    left.discard(fact.key)
+                    yield fact.key, held.get(fact.key) == fact.id
                 if not left:
                     break
             yield from ((key, False) for key in sorted(left))

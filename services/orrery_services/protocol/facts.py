@@ -13,10 +13,11 @@ uncompressed: what moves a mark is read without the rest.
 import base64
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import msgspec
 import pyarrow as pa
 import zstandard
 from blake3 import blake3
@@ -159,7 +160,7 @@ def schema_digest(schema: pa.Schema) -> str:
 def meta_of(payload: bytes) -> dict[str, Any]:
     """Return the meta of a payload, or of its first META_BYTES_MAX bytes."""
     _, meta, _ = _split(payload)
-    return json.loads(meta)
+    return msgspec.json.decode(meta)
 
 
 def is_gone(payload: bytes) -> bool:
@@ -196,11 +197,26 @@ def pieces_of(payload: bytes) -> list[bytes]:
 
 def rows_of(payload: bytes, fetch: FetchPiece, schema: pa.Schema = TICK_SCHEMA) -> pa.RecordBatch:
     """Return the rows of a chunk. Raises BadFact when they are of another schema."""
+    _check_schema(payload, schema)
+    return body.decode(data_of(payload, fetch), schema)
+
+
+def many_rows_of(
+    payloads: Sequence[bytes], fetch: FetchPiece, schema: pa.Schema = TICK_SCHEMA
+) -> tuple[list[int], pa.RecordBatch]:
+    """Return how many rows each chunk has, and all of them end to end. Raises BadFact when one is
+    of another schema."""
+    for payload in payloads:
+        _check_schema(payload, schema)
+    bodies = [data_of(payload, fetch) for payload in payloads]
+    return [body.rows_in(data) for data in bodies], body.decode_many(bodies, schema)
+
+
+def _check_schema(payload: bytes, schema: pa.Schema) -> None:
     named = meta_of(payload).get("schema")
     expected = ticks.SCHEMA_DIGEST if schema is TICK_SCHEMA else schema_digest(schema)
     if named != expected:
         raise BadFact(f"the schema of a chunk must be {expected}, was {named}")
-    return body.decode(data_of(payload, fetch), schema)
 
 
 def column_of(payload: bytes, fetch: FetchPiece, schema: pa.Schema, name: str) -> pa.Array:
@@ -267,6 +283,11 @@ def _compressor_of(_: int) -> zstandard.ZstdCompressor:
     return zstandard.ZstdCompressor(level=ZSTD_LEVEL)
 
 
+@lru_cache(maxsize=64)
+def _decompressor_of(_: int) -> zstandard.ZstdDecompressor:
+    return zstandard.ZstdDecompressor()
+
+
 def _zstd() -> zstandard.ZstdCompressor:
     """Return this thread's compressor: making one costs more than a small body does."""
     return _compressor_of(threading.get_ident())
@@ -278,7 +299,9 @@ def _decompress(form: int, stored: bytes) -> bytes:
     try:
         if zstandard.frame_content_size(stored) > BODY_BYTES_MAX:
             raise BadFact(f"a body must be <= {BODY_BYTES_MAX} bytes in one row")
-        return zstandard.ZstdDecompressor().decompress(stored, max_output_size=BODY_BYTES_MAX)
+        return _decompressor_of(threading.get_ident()).decompress(
+            stored, max_output_size=BODY_BYTES_MAX
+        )
     except zstandard.ZstdError as cause:
         raise BadFact(f"the body must be zstd: {cause}") from cause
 

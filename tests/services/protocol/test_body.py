@@ -49,6 +49,16 @@ def test_a_body_gives_its_columns_back_to_the_bit(rows):
     assert same(body.decode(body.encode(columns), SCHEMA), columns)
 
 
+@given(st.lists(ROWS, min_size=1, max_size=5))
+def test_many_bodies_give_their_rows_end_to_end(many):
+    batches = [batch(rows) for rows in many]
+
+    found = body.decode_many([body.encode(one) for one in batches], SCHEMA)
+
+    assert same(found, pa.concat_batches(batches))
+    assert found.schema == SCHEMA
+
+
 @given(ROWS, ROWS)
 def test_a_slice_has_the_body_of_its_rows(before, rows):
     whole = pa.concat_batches([batch(before), batch(rows)])
@@ -96,22 +106,28 @@ def test_one_column_can_be_read_alone(rows, name):
     assert list(map(bits, alone.to_pylist())) == list(map(bits, columns[name].to_pylist()))
 
 
-@given(st.binary(max_size=200))
-def test_any_bytes_decode_or_say_why_not(data):
+def decode_among_many(data: bytes, schema: pa.Schema) -> pa.RecordBatch:
+    return body.decode_many([data], schema)
+
+
+@pytest.mark.parametrize("decode", [body.decode, decode_among_many])
+@given(data=st.binary(max_size=200))
+def test_any_bytes_decode_or_say_why_not(decode, data):
     try:
-        body.decode(data, SCHEMA)
+        decode(data, SCHEMA)
     except body.BadBody as cause:
         assert str(cause)
 
 
-@given(ROWS, st.data())
-def test_a_damaged_body_never_fails_in_another_way(rows, data):
+@pytest.mark.parametrize("decode", [body.decode, decode_among_many])
+@given(rows=ROWS, data=st.data())
+def test_a_damaged_body_never_fails_in_another_way(decode, rows, data):
     good = body.encode(batch(rows))
     at = data.draw(st.integers(0, len(good) - 1))
     bad = good[:at] + bytes([good[at] ^ data.draw(st.integers(1, 255))]) + good[at + 1 :]
 
     try:
-        body.decode(bad, SCHEMA)
+        decode(bad, SCHEMA)
     except body.BadBody as cause:
         assert str(cause)
 
