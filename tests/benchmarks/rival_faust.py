@@ -21,7 +21,7 @@ def make_app(broker: str, seconds: float) -> faust.App:
         web_enabled=False, topic_disable_leader=True, topic_allow_declare=False,
         consumer_auto_offset_reset="earliest",
     )  # fmt: skip
-    trades = app.topic("trades", value_type=dict, value_serializer="json")
+    trades = app.topic("trades", value_serializer="json")
     averages: dict[str, float] = {}
     seen = {"rows": 0, "first": 0.0, "last": 0.0}
 

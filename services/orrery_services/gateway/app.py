@@ -30,37 +30,42 @@ class Gateway:
         self._connection = store.connect(settings.postgres("writer"))
         self._series = Series(settings.tsdb, settings.node) if settings.tsdb else None
         self._tsdb_away = False
+        self._chains: dict[str, results.ChainInfo] = {}
 
     def step(self, beat: Callable[[], None]) -> None:
         """Project the next portion of every chain and partition; a beat before each."""
         connection = self._connection
         chains = set(store.chain_names(connection).values())
-        for (chain, partition), mark in sorted(store.marks(connection).items()):
-            if chain not in chains:
-                continue
-            info = results.chain_info(connection, chain)
-            for projection in (projections.ROWS, projections.SERIES):
+        marks, at = store.marks(connection), projections.places(connection)
+        wanted = (projections.ROWS, *((projections.SERIES,) if self._series else ()))
+        for (chain, partition), mark in sorted(marks.items()):
+            for projection in wanted:
+                low = projections.ahead(at, projection, chain, partition, mark)
+                if low is None or chain not in chains:
+                    continue
                 beat()
-                self._project(projection, info, partition, mark)
+                info = self._chain(chain)
+                stretch = projections.Stretch(info, partition, mark.log_id, low, mark.offset)
+                self._project(projection, stretch)
         if self._series is not None:
             self._send(
                 lambda: domino_series.show(connection, self._series.url, self._settings.node)
             )
 
-    def _project(
-        self, projection: str, info: results.ChainInfo, partition: int, mark: store.Mark
-    ) -> None:
-        if projection == projections.SERIES and self._series is None:
-            return
-        stretch = projections.ahead(self._connection, projection, info, partition, mark)
-        if stretch is None:
-            return
-        metrics.LAG_ROWS.labels(f"{projection}-{partition}").set(stretch.high - stretch.low)
+    def _chain(self, chain: str) -> results.ChainInfo:
+        """Return what a chain is; that never changes."""
+        if chain not in self._chains:
+            self._chains[chain] = results.chain_info(self._connection, chain)
+        return self._chains[chain]
+
+    def _project(self, projection: str, stretch: projections.Stretch) -> None:
+        behind = metrics.LAG_ROWS.labels(f"{projection}-{stretch.partition}")
+        behind.set(stretch.high - stretch.low)
         if projection == projections.ROWS:
             projections.show_rows(self._connection, stretch)
             return
         samples = self._settings.limits.tsdb_samples_max
-        chunks_max = max(1, samples // (ROWS_A_CHUNK * max(1, len(info.outputs.names))))
+        chunks_max = max(1, samples // (ROWS_A_CHUNK * max(1, len(stretch.chain.outputs.names))))
         self._send(lambda: self._series.show(self._connection, stretch, chunks_max))
 
     def _send(self, write: Callable[[], object]) -> None:

@@ -19,10 +19,10 @@ MS = 1_000_000
 
 def show(connection: psycopg.Connection, url: str, node: str) -> int:
     """Send the samples of every chain's new runs on this node; return how many."""
-    samples = 0
+    samples, at = 0, projections.places(connection)
     for chain in domino_runs.chains(connection):
         name = f"{RUN}/{chain}"
-        low = projections.place(connection, PROJECTION, name, PARTITION)
+        low = at.get((PROJECTION, name, PARTITION), 0)
         newest = next((r.number for r in domino_runs.last(connection, chain)), -1)
         if newest < low:
             continue

@@ -13,6 +13,8 @@ CHUNKS_AT_ONCE = 64
 RESULT_ROWS = 1000  # kept per chain and partition
 ROWS, SERIES = "rows", "series"
 
+Places = dict[tuple[str, str, int], int]  # (projection, chain, partition) -> next offset
+
 
 class Stretch(NamedTuple):
     """What a projection has before it: offsets [low, high) of one log."""
@@ -24,9 +26,9 @@ class Stretch(NamedTuple):
     high: int
 
 
-def place(connection: psycopg.Connection, projection: str, chain: str, partition: int) -> int:
-    found = connection.execute(_PLACE, (projection, chain, partition)).fetchone()
-    return found[0] if found else 0
+def places(connection: psycopg.Connection) -> Places:
+    """Return how far everything has been projected."""
+    return {tuple(of): offset for *of, offset in connection.execute(_PLACES)}
 
 
 def move(connection: psycopg.Connection, projection: str, stretch: Stretch, to: int) -> None:
@@ -39,13 +41,11 @@ def move_to(
     connection.execute(_MOVE, (projection, chain, partition, to))
 
 
-def ahead(
-    connection: psycopg.Connection, projection: str, chain: ChainInfo, partition: int, mark: Mark
-) -> Stretch | None:
-    """Return what a projection has before it, None when it is level with the mark."""
-    low = place(connection, projection, chain.id, partition)
+def ahead(at: Places, projection: str, chain: str, partition: int, mark: Mark) -> int | None:
+    """Return where a projection goes on below a mark, None when it is level with it."""
+    low = at.get((projection, chain, partition), 0)
     low = 0 if low > mark.offset else low  # another log has begun
-    return Stretch(chain, partition, mark.log_id, low, mark.offset) if low < mark.offset else None
+    return low if low < mark.offset else None
 
 
 def show_rows(connection: psycopg.Connection, stretch: Stretch) -> bool:
@@ -89,9 +89,7 @@ def _result(chain: str, shown: steps.Shown) -> tuple:
     )  # fmt: skip
 
 
-_PLACE = """
-    SELECT next_offset FROM projected
-    WHERE projection = %s AND chain = %s AND partition = %s"""
+_PLACES = "SELECT projection, chain, partition, next_offset FROM projected"
 _MOVE = """
     INSERT INTO projected (projection, chain, partition, next_offset) VALUES (%s, %s, %s, %s)
     ON CONFLICT (projection, chain, partition) DO UPDATE SET next_offset = excluded.next_offset"""
