@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orrery_kernels.columns import TICK_SCHEMA
 from orrery_services.config import find_root
 from orrery_services.feed.demo import market
-from orrery_services.protocol import dead_letters, facts, labels, rows, ticks
+from orrery_services.protocol import cuts, dead_letters, facts, labels, rows, ticks
 from orrery_services.replication import steps
 from orrery_services.store.identity import origin_of
 
@@ -55,7 +55,7 @@ def test_every_schema_is_a_schema_and_says_what_it_is_of(name):
 
 
 def test_there_is_a_schema_of_every_public_event():
-    assert set(SCHEMAS) == {*TOPICS, "ticks", "facts", "dead-letters", "status"}
+    assert set(SCHEMAS) == {*TOPICS, "ticks", "facts", "cuts", "dead-letters", "status"}
 
 
 @pytest.mark.parametrize("topic", TOPICS)
@@ -137,6 +137,33 @@ def test_a_row_of_a_batch_is_of_the_schema_of_ticks():
     batch = pa.RecordBatch.from_pylist([row], schema=TICK_SCHEMA)
 
     assert problems("ticks", batch.to_pylist()[0]) == []
+
+
+CUT = cuts.Cut(7, "every 5s#12", "every 5s", 60_000_000_000, "n1", {"default": "A" * 16})
+
+
+def test_a_cut_is_of_its_schema():
+    assert problems("cuts", json.loads(cuts.encode(CUT))) == []
+
+
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(cuts.Cut._fields, CELLS)))
+def test_every_cut_that_is_read_is_of_its_schema(change):
+    document = json.loads(cuts.encode(CUT)) | change
+
+    try:
+        cuts.decode(json.dumps(document).encode())
+    except ValueError:
+        return
+    assert problems("cuts", document) == []
+
+
+@pytest.mark.parametrize("field", cuts.Cut._fields)
+def test_a_cut_without_a_field_is_refused(field):
+    document = {name: value for name, value in CUT._asdict().items() if name != field}
+
+    assert problems("cuts", document)
+    with pytest.raises(ValueError, match=field):
+        cuts.decode(json.dumps(document).encode())
 
 
 def test_the_headers_of_a_fact_are_of_their_schema():

@@ -1,9 +1,6 @@
 """Chains of dominoes on the real stack: computed once, found elsewhere, explained, made again."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 
 import pytest
@@ -13,22 +10,11 @@ from orrery_services.protocol.domino_runs import DominoRun
 from orrery_services.stack import faults
 from orrery_services.store import domino_runs
 
+from .frozen import NODES, SECONDS_MAX, orrery
+
 pytestmark = pytest.mark.real
-SECONDS_MAX = 240
-NODES = ("n1", "n2")
-ORRERY = "from orrery_services.cli.main import main; main()"
 TENORS = ("1M", "3M", "6M", "1Y", "2Y", "3Y", "5Y", "7Y", "10Y", "20Y", "30Y")
 RATES = {f"USD-SOFR-OIS-{tenor}": 0.043 - 0.0004 * at for at, tenor in enumerate(TENORS)}
-
-
-def orrery(stack, *words: str, code: int = 0) -> dict:
-    env = {**os.environ, "ORRERY_HOME": str(stack.plan.home)}
-    done = subprocess.run(
-        [sys.executable, "-c", ORRERY, *words, "--json"],
-        env=env, capture_output=True, text=True, timeout=SECONDS_MAX,
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    return json.loads(done.stdout)
 
 
 def quote(stack, rates: dict[str, float]) -> None:

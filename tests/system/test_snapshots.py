@@ -1,10 +1,6 @@
 """Cuts and snapshots on the real stack: one id on both nodes, whatever is killed in between."""
 
-import functools
 import json
-import os
-import subprocess
-import sys
 import time
 import uuid
 
@@ -12,30 +8,17 @@ import pytest
 from confluent_kafka import Producer
 from orrery_kernels import Chain
 from orrery_services import bus, store
-from orrery_services.analytics import steps as work_steps
 from orrery_services.node import Node
-from orrery_services.protocol import cuts, facts, snapshots, ticks
-from orrery_services.protocol.batches import check_batch
+from orrery_services.protocol import facts, snapshots
 from orrery_services.snapshots import steps
 from orrery_services.stack import faults
 from orrery_services.store import reading
 from orrery_services.store import snapshots as made_here
 
+from .frozen import NODES, SECONDS_MAX, fired, made, orrery, replayed
+
 pytestmark = pytest.mark.real
-SECONDS_MAX = 180
-NODES = ("n1", "n2")
-ORRERY = "from orrery_services.cli.main import main; main()"
 KILLED = ("packer", "analytics", "snapshots")
-
-
-def orrery(stack, *words: str) -> dict:
-    env = {**os.environ, "ORRERY_HOME": str(stack.plan.home)}
-    done = subprocess.run(
-        [sys.executable, "-c", ORRERY, *words, "--json"],
-        env=env, capture_output=True, text=True, timeout=SECONDS_MAX,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def produce(settings, rows: dict[str, float], topic: str = "market_quotes") -> None:
@@ -46,20 +29,6 @@ def produce(settings, rows: dict[str, float], topic: str = "market_quotes") -> N
         )
         producer.produce(topic, json.dumps(fields).encode(), symbol)
     assert producer.flush(30) == 0
-
-
-def made(stack, node: str) -> dict[int, bytes]:
-    with store.connect(stack.settings(node).postgres("reader")) as connection:
-        return {one.number: one.id for one in made_here.made_after(connection, 0, 10**6)}
-
-
-def fired(settings) -> list[cuts.Cut]:
-    """Return the cuts that count, as the topic says."""
-    reader, seen = bus.LogReader(settings.kafka, "test"), steps.Seen()
-    low, end = reader.ends(cuts.TOPIC, 0)
-    found = [cuts.decode(m.value()) for m in reader.read(cuts.TOPIC, 0, low, end)]
-    reader.close()
-    return [cut for cut in found if seen.take(cut)]
 
 
 def wait_for(stack, numbers: set[int]) -> dict[str, dict[int, bytes]]:
@@ -132,37 +101,15 @@ def test_the_log_read_again_makes_the_same_ids(stack, quotes):
     leaves: dict[int, dict[tuple[str, int], snapshots.Leaf]] = {}
 
     for partition in range(settings.partitions):
-        for leaf in replayed(settings, chain, log_id, partition):
-            name = facts.chain_id(chain.digest)
-            leaves.setdefault(leaf.number, {})[name, partition] = leaf
+        for fact in replayed(settings, chain, log_id, partition):
+            if fact.kind == snapshots.LEAF:
+                leaf = snapshots.leaf_of(facts.data_of(fact.payload, None))
+                name = facts.chain_id(chain.digest)
+                leaves.setdefault(leaf.number, {})[name, partition] = leaf
 
     for cut in wanted:
         again = steps.complete(cut, leaves[cut.number], settings.partitions, None)
         assert again.frozen.id == both["n1"][cut.number]
-
-
-def replayed(settings, chain: Chain, log_id: str, partition: int) -> list[snapshots.Leaf]:
-    """Return the leaves that a worker computes who reads the whole log in one go."""
-    check = functools.partial(check_batch, partition=partition, partitions=settings.partitions)
-    work, reader, found = (
-        work_steps.begin(chain, log_id, partition, None),
-        bus.LogReader(settings.kafka, "test"),
-        [],
-    )
-    low, end = reader.ends("ticks", partition)
-    for message in reader.read("ticks", partition, low, end):
-        try:
-            told = ticks.parse(message.value(), message.headers())
-        except ticks.BadTicks as bad:
-            told = bad
-        made, _ = work_steps.take(work, message.offset(), told, check, 10**9)
-        found += [
-            snapshots.leaf_of(facts.data_of(fact.payload, None))
-            for fact in made
-            if fact.kind == snapshots.LEAF
-        ]
-    reader.close()
-    return found
 
 
 def test_people_can_name_compare_show_and_remove_snapshots(stack, quotes):

@@ -71,11 +71,12 @@ def why(
     steps: Mapping[str, Step],
     market: Market,
     sources: Sources | None = None,
+    expired: str | None = None,
 ) -> dict[str, Any]:
     """Return what a result is made of, as plain nested data, down to leaves and the cut.
 
     sources: leaf path -> the rows it came from (topic, partition, offset, LSN), which only the
-    node's store knows.
+    node's store knows. expired: when the leaves were removed, if they were; then no leaf is read.
     """
     task, step = chain.task(name), steps[name]
     made: dict[str, Any] = {
@@ -91,9 +92,9 @@ def why(
     }
     for read in task.reads:
         if read.from_task:
-            found = why(read.target, chain, steps, market, sources)
+            found = why(read.target, chain, steps, market, sources, expired)
         else:
-            found = _leaves_read(read.target, market, sources)
+            found = _leaves_read(read.target, market, sources, expired)
         made["inputs"].append({"input": read.input, **found})
     return made
 
@@ -103,9 +104,9 @@ def why_lines(tree: Mapping[str, Any], indent: int = 0) -> list[str]:
     pad = "  " * indent
     arrow = f"{tree['input']} <- " if "input" in tree else ""
     if "result" not in tree:
-        lines = [
-            f"{pad}{arrow}{tree['path']} ({len(tree['leaves'])} leaves of {tree['snapshot'][:12]})"
-        ]
+        day = tree["expired"]
+        what = f"leaves, expired on {day}," if day else f"{len(tree['leaves'])} leaves"
+        lines = [f"{pad}{arrow}{tree['path']} ({what} of {tree['snapshot'][:12]})"]
         for leaf in tree["leaves"]:
             lines.append(f"{pad}  {leaf['path']} {leaf['digest'][:12]}")
             lines += [f"{pad}    {_source_line(row)}" for row in leaf.get("rows", ())]
@@ -121,9 +122,11 @@ def why_lines(tree: Mapping[str, Any], indent: int = 0) -> list[str]:
     return lines
 
 
-def _leaves_read(pattern: str, market: Market, sources: Sources | None) -> dict[str, Any]:
+def _leaves_read(
+    pattern: str, market: Market, sources: Sources | None, expired: str | None
+) -> dict[str, Any]:
     leaves = []
-    for path in market.paths(pattern):
+    for path in () if expired else market.paths(pattern):
         leaf: dict[str, Any] = {"path": path, "digest": market.leaf_digest(path).hex()}
         if sources is not None:
             leaf["rows"] = [dict(row) for row in sources(path)]
@@ -132,6 +135,7 @@ def _leaves_read(pattern: str, market: Market, sources: Sources | None) -> dict[
     return {
         "path": pattern,
         "leaves": leaves,
+        "expired": expired,
         "snapshot": snapshot.id.hex(),
         "cut": dict(snapshot.cut),
     }

@@ -37,11 +37,11 @@ def gc(
         pieces.index_rest(writer)
         plan = collecting.plan(writer, policy, peers.held, now_ns)
         document = plan.told() | {"dry_run": dry_run, "silent_peers": peers.silent}
-        if plan.packs and not dry_run:
+        if plan.bodies and not dry_run:
             with store.connect(settings.postgres("gc"), attempts_max=2) as collector:
-                collecting.remove(collector, plan.packs)
+                collecting.remove(collector, plan.bodies, now_ns)
             event = {"what": "gc", "by": getpass.getuser(), "node": settings.node, "at_ns": now_ns}
-            event |= {name: document[name] for name in ("policy", "packs", "bytes")}
+            event |= {name: document[name] for name in ("policy", "packs", "answers", "bytes")}
             event["removed"] = sum(not one["keep"] for one in document["snapshots"])
             refs.write_events(writer, settings.partitions, [event])
     common.show(document, as_json, _print)
@@ -53,7 +53,8 @@ def _print(document: dict[str, Any]) -> None:
         typer.echo(f"{word} {one['id'][:SHORT]}  cut {one['number']}  {one['why']}")
     verb = "would go" if document["dry_run"] else "went"
     typer.echo(
-        f"{document['packs']:,} packs of {document['bytes']:,} bytes {verb}; "
+        f"{document['packs']:,} packs and {document['answers']:,} answers of "
+        f"{document['bytes']:,} bytes {verb}; "
         f"{document['waiting']:,} wait for peers"
     )
     for peer in document["silent_peers"]:

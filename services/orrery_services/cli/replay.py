@@ -130,7 +130,9 @@ def _manifest(node: Node, made: Any) -> list[str]:
     missing = [key for key in rules.wanted(cut, partitions) if key not in leaves]
     if missing:
         return [f"snapshot {made.id.hex()[:12]}: the leaf {missing[0]} is not held"]
-    again = freeze(**rules.parts_of(cut, leaves, partitions)).id
+    opened, _ = snapshots.open_snapshot(connection, made.id)
+    calendars = opened.sections.get(rules.CALENDARS, ())  # those of then
+    again = freeze(**rules.parts_of(cut, leaves, partitions, calendars)).id
     return [] if again == made.id else [
         f"snapshot {made.id.hex()[:12]}: its leaves make {again.hex()[:12]}"
     ]  # fmt: skip

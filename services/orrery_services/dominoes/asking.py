@@ -14,6 +14,7 @@ from orrery_kernels.errors import OrreryError
 from orrery_kernels.partition import partition_of
 from orrery_kernels.snapshot.snapshot import Snapshot
 
+from ..errors import OutsideError
 from ..protocol.answers import memo_key
 from ..protocol.domino_runs import DominoRun, Ran
 from ..protocol.snapshots import QUOTE_ROWS, QUOTES, STATE
@@ -28,7 +29,13 @@ def why(connection: psycopg.Connection, text: str) -> dict[str, Any]:
     opened, fetch = snapshots.open_snapshot(connection, bytes.fromhex(run.snapshot))
     market = Market(opened, fetch)
     steps = {step.task: as_step(step) for step in run.steps}
-    made = explain(task, chain, steps, market, lambda path: rows_of(market, path))
+    try:
+        made = explain(task, chain, steps, market, lambda path: rows_of(market, path))
+    except OutsideError:
+        day = pieces.expired_on(connection, run.number, partitions_of(opened))
+        if day is None:
+            raise
+        made = explain(task, chain, steps, market, expired=day)
     _say_who_computed(connection, made, {step.task: step for step in run.steps})
     record = next(
         snapshots.records(connection, refs.origin(connection), run.number, run.number + 1), None
@@ -63,10 +70,13 @@ def rows_of(market: Market, path: str) -> list[dict[str, Any]]:
 
 
 def _ticks_below(snapshot: Snapshot, name: str) -> dict[str, Any]:
-    count = sum(1 for place in snapshot.cut if place.startswith("ticks/"))
-    partition = partition_of(name, count)
+    partition = partition_of(name, partitions_of(snapshot))
     place = snapshot.cut[f"ticks/{partition}"]
     return {"topic": "ticks", "partition": partition, "offsets": f"[0, {place['offset']}]"}
+
+
+def partitions_of(snapshot: Snapshot) -> int:
+    return sum(1 for place in snapshot.cut if place.startswith("ticks/"))
 
 
 def as_step(ran: Ran) -> Step:

@@ -5,7 +5,7 @@
 
 Forms: RAW and ZSTD hold the body; TREE holds its length and the ids of its pieces, for bodies too
 large for one row, and is then itself what the id covers; GONE is what gc leaves of a body: its
-name, meta, and nothing. Whether a body is a tree depends on its
+name, meta, and when it went. Whether a body is a tree depends on its
 uncompressed size alone, so that another version of zstd names no fact anew. The meta stays
 uncompressed: what moves a mark is read without the rest.
 """
@@ -14,6 +14,7 @@ import base64
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -163,21 +164,25 @@ def meta_of(payload: bytes) -> dict[str, Any]:
     return msgspec.json.decode(meta)
 
 
-def is_gone(payload: bytes) -> bool:
-    """Whether gc has removed the body behind a payload."""
-    return _split(payload)[0] == GONE
+def gone(payload: bytes, at_ns: int) -> bytes:
+    """Return what stays of a payload when its body goes: its meta, and when it went."""
+    return _payload(GONE, _split(payload)[1], body.varint(at_ns))
 
 
-def gone(payload: bytes) -> bytes:
-    """Return what stays of a payload when its body goes."""
-    return _payload(GONE, _split(payload)[1], b"")
+def expired(payload: bytes) -> str | None:
+    """Return the UTC day on which gc removed a body, None while it is there."""
+    form, _, stored = _split(payload)
+    if form != GONE:
+        return None
+    at_ns, _ = body.read_varint(stored, 0)
+    return datetime.fromtimestamp(at_ns / 1e9, UTC).date().isoformat()
 
 
 def data_of(payload: bytes, fetch: FetchPiece) -> bytes:
     """Return the body behind a payload, its pieces fetched by name."""
     form, _, stored = _split(payload)
     if form == GONE:
-        raise BadFact("the body must be held, but has expired: gc removed it")
+        raise BadFact(f"the body must be held, but expired on {expired(payload)}: gc removed it")
     if form != TREE:
         return _decompress(form, stored)
     size, names = _tree(stored)

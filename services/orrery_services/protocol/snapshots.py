@@ -21,7 +21,7 @@ REF, EVENT = "ref", "event"
 TAG = "tag/"  # a tag is a ref below it
 NUMBER_DIGITS, MOVE_DIGITS, TIME_DIGITS = 12, 8, 20
 PACK_BYTES_MAX = 256 * 1024
-QUOTES, QUOTE_ROWS, STATE = "quotes", "quote_rows", "state"
+QUOTES, QUOTE_ROWS, STATE, CALENDARS = "quotes", "quote_rows", "state", "calendars"
 TICKS_DIGEST = blake3(TICK_SCHEMA.serialize().to_pybytes()).digest()
 _SIZE = struct.Struct("<I")
 
@@ -151,10 +151,16 @@ def packed(document: Mapping[str, Any]) -> bytes:
     return json.dumps(dict(document), sort_keys=True, separators=(",", ":")).encode()
 
 
-def parts_of(cut: cuts.Cut, found: Mapping[tuple[str, int], Leaf], partitions: int) -> dict:
+def parts_of(
+    cut: cuts.Cut,
+    found: Mapping[tuple[str, int], Leaf],
+    partitions: int,
+    calendars: Iterable[bytes],
+) -> dict:
     """Return the arguments of `freeze` for a cut whose leaves (chain id, partition) are all held.
 
-    Raises ValueError when two chains' workers saw different quotes: then one was not exact.
+    calendars: the root of their tree; none in snapshots made before they had one. Raises
+    ValueError when two chains' workers saw different quotes: then one was not exact.
     """
     names = sorted(cut.chains)
     sections = {
@@ -165,6 +171,8 @@ def parts_of(cut: cuts.Cut, found: Mapping[tuple[str, int], Leaf], partitions: i
         if len(seen) != 1:
             raise ValueError(f"all chains must hold the same {section} at cut {cut.number}")
         sections[section] = list(seen.pop())
+    if roots := list(calendars):
+        sections[CALENDARS] = roots
     some = cut.chains[names[0]]
     places: dict[str, Any] = {"number": cut.number, "at_ns": cut.at_ns}
     for partition in range(partitions):

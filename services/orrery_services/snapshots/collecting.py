@@ -1,10 +1,11 @@
-"""Gc: which packs of pieces nothing needs, and removing their bodies. Names always stay.
+"""Gc: which packs of pieces and which answers nothing needs, and removing their bodies.
 
-A pack goes when no snapshot that stays has a piece in it, and every peer that was heard lately has
-named a number of its stream at or behind it.
+Names always stay. A pack goes when no snapshot that stays has a piece in it, the bytes of an answer
+when it was found on snapshots that go, on none that stays, and is no task's latest; and both only
+when every peer that was heard lately has named a number of their stream at or behind them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import psycopg
@@ -14,13 +15,16 @@ from orrery_kernels.snapshot.tree import pieces_below
 from ..errors import OutsideError
 from ..protocol import facts
 from ..protocol import snapshots as rules
-from ..store import holds, pieces, refs, snapshots
+from ..protocol.answers import bytes_key
+from ..store import domino_runs, holds, pieces, refs, snapshots
 
-PACKS_AT_ONCE = 200  # in one transaction
+BODIES_AT_ONCE = 200  # in one transaction
 Named = Mapping[str, Mapping[str, int]]  # origin -> stream -> greatest number that is held
 
 
-class Pack(NamedTuple):
+class Body(NamedTuple):
+    """The fact of a pack or of an answer's bytes."""
+
     key: str
     origin: str
     stream: int
@@ -29,13 +33,18 @@ class Pack(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What gc found: what stays and why, which packs go, and how many wait for a peer."""
+    """What gc found: what stays and why, which bodies go, and how many wait for a peer."""
 
     policy: str
     kept: Sequence[Kept]
     numbers: Mapping[bytes, int]
-    packs: Sequence[Pack]
+    packs: Sequence[Body]
+    answers: Sequence[Body]
     waiting: int
+
+    @property
+    def bodies(self) -> list[Body]:
+        return [*self.packs, *self.answers]
 
     def told(self) -> dict[str, Any]:
         return {
@@ -50,7 +59,8 @@ class Plan(NamedTuple):
                 for kept in self.kept
             ],
             "packs": len(self.packs),
-            "bytes": sum(pack.bytes for pack in self.packs),
+            "answers": len(self.answers),
+            "bytes": sum(body.bytes for body in self.bodies),
             "waiting": self.waiting,
         }
 
@@ -71,23 +81,43 @@ def plan(
         names[is_tag][f"{ref.node}/{ref.name}"] = bytes.fromhex(ref.snapshot)
     kept = retain(held, names[True], names[False], holds.held(connection), policy, now_ns)
     needed = {one.snapshot for one in kept if one.keep}
-    useless = useless_packs(connection, needed, max((m.number for m in made), default=0))
-    ready = [pack for pack in useless if is_held_by_all(pack, peers)]
-    return Plan(policy, kept, {m.id: m.number for m in made}, ready, len(useless) - len(ready))
+    packs = useless_packs(connection, needed, max((m.number for m in made), default=0))
+    answers = useless_answers(connection, {one.snapshot.hex() for one in kept if not one.keep})
+    ready = [
+        [body for body in bodies if is_held_by_all(body, peers)] for bodies in (packs, answers)
+    ]
+    waiting = len(packs) + len(answers) - sum(map(len, ready))
+    return Plan(policy, kept, {m.id: m.number for m in made}, *ready, waiting)
+
+
+def useless_answers(connection: psycopg.Connection, going: Collection[str]) -> list[Body]:
+    """Return the bytes of answers that were found on snapshots that go (hex), and not elsewhere."""
+    found: set[str] = set()
+    needed: set[str] = set()
+    for chain in domino_runs.chains(connection):
+        latest: dict[str, str] = {}
+        for run in domino_runs.of_cuts(connection, chain, 0):
+            outputs = {step.task: step.output for step in run.steps if step.output}
+            latest |= outputs
+            (found if run.snapshot in going else needed).update(outputs.values())
+        needed.update(latest.values())
+    keys = [bytes_key(output) for output in sorted(found - needed)]
+    rows = connection.execute(_ANSWERS, (keys,))
+    return [Body(*row) for *row, head in rows if not facts.expired(bytes(head))]
 
 
 def useless_packs(
     connection: psycopg.Connection, needed: Iterable[bytes], newest: int
-) -> list[Pack]:
+) -> list[Body]:
     """Return the packs, up to the newest cut, in which no needed snapshot has a piece."""
     live = packs_of(connection, needed)
     found = []
     for *row, head in connection.execute(_PACKS):
-        pack = Pack(*row)
+        pack = Body(*row)
         if (
             pack.key not in live
             and int(pack.key.split("/")[2]) <= newest
-            and not facts.is_gone(bytes(head))
+            and not facts.expired(bytes(head))
         ):
             found.append(pack)
     return found
@@ -116,28 +146,31 @@ def _below(fetch: pieces.Fetch, name: bytes) -> list[bytes]:
         return []  # removed before its snapshot was named again: there is nothing left to keep
 
 
-def is_held_by_all(pack: Pack, peers: Mapping[str, Named]) -> bool:
-    """Whether every peer's heartbeat names a number of the pack's stream that covers it."""
+def is_held_by_all(body: Body, peers: Mapping[str, Named]) -> bool:
+    """Whether every peer's heartbeat names a number of the body's stream that covers it."""
     return all(
-        named.get(pack.origin, {}).get(str(pack.stream), 0) >= pack.oseq
-        or pack.origin.split(".", 1)[0] == peer
+        named.get(body.origin, {}).get(str(body.stream), 0) >= body.oseq
+        or body.origin.split(".", 1)[0] == peer
         for peer, named in peers.items()
     )
 
 
-def remove(connection: psycopg.Connection, packs: Sequence[Pack]) -> None:
-    """Empty the bodies of packs and forget their pieces; the role of gc is needed, and enough."""
-    for at in range(0, len(packs), PACKS_AT_ONCE):
-        keys = [pack.key for pack in packs[at : at + PACKS_AT_ONCE]]
+def remove(connection: psycopg.Connection, bodies: Sequence[Body], now_ns: int) -> None:
+    """Empty bodies, and forget the pieces of packs; the role of gc is needed, and enough."""
+    for at in range(0, len(bodies), BODIES_AT_ONCE):
+        keys = [body.key for body in bodies[at : at + BODIES_AT_ONCE]]
         with connection.transaction(), connection.cursor() as cursor:
             rows = cursor.execute(_BODIES, (keys,)).fetchall()
-            cursor.executemany(_EMPTY, [(facts.gone(bytes(p)), key) for key, p in rows])
+            cursor.executemany(_EMPTY, [(facts.gone(bytes(p), now_ns), key) for key, p in rows])
             cursor.execute("DELETE FROM tree_pieces WHERE pack = ANY(%s)", (keys,))
 
 
 _PACKS = """
     SELECT key, origin, stream, oseq, octet_length(payload), substring(payload FOR 64)
     FROM facts WHERE key >= 'pack/' AND key < 'pack0' ORDER BY key"""
+_ANSWERS = """
+    SELECT key, origin, stream, oseq, octet_length(payload), substring(payload FOR 64)
+    FROM facts WHERE key = ANY(%s) ORDER BY key"""
 _PLACES = "SELECT digest, pack FROM tree_pieces WHERE digest = ANY(%s)"
 _BODIES = "SELECT key, payload FROM facts WHERE key = ANY(%s)"
 _EMPTY = "UPDATE facts SET payload = %b WHERE key = %s"

@@ -87,7 +87,8 @@ class Making:
         done = steps.complete(cut, leaves, partitions, before and before.at_ns)
         if done is None:
             return None
-        pieces.index_cut(connection, cut.number, partitions)
+        self._keep_calendars(cut.number)
+        pieces.index_cut(connection, cut.number, partitions + 1)
         parent = before.id if before else None
         made = snapshots.Made(cut.number, done.frozen.id, parent, cut.at_ns, cut.trigger)
         snapshots.keep(connection, self._facts(cut, done, parent), made)
@@ -95,6 +96,12 @@ class Making:
         LATE.inc(done.late)
         log.info("snapshot", id=made.id.hex()[:12], number=made.number, late=done.late)
         return made
+
+    def _keep_calendars(self, number: int) -> None:
+        """Write the tree of the calendars once: snapshots share it."""
+        tree, stream = steps.calendar_tree(), self._settings.partitions
+        if not pieces.is_held(self._connection, tree.root):
+            ledger.commit(self._connection, rules.pack_facts(tree.pieces, stream, number))
 
     def _facts(self, cut: Cut, done: steps.Complete, parent: bytes | None) -> list[rules.Fact]:
         """Return manifest and record; the record is written once, whatever happens after."""

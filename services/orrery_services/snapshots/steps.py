@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple
 
+from orrery_kernels.curves.calendars import CALENDAR_NAMES, calendar
 from orrery_kernels.errors import SnapshotError
 from orrery_kernels.snapshot import triggers as decide
+from orrery_kernels.snapshot.canonical import encode
 from orrery_kernels.snapshot.snapshot import Frozen, Record, freeze
+from orrery_kernels.snapshot.tree import CANONICAL, Built, build
 from orrery_kernels.snapshot.triggers import Due, Firing, Trigger
 
 from ..errors import ConfigError
@@ -124,13 +128,24 @@ def complete(
     """
     if any(slot not in leaves for slot in snapshots.wanted(cut, partitions)):
         return None
-    frozen = freeze(**snapshots.parts_of(cut, leaves, partitions))
+    frozen = freeze(**snapshots.parts_of(cut, leaves, partitions, [calendar_tree().root]))
     some = min(cut.chains.values())
     of_some = [leaves[some, p] for p in range(partitions)]
     late = sum(leaf.late for leaf in of_some)
     first = min((leaf.late_from_ns for leaf in of_some if leaf.late_from_ns is not None), default=0)
     slice_ = f"{first}..{before_ns}" if late and before_ns is not None else ""
     return Complete(frozen, late, slice_)
+
+
+@cache
+def calendar_tree() -> Built:
+    """Return the tree of the calendars that dates are reckoned by, as every node has them."""
+    names = [name for name in CALENDAR_NAMES if name != "WEEKENDS"]
+    tables = [calendar(name) for name in names]
+    values = [
+        encode({"first": t.first, "last": t.last, "holidays": list(t.holidays)}) for t in tables
+    ]
+    return build(names, values, CANONICAL)
 
 
 def record_of(

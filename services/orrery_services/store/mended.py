@@ -66,7 +66,7 @@ def wanted(connection: psycopg.Connection) -> dict[tuple[str, int], list[Range]]
 
 def keep(connection: psycopg.Connection, fact: Fact) -> bool:
     """Keep a second copy, if it is one that is asked for and is what its name says."""
-    if not is_sound(fact) or facts.is_gone(fact.payload):
+    if not is_sound(fact) or facts.expired(fact.payload):
         return False
     return connection.execute(_KEEP, (fact.payload, fact.key, fact.id)).rowcount > 0
 

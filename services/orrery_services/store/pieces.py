@@ -15,6 +15,7 @@ from orrery_services.protocol import facts, snapshots
 
 from . import mended, reading
 
+LOOK_BACK_PACKS = 50
 CACHE_BYTES_MAX = 64 * 1024 * 1024
 Fetch = Callable[[bytes], bytes]
 
@@ -23,7 +24,7 @@ def index(connection: psycopg.Connection, packs: Iterable[reading.Row]) -> int:
     """Note where every piece of these packs lies; return how many packs had their bodies."""
     count = 0
     for row in packs:
-        if facts.is_gone(row.payload):
+        if facts.expired(row.payload):
             continue
         data = mended.data_of(connection, row)
         rows = [
@@ -36,9 +37,9 @@ def index(connection: psycopg.Connection, packs: Iterable[reading.Row]) -> int:
     return count
 
 
-def index_cut(connection: psycopg.Connection, number: int, partitions: int) -> None:
+def index_cut(connection: psycopg.Connection, number: int, streams: int) -> None:
     """Note the pieces that came with one cut."""
-    for partition in range(partitions):
+    for partition in range(streams):
         prefix = snapshots.pack_prefix(partition, number)
         index(connection, reading.facts_between(connection, prefix, prefix + "~"))
 
@@ -47,6 +48,20 @@ def index_rest(connection: psycopg.Connection) -> int:
     """Note the pieces of packs that came late, or of all when the table is empty."""
     keys = [key for (key,) in connection.execute(_NOT_INDEXED)]
     return index(connection, (row for key in keys if (row := reading.fact_by_key(connection, key))))
+
+
+def expired_on(connection: psycopg.Connection, number: int, streams: int) -> str | None:
+    """Return the last UTC day on which gc removed packs of a cut or of one not long before it."""
+    days = []
+    for stream in range(streams):
+        low, high = f"{snapshots.PACK}/{stream}/", snapshots.pack_prefix(stream, number) + "~"
+        rows = reading.facts_before(connection, low, high, LOOK_BACK_PACKS)
+        days += [day for row in rows if (day := facts.expired(row.payload))]
+    return max(days, default=None)
+
+
+def is_held(connection: psycopg.Connection, digest: bytes) -> bool:
+    return connection.execute(_WHERE, (digest,)).fetchone() is not None
 
 
 def fetcher(connection: psycopg.Connection, bytes_max: int = CACHE_BYTES_MAX) -> Fetch:

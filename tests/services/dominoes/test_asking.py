@@ -1,7 +1,9 @@
 """Why, what moved, what is held, made again: answers about results of a real Postgres."""
 
+import psycopg
 import pytest
 from orrery_kernels.domino.explain import why_lines
+from orrery_kernels.domino.memo import LostBody
 from orrery_services import store
 from orrery_services.dominoes import asking
 from orrery_services.dominoes.running import Runner
@@ -10,7 +12,8 @@ from orrery_services.errors import OutsideError
 from orrery_services.gateway import domino_series
 from orrery_services.node import Node
 from orrery_services.protocol import domino_runs as rules
-from orrery_services.store import domino_runs, pieces
+from orrery_services.snapshots import collecting
+from orrery_services.store import domino_runs, domino_values, pieces
 
 from .market import DAY_NS, RATES, STREAM, moved, write_snapshot
 
@@ -47,6 +50,31 @@ def test_why_goes_from_a_value_over_the_curve_and_its_quotes_to_rows_in_the_log(
         }
     ]  # fmt: skip
     assert any("topic=market_quotes" in line for line in why_lines(tree))
+
+
+def test_what_gc_removed_is_said_to_have_expired_and_latest_answers_stay(runner, server):
+    old = run_on(runner, 1)
+    new = run_on(runner, 2, {name: rate + 0.0001 for name, rate in RATES.items()})
+    plan = collecting.plan(runner.connection, "last 1", {}, now_ns=DAY_NS)
+    database = runner.connection.info.dbname
+    with psycopg.connect(server.conninfo(database, "orrery_gc"), autocommit=True) as collector:
+        collecting.remove(collector, plan.bodies, now_ns=DAY_NS)
+
+    tree = asking.why(runner.connection, f"value/swaps@{old.snapshot}")
+
+    shared = {step.output for step in old.steps} & {step.output for step in new.steps}
+    went = {body.key.partition("/")[2] for body in plan.answers}
+    assert went == {step.output for step in old.steps} - shared != set()
+    lines = why_lines(tree)
+    assert any(f"leaves, expired on 2025-11-25, of {old.snapshot[:12]}" in line for line in lines)
+    assert tree["digest"] == old.step("value/swaps").output, "names stay"
+    with pytest.raises(LostBody, match="expired on 2025-11-25"):
+        domino_values.value_of(runner.connection, old, "value/swaps")
+    assert asking.why(runner.connection, "value/swaps@latest")["run"]["snapshot"] == new.snapshot
+    assert domino_values.value_of(runner.connection, new, "value/swaps") is not None
+    runner.answers.bodies.clear()
+    again = runner.run(Job(1, "rates", old.snapshot, asked="by hand"))
+    assert [step.action for step in again.steps] == ["reuse"] * 4, "by their keys"
 
 
 def test_a_result_that_is_not_held_is_answered_with_those_that_are(runner):

@@ -150,7 +150,7 @@ def test_the_id_is_a_golden_value():
     assert done.frozen.id.hex() == GOLDEN
 
 
-GOLDEN = "4037d8ea446ff04268d7ccbd0c5a86cbd7acd6c0381c582a4fa4e338204fb1a9"
+GOLDEN = "6a7c68a1fc2a5b8d7780d5f73372db0aa64594aac70d3bd11fca1b79f4f854f3"
 
 
 def test_chains_that_saw_other_quotes_make_no_snapshot():
