@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import structlog
 
-from . import failpoints, log, metrics
+from . import failpoints, log, metrics, tables
 from .config import Settings, load_settings
 from .errors import ServiceError
 from .lean import without_pandas
@@ -48,6 +48,8 @@ def run(service: str, main: Main, stalled_after_seconds: float = 30.0) -> int:
     try:
         server = metrics.serve(settings.bind_host, settings.metrics_port, health)
         logger.info("started", pid=os.getpid(), metrics_port=server.port)
+        if settings.secret_file("writer").exists() and not tables.wait(settings, stop):
+            return 0
         code = main(settings, health, stop) or 0
     except ServiceError as cause:
         logger.error("stopped", reason=str(cause), error=type(cause).__name__)
