@@ -20,7 +20,7 @@ import structlog
 from . import failpoints, log, metrics, tables
 from .config import Settings, load_settings
 from .errors import ServiceError
-from .lean import without_pandas
+from .lean import without
 
 Main = Callable[[Settings, metrics.Health, threading.Event], int | None]
 FAILED, USAGE = 1, 2
@@ -29,7 +29,7 @@ STALLS_MAX = 4  # a loop silent for so many times what counts as stalled is not 
 
 # Only in a process that is a service, and before its app is imported.
 if getattr(sys.modules["__main__"].__spec__, "name", "").startswith("orrery_services."):
-    without_pandas()
+    without("pandas")
 
 
 def run(service: str, main: Main, stalled_after_seconds: float = 30.0) -> int:

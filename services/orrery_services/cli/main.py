@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from orrery_kernels.errors import OrreryError
 
 from ..errors import ConfigError, ServiceError
-from ..lean import without_pandas
+from ..lean import without
 
 if TYPE_CHECKING:
     import typer
@@ -52,7 +52,7 @@ def main() -> None:
         from .stage import exec_stage
 
         exec_stage(sys.argv[2:])
-    without_pandas()
+    without("pandas")
     debug = "--debug" in sys.argv
     try:
         make_app(sys.argv[1:])()

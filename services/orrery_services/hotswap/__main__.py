@@ -1,6 +1,15 @@
 """Start the controller of the hot swap: python -m orrery_services.hotswap."""
 
-from ..process import run
-from . import service
+from ..lean import without
 
-raise SystemExit(run("hotswap", service.main))
+
+def main() -> int:
+    """Run it without what only people at a terminal need."""
+    without("rich")
+    from ..process import run
+    from . import service
+
+    return run("hotswap", service.main)
+
+
+raise SystemExit(main())

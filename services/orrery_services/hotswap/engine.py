@@ -115,9 +115,8 @@ class Engine:
         status, seen = self._ask("GET", f"/containers/{identity}/json")
         code = stages.KILLED if status == 404 else self._code(identity, seen["State"])
         self._polled[identity] = time.monotonic(), code
-        if code is not None:
+        if code is not None:  # what has ended stays until `forget`: the next one need not wait
             self._polled.pop(identity)
-            self._ask("DELETE", f"/containers/{identity}?force=1")
         return code
 
     def _code(self, identity: str, state: dict[str, Any]) -> int | None:
