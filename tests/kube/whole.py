@@ -13,6 +13,17 @@ NOWHERE = "docker.io/orrery/nowhere@sha256:" + "0" * 64
 STAGE_IMAGE = "orrery/services-stage:dev"
 READY_SECONDS_MAX = 1800
 ROWS_PER_SECOND = 20  # a busy machine of two cores keeps up with it
+PRODUCE = """
+import json, os, sys
+from confluent_kafka import Producer
+producer = Producer({"bootstrap.servers": os.environ["ORRERY_KAFKA"], "acks": "all"})
+symbol, first, many = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+for number in range(first, first + many):
+    row = {"symbol": symbol, "price": f"{100 + number % 7}.5", "size": str(1 + number % 5)}
+    row |= {"side": "buy", "ts_event_ns": 1_700_000_000_000_000_000 + number}
+    producer.produce("trades", key=symbol, value=json.dumps(row))
+assert producer.flush(60) == 0
+"""
 CHAINS = """
 [dominoes.daisy]
 run_in = "pod"
@@ -82,6 +93,22 @@ class Whole:
         """Run a program in the node's worker."""
         inside = ("exec", "-i", "analytics-0", "--", "python", "-", *words)
         return self.cluster.kubectl("-n", f"orrery-{node}", *inside, stdin=program)
+
+    def produce(self, symbol: str, first: int, many: int) -> None:
+        """Write trades of a symbol to the log, from inside n1."""
+        self.python("n1", PRODUCE, symbol, str(first), str(many))
+
+    def results(self, symbol: str, node: str = "n1") -> list[str]:
+        """Return the result rows of a symbol that a node holds."""
+        done = self.orrery(node, f"read --chain default --symbol {symbol} --format csv")
+        return done.stdout.splitlines()[1:] if done.returncode == 0 else []
+
+    def wait_for_results(self, symbol: str, many: int, node: str = "n1") -> list[str]:
+        def there() -> list[str]:
+            rows = self.results(symbol, node)
+            return rows if len(rows) >= many else []
+
+        return eventually(there, 300, f"{node} holds {many} rows of {symbol}")
 
     def address(self, node: str, service: str) -> str:
         found = self.cluster.get("-n", f"orrery-{node}", "service", service)
