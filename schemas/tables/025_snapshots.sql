@@ -8,6 +8,8 @@ CREATE TABLE IF NOT EXISTS snapshots (
     trigger    text   NOT NULL,
     made       timestamptz NOT NULL DEFAULT now()
 );
+-- A Bloom filter over the leaves that changed since the parent; NULL: too many did, or nobody can say.
+ALTER TABLE snapshots ADD COLUMN IF NOT EXISTS changed bytea;
 CREATE INDEX IF NOT EXISTS snapshots_id ON snapshots (id);
 
 -- In which pack a piece of a tree lies, and where in it.

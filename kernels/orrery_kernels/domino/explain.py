@@ -1,6 +1,6 @@
 """Why a number is what it is, and what a change would touch: answers made of recorded steps."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from orrery_kernels.domino.chain import Chain
@@ -23,12 +23,16 @@ class Affected(NamedTuple):
 
 
 def changed_leaves(before: Snapshot, after: Snapshot, fetch: Fetch) -> list[tuple[str, Change]]:
-    """Return (path, change) of every leaf that differs between two snapshots.
+    """Return (path, change) of every leaf that differs between two snapshots."""
+    return list(each_change(before, after, fetch))
+
+
+def each_change(before: Snapshot, after: Snapshot, fetch: Fetch) -> Iterator[tuple[str, Change]]:
+    """Yield (path, change) of every leaf that differs between two snapshots.
 
     A section that is new or gone, or cut into another number of trees, is compared tree by tree
     with nothing.
     """
-    found = []
     for section in sorted(before.sections.keys() | after.sections.keys()):
         was, now = before.sections.get(section, ()), after.sections.get(section, ())
         if len(was) == len(now):
@@ -37,8 +41,7 @@ def changed_leaves(before: Snapshot, after: Snapshot, fetch: Fetch) -> list[tupl
             pairs = [(root, None) for root in was] + [(None, root) for root in now]
         for old, new in pairs:
             for change in _diff_or_all(old, new, fetch):
-                found.append((f"{section}/{change.name}", change))
-    return found
+                yield f"{section}/{change.name}", change
 
 
 def affected(
@@ -145,9 +148,10 @@ def _source_line(row: Mapping[str, Any]) -> str:
     return " ".join(f"{key}={value}" for key, value in row.items())
 
 
-def _diff_or_all(old: bytes | None, new: bytes | None, fetch: Fetch) -> list[Change]:
+def _diff_or_all(old: bytes | None, new: bytes | None, fetch: Fetch) -> Iterator[Change]:
     if old is not None and new is not None:
-        return list(diff(old, new, fetch))
-    if old is not None:
-        return [Change(name, value, None) for name, value in items(old, fetch)]
-    return [Change(name, None, value) for name, value in items(new, fetch)]
+        yield from diff(old, new, fetch)
+    elif old is not None:
+        yield from (Change(name, value, None) for name, value in items(old, fetch))
+    else:
+        yield from (Change(name, None, value) for name, value in items(new, fetch))

@@ -10,6 +10,7 @@ from orrery_kernels.domino.market import Market
 from orrery_kernels.domino.points import points_of
 from orrery_kernels.domino.run import Step
 from orrery_kernels.snapshot.canonical import decode
+from orrery_kernels.snapshot.changes import might_concern
 
 from .. import clock, metrics, store
 from ..config import Settings
@@ -22,6 +23,7 @@ from ..store.answers import Answers
 from ..store.domino_values import chain_from
 from .steps import BY_SNAPSHOT, Job, process_chains
 
+LOOK_BACK = 8  # runs, of this node and of others, among which the last one is looked for
 POINTS_MAX = 100  # of one answer, and so of the series that it feeds
 LOCK_CLASS = 0x0FAC9  # of advisory locks: one per chain and snapshot
 Tell = Callable[[str], object]
@@ -81,6 +83,9 @@ class Runner:
     def _run(self, job: Job, tell: Tell | None) -> DominoRun:
         began_ns, chain = clock.wall_ns(), self.chain(job.chain)
         self.answers.refresh()
+        if job.asked == BY_SNAPSHOT and (done := self._unchanged(job, chain, began_ns)):
+            self.answers.flush(rules.run_fact(done, self._settings.partitions))
+            return done
         market, last = self.market(job.snapshot), self._last.get(job.chain)
         steps = lab.run(chain, market, self.answers, job.audit, last, tell)
         self._last[job.chain] = {step.task: step for step in steps}
@@ -94,6 +99,33 @@ class Runner:
             metrics.DIVERGED.inc()
             return self._diverged(done, str(cause))
         return done
+
+    def _unchanged(self, job: Job, chain: Chain, began_ns: int) -> DominoRun | None:
+        """Return what this run finds if no leaf that the chain reads can have changed since the
+        last one: by the filters of the snapshots between, without reading any."""
+        last = next(
+            (
+                run
+                for run in domino_runs.last(self.connection, job.chain, LOOK_BACK, job.number)
+                if run.node == self._settings.node and run.declared == chain.digest.hex()
+            ),
+            None,
+        )
+        made = snapshots.made_as(self.connection, bytes.fromhex(job.snapshot))
+        if last is None or last.failed or made is None:
+            return None
+        filters = snapshots.changes_between(self.connection, bytes.fromhex(last.snapshot), made.id)
+        reads = [read.target for task in chain.tasks for read in task.reads if not read.from_task]
+        if filters is None or any(might_concern(f, path) for f in filters for path in reads):
+            return None
+        if not all(step.key and self.answers.find(bytes.fromhex(step.key)) for step in last.steps):
+            return None  # found within a tolerance, or in quarantine since
+        why = f"no leaf that it reads can have changed since cut {last.number}"
+        return last._replace(
+            snapshot=job.snapshot, number=job.number, at_ns=made.at_ns, attempt=job.attempt,
+            asked=job.asked, audit=job.audit, began_ns=began_ns, ended_ns=clock.wall_ns(),
+            steps=tuple(step._replace(action="reuse", why=why) for step in last.steps),
+        )  # fmt: skip
 
     def _diverged(self, done: DominoRun, why: str) -> DominoRun:
         """Write down that what was found to be new was an alarm."""

@@ -9,10 +9,7 @@ of the values alone, so equal columns have equal bytes, in whatever slices they 
 not repeated: it has a digest.
 """
 
-import struct
-from collections.abc import Container, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Container
 
 import numpy as np
 import pyarrow as pa
@@ -27,8 +24,6 @@ NUMBERS = {
     pa.float64(): np.dtype(np.float64),
 }
 ROWS_MAX = 1 << 20
-FEW_ROWS = 16  # up to which values one by one are sooner read than columns
-_FLOAT, _INTEGER = struct.Struct("<d"), struct.Struct("<q")
 FEW = 16  # words that are looked at one by one
 _NAN = np.float64("nan").view(np.uint64)
 
@@ -96,20 +91,6 @@ def rows_in(data: bytes) -> int:
     return read_varint(data, 0)[0]
 
 
-def decode_many(bodies: Sequence[bytes], schema: pa.Schema) -> pa.RecordBatch:
-    """Return the rows of many bodies end to end: what `decode` of each gives, but of bodies of a
-    few rows much sooner, because nothing is made for every column of each."""
-    batches: list[pa.RecordBatch] = []
-    cells: list[list[Any]] = [[] for _ in schema]
-    for data in bodies:
-        if rows_in(data) <= FEW_ROWS:
-            _read_cells(data, schema, cells)
-            continue
-        batches += [_from_cells(cells, schema), decode(data, schema)]
-        cells = [[] for _ in schema]
-    return pa.concat_batches([*batches, _from_cells(cells, schema)])
-
-
 def decode_column(data: bytes, schema: pa.Schema, name: str) -> pa.Array:
     """Return one column of a body: the others are not even looked at."""
     index = schema.get_field_index(name)
@@ -139,92 +120,6 @@ def _read_columns(
                 raise BadBody(f"column {schema.names[index]!r} must decode: {cause}") from cause
         at += length
     return rows, columns
-
-
-def _from_cells(cells: list[list[Any]], schema: pa.Schema) -> pa.RecordBatch:
-    try:
-        columns = [pa.array(cell, kind) for cell, kind in zip(cells, schema.types, strict=True)]
-    except (pa.ArrowException, OverflowError) as cause:
-        raise BadBody(f"values must be of their columns' types: {cause}") from cause
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _read_cells(data: bytes, schema: pa.Schema, cells: list[list[Any]]) -> None:
-    """Add the values of a body of a few rows to those of every column."""
-    rows, at = read_varint(data, 0)
-    left = dict(enumerate(cells))
-    while at < len(data):
-        if at + 2 > len(data) or data[at] >= len(schema):
-            raise BadBody(f"a column must be one of {len(schema)}, at byte {at}")
-        index, form = data[at], data[at + 1]
-        length, at = read_varint(data, at + 2)
-        try:
-            values = _few_values(data[at : at + length], form, rows, schema.types[index])
-            left.pop(index).extend(values)
-        except (ValueError, LookupError, StopIteration, struct.error) as cause:
-            raise BadBody(f"column {schema.names[index]!r} must decode: {cause}") from cause
-        at += length
-    for column in left.values():
-        column.extend([None] * rows)
-
-
-def _few_values(data: bytes, form: int, rows: int, kind: pa.DataType) -> list[Any]:
-    if kind == pa.string():
-        read = _few_strings
-    else:
-        read = _few_floats if kind == pa.float64() else partial(_few_integers, bits=kind.bit_width)
-    if not form & HAS_NULLS:
-        return read(data, form, rows)
-    size = (rows + 7) // 8
-    bits = int.from_bytes(data[:size], "little")
-    values = iter(read(data[size:], form & ~HAS_NULLS, bits.bit_count()))
-    return [next(values) if bits >> row & 1 else None for row in range(rows)]
-
-
-def _few_floats(data: bytes, form: int, count: int) -> list[float]:
-    if form == CONSTANT:
-        return list(_FLOAT.unpack_from(data)) * count
-    return [_FLOAT.unpack(data[row : 8 * count : count])[0] for row in range(count)]
-
-
-def _few_integers(data: bytes, form: int, count: int, bits: int = 64) -> list[int]:
-    (value,) = _INTEGER.unpack_from(data)
-    if form == CONSTANT:
-        return [value] * count
-    steps = _few_steps(data[9:], data[8], count - 1)
-    return [value, *((value := _wrapped(value + step, bits)) for step in steps)]
-
-
-def _few_steps(data: bytes, width: int, count: int) -> list[int]:
-    end = width * count
-    if len(data) < end:
-        raise BadBody(f"{count} steps of {width} bytes must be there, were {len(data)} bytes")
-    return [int.from_bytes(data[at:end:count], "little", signed=True) for at in range(count)]
-
-
-def _wrapped(value: int, bits: int) -> int:
-    half = 1 << (bits - 1)
-    return (value + half) % (2 * half) - half
-
-
-def _few_strings(data: bytes, form: int, count: int) -> list[str]:
-    if form == CONSTANT:
-        return [data.decode()] * count
-    if form == WORDS:
-        return _few_words(data, count)
-    many, at = read_varint(data, 0)
-    length, at = read_varint(data, at)
-    words = _few_words(data[at + 1 : at + 1 + length], many)
-    return [words[i] for i in _few_steps(data[at + 1 + length :], data[at], count)]
-
-
-def _few_words(data: bytes, count: int) -> list[str]:
-    size, at = read_varint(data, 1)
-    lengths = _few_integers(data[at : at + size], data[0], count)
-    at += size
-    if min(lengths) < 0 or sum(lengths) != len(data) - at:
-        raise BadBody("the lengths of words must add up to their text")
-    return [data[at : (at := at + length)].decode() for length in lengths]
 
 
 def _validity(column: pa.Array) -> np.ndarray:

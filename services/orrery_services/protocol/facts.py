@@ -24,7 +24,7 @@ import zstandard
 from blake3 import blake3
 from orrery_kernels.columns import TICK_SCHEMA
 
-from . import body, ticks, vectors
+from . import bodies, body, ticks, vectors
 
 VERSION = 1
 RAW, ZSTD, TREE, GONE = range(4)
@@ -213,8 +213,8 @@ def many_rows_of(
     of another schema."""
     for payload in payloads:
         _check_schema(payload, schema)
-    bodies = [data_of(payload, fetch) for payload in payloads]
-    return [body.rows_in(data) for data in bodies], body.decode_many(bodies, schema)
+    held = [data_of(payload, fetch) for payload in payloads]
+    return [body.rows_in(data) for data in held], bodies.decode(held, schema)
 
 
 def _check_schema(payload: bytes, schema: pa.Schema) -> None:

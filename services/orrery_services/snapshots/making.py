@@ -1,17 +1,25 @@
 """From cuts and leaves to snapshots: what is missing is waited for, what is done stays done."""
 
+from itertools import islice
+
 import psycopg
 import structlog
+from orrery_kernels.domino.explain import each_change
+from orrery_kernels.snapshot.changes import filter_of
+from orrery_kernels.snapshot.snapshot import thaw
 from prometheus_client import Counter, Gauge
 
 from .. import clock, metrics
 from ..config import Settings
+from ..errors import OutsideError
 from ..protocol import snapshots as rules
 from ..protocol.cuts import Cut
+from ..protocol.facts import BadFact
 from ..store import ledger, mended, pieces, reading, refs, snapshots
 from . import steps
 
 PAUSE_NS_MIN, PAUSE_NS_MAX = 20_000_000, 1_000_000_000  # between two looks for a cut's leaves
+FETCHED_BYTES_MAX = 16 * 1024 * 1024  # of pieces, kept for the next comparison
 PENDING_MAX = 1000  # cuts that wait for leaves; beyond that the oldest is left to the next start
 MADE = Counter("orrery_snapshots_made", "Snapshots completed on this node.")
 LATE = Counter("orrery_late_rows", "Rows whose event time lies before the cut before them.")
@@ -24,6 +32,7 @@ class Making:
 
     def __init__(self, settings: Settings, connection: psycopg.Connection):
         self._settings, self._connection = settings, connection
+        self._fetch = pieces.fetcher(connection, FETCHED_BYTES_MAX)
         self._pending: dict[int, Cut] = {}
         self._looks: dict[int, tuple[int, int]] = {}  # number -> when to look again, pause behind
         for cut in snapshots.cuts_not_made(connection, PENDING_MAX):
@@ -91,11 +100,25 @@ class Making:
         pieces.index_cut(connection, cut.number, partitions + 1)
         parent = before.id if before else None
         made = snapshots.Made(cut.number, done.frozen.id, parent, cut.at_ns, cut.trigger)
-        snapshots.keep(connection, self._facts(cut, done, parent), made)
+        changed = self._changes(before, done) if before else None
+        snapshots.keep(connection, self._facts(cut, done, parent), made, changed)
         MADE.inc()
         LATE.inc(done.late)
         log.info("snapshot", id=made.id.hex()[:12], number=made.number, late=done.late)
         return made
+
+    def _changes(self, before: snapshots.Made, done: steps.Complete) -> bytes | None:
+        """Return the filter over the leaves that changed; None: too many, or nobody can say."""
+        declared = self._settings.values
+        most, rate = declared["data.changes.paths_max"], declared["data.changes.wrong_yes_rate"]
+        try:
+            opened, fetch = snapshots.open_snapshot(self._connection, before.id, self._fetch)
+            changes = each_change(opened, thaw(done.frozen.manifest), fetch)
+            paths = [path for path, _ in islice(changes, most + 1)]
+        except (OutsideError, BadFact) as cause:
+            log.info("changes are not known", since=before.number, reason=str(cause))
+            return None
+        return filter_of(paths, rate).to_bytes() if len(paths) <= most else None
 
     def _keep_calendars(self, number: int) -> None:
         """Write the tree of the calendars once: snapshots share it."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import psycopg
+from orrery_kernels.snapshot.bloom import Bloom
 from orrery_kernels.snapshot.snapshot import Record, Snapshot, thaw
 
 from orrery_services import compiled
@@ -18,6 +19,7 @@ from orrery_services.protocol.facts import Fact
 
 from . import ledger, mended, pieces, reading
 
+CHANGES_MAX = 64  # snapshots over which one looks for changes
 CHANNEL = "snapshots"  # LISTEN: the payload is the id in hex
 
 
@@ -129,12 +131,37 @@ def leaves_of(
     }
 
 
-def keep(connection: psycopg.Connection, written: Iterable[Fact], made: Made) -> None:
-    """Write the facts of a snapshot, note that it is complete here, and tell who listens."""
+def keep(
+    connection: psycopg.Connection,
+    written: Iterable[Fact],
+    made: Made,
+    changed: bytes | None = None,
+) -> None:
+    """Write the facts of a snapshot, note that it is complete here, and tell who listens.
+
+    changed: the filter over the leaves that changed since its parent, where there is one.
+    """
     ledger.commit(connection, written)
     with connection.transaction():
-        connection.execute(_INSERT, made)
+        connection.execute(_INSERT, (*made, changed))
         connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, made.id.hex()))
+
+
+def changes_between(
+    connection: psycopg.Connection, before: bytes, after: bytes
+) -> list[Bloom] | None:
+    """Return the filters of the snapshots from behind `before` to `after`, each its parent's child.
+
+    None when they do not lead there, or one of them has none: then everything may have changed.
+    """
+    rows = connection.execute(_CHANGES, (before, after, CHANGES_MAX)).fetchall()
+    found, at = [], before
+    for id_, parent, changed in rows:
+        if parent is None or changed is None or bytes(parent) != at:
+            return None
+        found.append(Bloom.from_bytes(bytes(changed)))
+        at = bytes(id_)
+    return found if at == after else None
 
 
 def lsn(connection: psycopg.Connection) -> str:
@@ -147,8 +174,14 @@ def _no_pieces(_: bytes) -> bytes:
 
 _MADE = "SELECT number, id, parent, at_ns, trigger FROM snapshots"
 _INSERT = """
-    INSERT INTO snapshots (number, id, parent, at_ns, trigger) VALUES (%s, %b, %b, %s, %s)
+    INSERT INTO snapshots (number, id, parent, at_ns, trigger, changed)
+    VALUES (%s, %b, %b, %s, %s, %b)
     ON CONFLICT (number) DO NOTHING"""
+_CHANGES = """
+    SELECT id, parent, changed FROM snapshots
+    WHERE number > (SELECT max(number) FROM snapshots WHERE id = %s)
+        AND number <= (SELECT max(number) FROM snapshots WHERE id = %s)
+    ORDER BY number LIMIT %s"""
 _NOT_MADE = """
     SELECT split_part(f.key, '/', 2)::bigint FROM facts f WHERE f.key >= 'cut/' AND f.key < 'cut0'
         AND NOT EXISTS (SELECT FROM snapshots s WHERE s.number = split_part(f.key, '/', 2)::bigint)

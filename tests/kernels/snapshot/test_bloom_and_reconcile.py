@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from orrery_kernels.errors import SnapshotError
 from orrery_kernels.snapshot.bloom import Bloom, bloom_of, size_for
+from orrery_kernels.snapshot.changes import filter_of, might_concern
+from orrery_kernels.snapshot.patterns import matches
 from orrery_kernels.snapshot.reconcile import (
     Leaf,
     block_roots,
@@ -21,6 +23,26 @@ from tests.kernels.snapshot.plain_blake3 import plain_blake3
 
 def leaf(n, content=0):
     return Leaf(f"in/log/0/{n:012d}", (n * 7 + content).to_bytes(32, "big"))
+
+
+PATHS = st.lists(st.text("AB-/*.", min_size=1, max_size=9).filter(lambda p: "*" not in p))
+
+
+class TestChanges:
+    @given(PATHS, st.text("AB-/*.", min_size=1, max_size=9))
+    @settings(deadline=None)
+    def test_a_pattern_that_means_a_changed_leaf_is_never_answered_with_no(self, paths, pattern):
+        changes = filter_of(paths, 0.1)
+
+        assert might_concern(changes, pattern) or not any(matches(pattern, p) for p in paths)
+
+    @pytest.mark.parametrize("rate", [0.1, 0.01])
+    def test_what_did_not_change_is_answered_with_yes_at_most_at_the_declared_rate(self, rate):
+        changes, count = filter_of([f"quotes/USD-{i}" for i in range(2_000)], rate), 20_000
+
+        wrong = sum(might_concern(changes, f"quotes/EUR{i}-*") for i in range(count))
+
+        assert wrong <= count * rate + 4 * (count * rate) ** 0.5
 
 
 class TestBloom:

@@ -8,6 +8,7 @@ import pytest
 from blake3 import blake3
 from orrery_kernels.domino.memo import LostBody, Row
 from orrery_kernels.errors import DominoError
+from orrery_kernels.snapshot.changes import filter_of
 from orrery_services import store
 from orrery_services.dominoes.running import Runner
 from orrery_services.dominoes.steps import Job
@@ -248,3 +249,24 @@ def test_a_path_that_is_not_there_fails_its_task_and_names_the_nearest(new_node)
         assert run.step("c").action == "fail"
         assert "nearest: quote_rows/USD-SOFR" in run.step("c").why
         assert run.step("mean").action == "run"
+
+
+def test_a_chain_of_whose_leaves_none_can_have_changed_is_answered_without_reading_them(
+    node, writer
+):
+    other, own = (
+        filter_of([f"quotes/{name}"], 1e-6).to_bytes() for name in ("EUR-OIS-5Y", "USD-SOFR-OIS-5Y")
+    )
+    first_id, second_id = write_snapshot(writer, 1), write_snapshot(writer, 2)
+    third_id = write_snapshot(writer, 3, moved(T5Y=0.0001))
+    for number, changed in ((2, other), (3, own)):
+        writer.execute("UPDATE snapshots SET changed = %s WHERE number = %s", (changed, number))
+
+    with opened(node) as runner:
+        first = runner.run(Job(1, "rates", first_id))
+        second = runner.run(Job(2, "rates", second_id))
+        third = runner.run(Job(3, "rates", third_id))
+
+    assert {s.why for s in second.steps} == {"no leaf that it reads can have changed since cut 1"}
+    assert [s.output for s in second.steps] == [s.output for s in first.steps]
+    assert third.step("curve/USD-SOFR").action == "run"

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from orrery_services.protocol import body
+from orrery_services.protocol import bodies, body
 
 SCHEMA = pa.schema(
     [("i8", pa.int8()), ("i32", pa.int32()), ("i64", pa.int64()), ("f", pa.float64()),
@@ -53,7 +53,7 @@ def test_a_body_gives_its_columns_back_to_the_bit(rows):
 def test_many_bodies_give_their_rows_end_to_end(many):
     batches = [batch(rows) for rows in many]
 
-    found = body.decode_many([body.encode(one) for one in batches], SCHEMA)
+    found = bodies.decode([body.encode(one) for one in batches], SCHEMA)
 
     assert same(found, pa.concat_batches(batches))
     assert found.schema == SCHEMA
@@ -107,7 +107,7 @@ def test_one_column_can_be_read_alone(rows, name):
 
 
 def decode_among_many(data: bytes, schema: pa.Schema) -> pa.RecordBatch:
-    return body.decode_many([data], schema)
+    return bodies.decode([data], schema)
 
 
 @pytest.mark.parametrize("decode", [body.decode, decode_among_many])

@@ -3,6 +3,7 @@
 import psycopg
 import pytest
 from orrery_kernels.errors import SnapshotError
+from orrery_kernels.snapshot.changes import might_concern
 from orrery_kernels.snapshot.snapshot import leaves as leaves_of
 from orrery_services.errors import OutsideError
 from orrery_services.protocol import facts
@@ -22,6 +23,7 @@ class Universe:
     """What Making asks of settings."""
 
     partitions, node = P, "n1"
+    values = {"data.changes.paths_max": 20, "data.changes.wrong_yes_rate": 1e-6}  # noqa: RUF012
 
 
 def freeze(writer: psycopg.Connection, cuts: int) -> list[store.Made]:
@@ -79,6 +81,29 @@ def test_who_listens_hears_of_a_snapshot(writer, server, database):
         heard = next(listener.notifies(timeout=10))
 
     assert heard.payload == made[0].id.hex()
+
+
+def test_a_filter_says_what_cannot_have_changed_since_the_snapshot_before(writer):
+    one, two, three = freeze(writer, 3)
+
+    (second,) = store.changes_between(writer, one.id, two.id)
+    both = store.changes_between(writer, one.id, three.id)
+
+    assert might_concern(second, "quotes/S3") and might_concern(second, "quote_rows/*")
+    assert not might_concern(second, "quotes/S4") and not might_concern(second, "quotes/EUR-*")
+    assert len(both) == 2 and both[0] == second
+    assert store.changes_between(writer, three.id, one.id) is None
+
+
+def test_of_too_many_changes_and_of_the_first_snapshot_all_may_have_changed(writer):
+    log, work, making = Log(), fresh(), Making(Universe(), writer)
+    for number, price in enumerate((1.0, 2.0), 1):
+        log.quotes(**{f"S{at}": price for at in range(21)}).cut(number)
+        ledger.commit(writer, take(work, log))
+        making.add([cut(number)])
+    one, two = making.turn()
+
+    assert store.changes_between(writer, one.id, two.id) is None
 
 
 def tag(writer: psycopg.Connection, made: store.Made, name: str, expected: bytes | None = None):
