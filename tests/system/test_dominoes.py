@@ -4,11 +4,15 @@ import json
 import time
 
 import pytest
+from blake3 import blake3
 from confluent_kafka import Consumer, Producer, TopicPartition
+from orrery_kernels.domino.memo import LostBody
 from orrery_services import clock, store
+from orrery_services.protocol.answers import bytes_key
 from orrery_services.protocol.domino_runs import DominoRun
 from orrery_services.stack import faults
 from orrery_services.store import domino_runs
+from orrery_services.store.answers import read_body
 
 from .frozen import NODES, SECONDS_MAX, orrery
 
@@ -121,6 +125,24 @@ def test_a_snapshot_and_its_results_are_made_again_from_stored_bytes(stack, ran,
     assert found["first_difference"] is None
     assert found["leaves"] == stack.settings(node).partitions
     assert found["results"] >= 2 * len(ran["n1"].steps), "the records of both nodes"
+
+
+def test_a_damaged_answer_is_not_served_and_comes_back_from_the_log_or_a_peer(stack, ran):
+    output = ran["n2"].step("curve/USD-SOFR").output
+    with faults.admin(stack, "n2") as admin:
+        damage = "UPDATE facts SET payload = set_byte(payload, octet_length(payload) - 1, 7) "
+        assert admin.execute(damage + "WHERE key = %s", (bytes_key(output),)).rowcount == 1
+
+    with store.connect(stack.settings("n2").postgres("reader")) as connection:
+
+        def served() -> bytes | None:
+            try:
+                return read_body(connection, bytes.fromhex(output))
+            except LostBody:
+                return None
+
+        assert served() is None
+        assert blake3(until(served)).hexdigest() == output
 
 
 def test_killing_dominoes_in_the_middle_loses_no_snapshot_and_doubles_none(stack, ran):

@@ -39,6 +39,7 @@ class Runner:
         self._fetch = pieces.fetcher(self.connection)
         self._chains: dict[str, Chain] = {}
         self._last: dict[str, dict[str, Step]] = {}
+        self._newest: dict[str, DominoRun] = {}  # of this process
         self._market: Market | None = None
 
     def chain(self, name: str) -> Chain:
@@ -78,7 +79,8 @@ class Runner:
             if held and job.asked == BY_SNAPSHOT and job.attempt <= held[-1].attempt:
                 return held[-1]
             attempt = max(job.attempt, held[-1].attempt + 1 if held else 1)
-            return self._run(job._replace(attempt=attempt), tell)
+            done = self._newest[job.chain] = self._run(job._replace(attempt=attempt), tell)
+            return done
 
     def _run(self, job: Job, tell: Tell | None) -> DominoRun:
         began_ns, chain = clock.wall_ns(), self.chain(job.chain)
@@ -103,29 +105,28 @@ class Runner:
     def _unchanged(self, job: Job, chain: Chain, began_ns: int) -> DominoRun | None:
         """Return what this run finds if no leaf that the chain reads can have changed since the
         last one: by the filters of the snapshots between, without reading any."""
-        last = next(
-            (
-                run
-                for run in domino_runs.last(self.connection, job.chain, LOOK_BACK, job.number)
-                if run.node == self._settings.node and run.declared == chain.digest.hex()
-            ),
-            None,
-        )
-        made = snapshots.made_as(self.connection, bytes.fromhex(job.snapshot))
-        if last is None or last.failed or made is None:
+        last = self._newest.get(job.chain) or self._newest_held(job)
+        if last is None or last.failed or last.declared != chain.digest.hex():
             return None
-        filters = snapshots.changes_between(self.connection, bytes.fromhex(last.snapshot), made.id)
+        ids = bytes.fromhex(last.snapshot), bytes.fromhex(job.snapshot)
+        filters = snapshots.changes_between(self.connection, *ids)
         reads = [read.target for task in chain.tasks for read in task.reads if not read.from_task]
         if filters is None or any(might_concern(f, path) for f in filters for path in reads):
             return None
         if not all(step.key and self.answers.find(bytes.fromhex(step.key)) for step in last.steps):
             return None  # found within a tolerance, or in quarantine since
+        made = snapshots.made_as(self.connection, ids[1])
         why = f"no leaf that it reads can have changed since cut {last.number}"
         return last._replace(
             snapshot=job.snapshot, number=job.number, at_ns=made.at_ns, attempt=job.attempt,
             asked=job.asked, audit=job.audit, began_ns=began_ns, ended_ns=clock.wall_ns(),
             steps=tuple(step._replace(action="reuse", why=why) for step in last.steps),
         )  # fmt: skip
+
+    def _newest_held(self, job: Job) -> DominoRun | None:
+        """Return this node's newest run before a cut, of the last few of all nodes."""
+        runs = domino_runs.last(self.connection, job.chain, LOOK_BACK, job.number)
+        return next((run for run in runs if run.node == self._settings.node), None)
 
     def _diverged(self, done: DominoRun, why: str) -> DominoRun:
         """Write down that what was found to be new was an alarm."""

@@ -15,6 +15,7 @@ from orrery_kernels.curves.build import build_curve
 from orrery_kernels.curves.config import CurveConfig
 from orrery_kernels.curves.dominoes import ois_instruments
 from orrery_kernels.engine.build import build
+from orrery_kernels.risk.dominoes import swap_ladder, swap_value
 
 from .. import compiled
 from ..analytics import market
@@ -32,11 +33,13 @@ def kernels_of(universes: Iterable[Path]) -> list[str]:
 
 
 def compile_loops() -> None:
-    """Compile the loops of trees and curves by making one of each."""
+    """Compile the loops of trees, curves and their risk by making one of each."""
     compiled.keep_loops()
     market.warm()
     instruments = ois_instruments("USD-SOFR", tuple(QUOTES))
-    build_curve("2026-01-05", instruments, QUOTES, CurveConfig("USD-SOFR"))
+    curve = build_curve("2026-01-05", instruments, QUOTES, CurveConfig("USD-SOFR"))
+    trades = [["warm", "pays", "spot", "2Y", 1.0, 0.04]]
+    swap_value.function(curve, trades=trades), swap_ladder.function(curve, trades=trades)
 
 
 if __name__ == "__main__":

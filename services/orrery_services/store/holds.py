@@ -4,16 +4,23 @@ import psycopg
 
 
 def hold(connection: psycopg.Connection, id_: bytes, holder: str) -> None:
-    connection.execute(_HOLD, (id_, holder))
+    _soon(connection, _HOLD, (id_, holder))
 
 
 def release(connection: psycopg.Connection, id_: bytes, holder: str) -> None:
-    connection.execute(_RELEASE, (id_, holder))
+    _soon(connection, _RELEASE, (id_, holder))
 
 
 def release_all(connection: psycopg.Connection, service: str) -> None:
     """Forget what a service held: one that starts has nothing in flight."""
     connection.execute(_RELEASE_ALL, (f"{service} ",))
+
+
+def _soon(connection: psycopg.Connection, statement: str, values: tuple) -> None:
+    """Do what need not outlive a power cut: nothing is in flight after one."""
+    with connection.transaction():
+        connection.execute("SET LOCAL synchronous_commit = off")
+        connection.execute(statement, values)
 
 
 def held(connection: psycopg.Connection) -> dict[str, bytes]:

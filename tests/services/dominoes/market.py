@@ -5,7 +5,7 @@ from orrery_kernels.snapshot.canonical import encode
 from orrery_kernels.snapshot.snapshot import Record, freeze
 from orrery_kernels.snapshot.tree import CANONICAL, build
 from orrery_services.protocol import snapshots as rules
-from orrery_services.store import identity, pieces, snapshots
+from orrery_services.store import identity, ledger, pieces, snapshots
 
 STREAM, PARTITION = 8, 0
 DAY_NS = 1_764_075_600_000_000_000  # 2025-11-25 13:00 UTC
@@ -70,10 +70,9 @@ def write_snapshot(
     record = Record(made.id, number, parent, "by hand", snapshots.lsn(writer), DAY_NS, "n1")
     meta = {"number": number, "snapshot": made.id.hex(), "trigger": "by hand"}
     found += rules.record_fact(record.to_bytes(), identity.who(writer).origin, meta, STREAM)
-    snapshots.keep(
-        writer, [*packs, *found], snapshots.Made(number, made.id, parent, DAY_NS, "by hand")
-    )
-    pieces.index_rest(writer)
+    ledger.commit(writer, packs)
+    pieces.index_rest(writer)  # before anybody hears of the snapshot
+    snapshots.keep(writer, found, snapshots.Made(number, made.id, parent, DAY_NS, "by hand"))
     return made.id.hex()
 
 

@@ -206,7 +206,7 @@ def test_a_corrupt_body_is_never_served_but_computed_again(node, writer, server)
         assert again.step("value/swaps") == first.step("value/swaps")._replace(
             why=again.step("value/swaps").why
         )
-        with pytest.raises(LostBody, match="corrupt"):
+        with pytest.raises(LostBody, match="damaged"):
             read_body(runner.connection, bytes.fromhex(curve))
 
 
