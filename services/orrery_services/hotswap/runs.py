@@ -1,7 +1,7 @@
 """Which runs are asked for, and what became of them. One narrow interface, and files behind it.
 
-Events are known by run, attempt and kind: written twice they are the same, so a controller that
-died after writing one may write it again.
+Events are known by run, attempt and kind, an end by its run alone: written twice they are the
+same, so a controller that died after writing one may write it again, and the first end stands.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ class Runs(Protocol):
         """Return runs that have not ended, oldest first, with the number of the next attempt."""
 
     def emit(self, event: dict[str, Any]) -> bool:
-        """Write an event down; False when it stood there already."""
+        """Write an event down; False when it stood there already, or the run had another end."""
 
     def events(self, run: str) -> list[dict[str, Any]]:
         """Return what is known of a run, oldest first."""
@@ -39,7 +39,8 @@ class Runs(Protocol):
 class FileRuns:
     """Requests and events as a folder.
 
-    requests/<run>.json while open, ended/<run>.json after; events/<run>/<attempt>-<kind>.json
+    requests/<run>.json while open, ended/<run>.json after
+    events/<run>/<attempt>-started.json, events/<run>/end.json
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,9 +71,10 @@ class FileRuns:
     def emit(self, event: dict[str, Any]) -> bool:
         folder = self._folder / "events" / event["run"]
         folder.mkdir(exist_ok=True)
-        path = folder / f"{event['attempt']:04d}-{event['kind']}.json"
+        ends = event["kind"] in ENDS
+        path = folder / ("end.json" if ends else f"{event['attempt']:04d}-{event['kind']}.json")
         new = scratch.write_once(str(path), stages.canonical(event).encode())
-        if event["kind"] in ENDS:
+        if ends:
             self._end(f"{event['run']}.json")
         return new
 

@@ -310,7 +310,8 @@ class Cluster:
         key = event["run"], event["attempt"], event["kind"]
         new = key not in self.events
         assert new or self.events[key] == event, "an event is written twice and differs"
-        self.events[key] = event
+        if event["kind"] == "started" or not self.ends_of(event["run"]):  # the first end stands
+            self.events[key] = event
         self.burn()
         return new
 

@@ -1,7 +1,9 @@
 """Whatever dies, lags, lies or fails: two stages at most, nothing done twice, every run ends."""
 
 import json
+import random
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -191,3 +193,32 @@ TestSwapping.settings = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+
+
+@pytest.mark.parametrize("mode", ["serial", "overlapped"])
+def test_controllers_killed_at_two_hundred_random_points_end_every_run_once(mode: str):
+    dice, kills = random.Random(mode), 0
+    while kills < 200:
+        run, cluster = a_run(5, mode), Cluster()
+        cluster.request(run)
+        for _ in range(ROUNDS_MAX):
+            if cluster.ends_of(run.id):
+                break
+            cluster.sync()
+            cluster.report()
+            for name in SLOTS:
+                cluster.work(name)
+                assert cluster.resident() <= (2 if mode == "overlapped" else 1)
+            cluster.report()
+            pod = cluster.get("domino-0")
+            controller = Controller(cluster, cluster, ["domino-0"], lambda _, c=cluster: c, float)
+            cluster.fuse = dice.randint(0, 12)  # a turn asks the outside up to a dozen times
+            try:
+                controller.turn(pod)
+            except Killed:
+                kills += 1
+            cluster.fuse = -1
+
+        (end,) = cluster.ends_of(run.id)
+        assert [entry["output"] for entry in end["stages"]] == expected_outputs(run)
+        assert len(cluster.computed) == len(set(cluster.computed)) == 5

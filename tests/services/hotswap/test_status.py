@@ -2,6 +2,7 @@
 
 from orrery_services.cli import run_status
 from orrery_services.hotswap import pods, steps
+from orrery_services.hotswap.runs import FileRuns
 from rich.console import Console
 
 from .objects import a_pod_at, a_run, container, ended, image, swap
@@ -59,3 +60,17 @@ def test_the_table_fits_a_narrow_terminal():
     text = console.export_text()
     assert "done 00000000" in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_first_end_of_a_run_stands(tmp_path):
+    """Two controllers, one of them late, may see it end in two ways."""
+    runs = FileRuns(tmp_path)
+    run = a_run(1)
+    runs.request(run)
+
+    first = runs.emit(steps.run_event("failed", run._replace(attempt=4), (), {"class": "lost"}))
+    late = runs.emit(steps.run_event("completed", run._replace(attempt=3), (), {}))
+
+    assert (first, late) == (True, False)
+    assert [event["kind"] for event in runs.events(run.id)] == ["failed"]
+    assert runs.open_runs() == []
