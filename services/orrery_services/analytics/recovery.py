@@ -1,6 +1,7 @@
 """Reading back what a partition's work goes on from: mark, checkpoint, stored input."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..protocol.marks import Mark
 from ..store import reading
 from . import steps
 
-INPUTS_AT_ONCE = 256  # stored input chunks recomputed in one transaction
+INPUTS_AT_ONCE = 64  # stored input chunks decoded and computed together: a few hundred thousand rows
 
 
 def recover(connection: psycopg.Connection, chain: Any, log_id: str, partition: int) -> steps.Work:
@@ -21,8 +22,8 @@ def recover(connection: psycopg.Connection, chain: Any, log_id: str, partition: 
     name = facts.chain_id(chain.digest)
     mark = mark_of(connection, name, partition)
     work = at_checkpoint(connection, chain, partition, mark.ordinal)
-    for link, row in inputs_of(connection, work, mark.ordinal):
-        steps.replay(work, link, rows_of(connection, row))
+    for _ in cuts_behind(connection, work, mark.ordinal):
+        pass  # what a cut made is held
     if work.position.ordinal != mark.ordinal:
         raise facts.BadFact(
             f"input chunk {work.position.ordinal} of partition {partition} must be held: "
@@ -97,6 +98,30 @@ def _replay_waiting(
     payloads = [row.payload for _, row in waiting]
     counts, rows = facts.many_rows_of(payloads, fetch)
     steps.replay_many(work, [link for link, _ in waiting], counts, rows)
+
+
+def recomputed(
+    connection: psycopg.Connection, work: steps.Work, stop: int, every_rows: int
+) -> Iterator[tuple[marks.Link, list[facts.Fact]]]:
+    """Recompute stored input up to an ordinal, many chunks at once; yield what each makes."""
+    fetch = reading.fetch_piece(connection, work.partition)
+    inputs = inputs_of(connection, work, stop)
+    while group := list(itertools.islice(inputs, INPUTS_AT_ONCE)):
+        links = [link for link, _ in group]
+        counts, rows = facts.many_rows_of([row.payload for _, row in group], fetch)
+        alone, begin = steps.stands_alone(work, links, counts, every_rows), 0
+        for single, which in itertools.groupby(range(len(links)), alone.__getitem__):
+            few = list(which)
+            for at in ([i] for i in few) if single else (few,):
+                found, many = [links[i] for i in at], [counts[i] for i in at]
+                part = rows.slice(begin, sum(many))
+                begin += part.num_rows
+                if single:
+                    yield found[0], steps.recompute(work, found[0], part, every_rows)
+                else:
+                    yield from zip(
+                        found, steps.recompute_many(work, found, many, part), strict=True
+                    )
 
 
 def rows_of(connection: psycopg.Connection, row: reading.Row) -> pa.RecordBatch:

@@ -79,12 +79,13 @@ def replay(work: Work, link: marks.Link, rows: pa.RecordBatch) -> list[Fact]:
 
 def replay_many(
     work: Work, found: Sequence[marks.Link], counts: Sequence[int], rows: pa.RecordBatch
-) -> None:
+) -> pa.RecordBatch:
     """Bring the state past stored input chunks of which none is a cut; rows: of all, end to end.
 
-    The same as `replay` of each: states do not depend on how rows are cut into batches.
+    Return the outputs, end to end too. The same as `replay` of each: states do not depend on how
+    rows are cut into batches.
     """
-    work.chain.run(work.state, rows)
+    outputs = work.chain.run(work.state, rows)
     offsets = np.repeat([link.place.offset for link in found], counts)
     work.market.see(rows, work.position.vector, offsets)
     vector = dict(work.position.vector)
@@ -92,6 +93,28 @@ def replay_many(
         vector.update(link.changed)
     work.position = Position(found[-1].place.offset + 1, found[-1].ordinal + 1, vector)
     work.rows += rows.num_rows
+    return outputs
+
+
+def recompute_many(
+    work: Work, found: Sequence[marks.Link], counts: Sequence[int], rows: pa.RecordBatch
+) -> list[list[Fact]]:
+    """Compute stored input chunks of which none is a cut and none makes a checkpoint."""
+    outputs = replay_many(work, found, counts, rows)
+    begins = np.cumsum([0, *counts]).tolist()
+    return [
+        facts.result_chunk(link.place, work.chain_id, outputs.slice(begin, count))
+        for link, begin, count in zip(found, begins, counts, strict=False)
+    ]
+
+
+def stands_alone(
+    work: Work, found: Sequence[marks.Link], counts: Sequence[int], every_rows: int
+) -> list[bool]:
+    """Say of each of the next chunks whether it is a cut or makes a checkpoint."""
+    ends = work.rows + np.cumsum(counts)
+    due = (ends - counts) // every_rows != ends // every_rows
+    return [is_cut(link) or bool(makes) for link, makes in zip(found, due, strict=True)]
 
 
 def is_cut(link: marks.Link) -> bool:

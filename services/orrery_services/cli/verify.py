@@ -11,7 +11,7 @@ import typer
 from orrery_kernels import Chain
 
 from .. import store
-from ..analytics import recovery, steps
+from ..analytics import recovery
 from ..errors import OutsideError
 from ..node import Node
 from ..protocol import facts
@@ -119,8 +119,7 @@ def verify_partition(node: Node, chain: Chain, partition: int, mark: Mark, first
     chunks = checkpoints = 0
     differ: list[str] = []
     group: list[tuple[Link, list[facts.Fact]]] = []
-    for link, row in recovery.inputs_of(connection, work, mark.ordinal):
-        made = steps.recompute(work, link, recovery.rows_of(connection, row), every)
+    for link, made in recovery.recomputed(connection, work, mark.ordinal, every):
         if link.ordinal >= first:
             group.append((link, made))
         if len(group) >= CHUNKS_AT_ONCE:

@@ -102,18 +102,23 @@ def _join(
     bad: set[str],
 ) -> Iterator[Chunk]:
     found = reading.results_of(connection, chain.id, [link.place for link, _ in group])
-    for link, row in group:
-        result = found.get(link.place)
-        if result is None:
-            continue  # beyond the mark: its other half has not arrived
+    # Beyond the mark a result may not have arrived.
+    pairs = [(link, row, found[link.place]) for link, row in group if link.place in found]
+    for _, row, result in pairs:
         if bad & {row.key, result.key}:
             raise DivergenceError(
                 f"{result.key} must have one content, but has two: `orrery status` names both"
             )
-        fetch = reading.fetch_piece(connection, row.stream)
-        rows = facts.rows_of(row.payload, fetch)
-        outputs = facts.rows_of(result.payload, fetch, chain.outputs)
-        yield Chunk(link.place, link.ordinal, rows, outputs, result.id)
+    if not pairs:
+        return
+    fetch = reading.fetch_piece(connection, pairs[0][1].stream)
+    counts, rows = facts.many_rows_of([row.payload for _, row, _ in pairs], fetch)
+    _, outputs = facts.many_rows_of([x.payload for *_, x in pairs], fetch, chain.outputs)
+    begin = 0
+    for (link, _, result), count in zip(pairs, counts, strict=True):
+        parts = rows.slice(begin, count), outputs.slice(begin, count)
+        yield Chunk(link.place, link.ordinal, *parts, result.id)
+        begin += count
 
 
 def chunks_between(
