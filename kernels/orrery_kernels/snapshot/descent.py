@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 from orrery_kernels.snapshot.buckets import changed_in_bucket
 from orrery_kernels.snapshot.digest import DIGEST_BYTES
-from orrery_kernels.snapshot.tree import Fetch, items, read_root
+from orrery_kernels.snapshot.tree import BRANCH_BYTES, FANOUT, Fetch, items, read_root
 
 
 class Change(NamedTuple):
@@ -29,27 +31,27 @@ def diff(before: bytes, after: bytes, fetch: Fetch) -> Iterator[Change]:
         return
     pairs = [(a, b) for a, b in zip(old.below, new.below, strict=True) if a != b]
     while pairs:
-        below = []
-        for a, b in pairs:
-            was, now = fetch(a), fetch(b)
-            if was[:1] == b"B":
-                for name, value, other in changed_in_bucket(was, now):
-                    yield Change(name.decode(), value, other)
-                continue
-            below += _unequal(was, now)
-        pairs = below
+        was, now = [fetch(a) for a, _ in pairs], [fetch(b) for _, b in pairs]
+        if was[0][:1] == b"B":
+            for one, other in zip(was, now, strict=True):
+                for name, value, later in changed_in_bucket(one, other):
+                    yield Change(name.decode(), value, later)
+            return
+        pairs = _unequal_below(was, now)
 
 
-def _unequal(was: bytes, now: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the pairs of digests that differ between two branches."""
-    # As one number each, so that equal digests cost nothing: at most a few of sixteen differ.
-    mixed = int.from_bytes(was, "little") ^ int.from_bytes(now, "little")
+def _unequal_below(was: list[bytes], now: list[bytes]) -> list[tuple[bytes, bytes]]:
+    """Return the pairs of digests that differ between the branches of one level."""
+    one, other = (
+        np.frombuffer(b"".join(bodies), np.uint8).reshape(-1, BRANCH_BYTES)[:, 1:]
+        for bodies in (was, now)
+    )
+    differ = (one != other).reshape(-1, FANOUT, DIGEST_BYTES).any(axis=2)
     found = []
-    while mixed:
-        at = ((mixed.bit_length() - 9) // (8 * DIGEST_BYTES)) * DIGEST_BYTES + 1
-        found.append((was[at : at + DIGEST_BYTES], now[at : at + DIGEST_BYTES]))
-        mixed &= (1 << 8 * at) - 1
-    return found[::-1]
+    for place in np.flatnonzero(differ).tolist():
+        branch, at = place // FANOUT, 1 + place % FANOUT * DIGEST_BYTES
+        found.append((was[branch][at : at + DIGEST_BYTES], now[branch][at : at + DIGEST_BYTES]))
+    return found
 
 
 def _diff_whole(was: dict[str, bytes], now: dict[str, bytes]) -> Iterator[Change]:

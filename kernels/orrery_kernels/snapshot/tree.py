@@ -44,7 +44,7 @@ FANOUT = 1 << FANOUT_BITS
 CANONICAL = bytes.fromhex("77d29bb210011c861ef520275e1b411ca6a04ab92b185fe38b481b89744edceb")
 _ROOT = struct.Struct("<cBBQ32s")
 _COUNTED = 5  # bytes of a bucket that hold its tag and count
-_BRANCH_BYTES = 1 + FANOUT * DIGEST_BYTES
+BRANCH_BYTES = 1 + FANOUT * DIGEST_BYTES
 
 
 class Root(NamedTuple):
@@ -212,10 +212,10 @@ def _stack(body: np.ndarray, offsets: np.ndarray, count: int, kind: bytes) -> Bu
     digests = digest_shares(body, offsets)
     levels = [(body, offsets, digests)]
     while len(digests) > FANOUT:
-        branches = np.empty((len(digests) // FANOUT, _BRANCH_BYTES), np.uint8)
+        branches = np.empty((len(digests) // FANOUT, BRANCH_BYTES), np.uint8)
         branches[:, 0] = ord("N")
         branches[:, 1:] = digests.reshape(len(branches), -1)
-        offsets = np.arange(len(branches) + 1, dtype=np.int64) * _BRANCH_BYTES
+        offsets = np.arange(len(branches) + 1, dtype=np.int64) * BRANCH_BYTES
         digests = digest_many(branches.reshape(-1), offsets)
         levels.append((branches.reshape(-1), offsets, digests))
     root = _pack_root(bits_for(count), count, kind, digests.tobytes())
