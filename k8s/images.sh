@@ -18,16 +18,19 @@ build() { docker build -q -f services/Dockerfile --build-arg PYTHON_IMAGE="$PYTH
 full() { # the name that containerd knows: with its registry
   case $1 in *.*/*) echo "$1" ;; */*) echo "docker.io/$1" ;; *) echo "docker.io/library/$1" ;; esac; }
 
+in_registry() { # NAME:TAG -> NAME@DIGEST; an image that was pushed elsewhere too has a digest for each place
+  docker image inspect -f '{{range .RepoDigests}}{{println .}}{{end}}' "$1" | grep -m1 -F "${1%:*}@"; }
+
 from_registry() {
   local row reference
   for row in $OURS; do
     reference=${row#*=}; reference=$REGISTRY/$(basename "${reference%%:*}"):${reference##*:}
     docker tag "${row#*=}" "$reference"; docker push -q "$reference" >/dev/null
-    echo "${row%%=*}=$(docker image inspect -f '{{index .RepoDigests 0}}' "$reference")"
+    echo "${row%%=*}=$(in_registry "$reference")"
   done
   for row in $OFFICIAL; do
     docker pull -q "${row#*=}" >/dev/null
-    echo "${row%%=*}=$(docker image inspect -f '{{index .RepoDigests 0}}' "${row#*=}")"
+    echo "${row%%=*}=$(in_registry "${row#*=}")"
   done
 }
 
