@@ -71,6 +71,19 @@ def bucket_of(name: bytes, bits: int) -> int:
     return (h ^ h >> 31) >> (64 - bits)
 
 
+def buckets_of(names: Sequence[bytes], bits: int) -> list[int]:
+    """Return the buckets of many names.
+
+    >>> names = [b"A.X", b"a longer name"]
+    >>> buckets_of(names, 8) == [bucket_of(name, 8) for name in names]
+    True
+    """
+    lengths = np.fromiter(map(len, names), np.int64, len(names))
+    found = np.empty(len(names), np.uint32)
+    _find_buckets(np.frombuffer(b"".join(names), np.uint8), _running(lengths), bits, found)
+    return found.tolist()
+
+
 def pack_bucket(names: Sequence[bytes], values: Sequence[bytes]) -> bytes:
     """Return the bytes of a bucket; names must be in order."""
     ends, at = [], 0
@@ -239,28 +252,37 @@ def _running(sizes: np.ndarray) -> np.ndarray:
 @njit(nogil=True)
 def _measure(data, ends, values, value_ends, bits, first, stop, bucket, counts, sizes):
     """Find the buckets of some names, and how many leaves and bytes go to each part."""
-    base = np.int64(data.ctypes.data)
     shift = min(bits, _PART_BITS)
     for i in range(first, stop):
-        at, end = base + ends[i], base + ends[i + 1]
-        h = np.uint64(_FNV_BASIS) ^ np.uint64(end - at)
-        while at < end:
-            word = np.uint64(0)
-            if end - at >= 8:
-                word = load_u64(at)
-            else:
-                for byte in range(end - at):
-                    word |= np.uint64(data[at - base + byte]) << np.uint64(8 * byte)
-            h = (h ^ word) * np.uint64(_FNV_PRIME)
-            h ^= h >> np.uint64(32)
-            at += 8
-        h = (h ^ h >> np.uint64(30)) * np.uint64(_MIX_1)
-        h = (h ^ h >> np.uint64(27)) * np.uint64(_MIX_2)
-        h ^= h >> np.uint64(31)
-        bucket[i] = h >> np.uint64(64 - bits) if bits else np.uint64(0)
+        bucket[i] = _bucket(data, ends[i], ends[i + 1], bits)
         part = bucket[i] >> shift
         counts[part] += 1
         sizes[part] += _RECORD_HEAD + ends[i + 1] - ends[i] + value_ends[i + 1] - value_ends[i]
+
+
+@njit(nogil=True)
+def _bucket(data, start, end, bits):
+    base = np.int64(data.ctypes.data)
+    h = np.uint64(_FNV_BASIS) ^ np.uint64(end - start)
+    for at in range(start, end, 8):
+        word = np.uint64(0)
+        if end - at >= 8:
+            word = load_u64(base + at)
+        else:
+            for byte in range(end - at):
+                word |= np.uint64(data[at + byte]) << np.uint64(8 * byte)
+        h = (h ^ word) * np.uint64(_FNV_PRIME)
+        h ^= h >> np.uint64(32)
+    h = (h ^ h >> np.uint64(30)) * np.uint64(_MIX_1)
+    h = (h ^ h >> np.uint64(27)) * np.uint64(_MIX_2)
+    h ^= h >> np.uint64(31)
+    return h >> np.uint64(64 - bits) if bits else np.uint64(0)
+
+
+@njit(nogil=True)
+def _find_buckets(data, ends, bits, found):
+    for i in range(found.shape[0]):
+        found[i] = _bucket(data, ends[i], ends[i + 1], bits)
 
 
 @njit(nogil=True)

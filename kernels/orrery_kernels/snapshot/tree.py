@@ -22,6 +22,7 @@ from orrery_kernels.snapshot.buckets import (
     VALUE_BYTES_MAX,
     bits_for,
     bucket_of,
+    buckets_of,
     change_bucket,
     fill_buckets,
     find_in_bucket,
@@ -120,11 +121,11 @@ def update(root: bytes, changes: Mapping[str, bytes | None], fetch: Fetch) -> Bu
     """
     top = read_root(fetch(root))
     wanted: dict[int, dict[bytes, bytes | None]] = {}
-    for name, value in changes.items():
+    keys = [_name_bytes(name) for name in changes]
+    for at, key, value in zip(buckets_of(keys, top.bits), keys, changes.values(), strict=True):
         if value is not None and len(value) > VALUE_BYTES_MAX:
-            raise SnapshotError(f"a value must be at most 64 KiB, that of {name!r} is {len(value)}")
-        key = _name_bytes(name)
-        wanted.setdefault(bucket_of(key, top.bits), {})[key] = value
+            raise SnapshotError(f"a value must be at most 64 KiB, that of {key!r} is {len(value)}")
+        wanted.setdefault(at, {})[key] = value
     paths = _read_paths(top, wanted, fetch)
     count, changed = top.count, {}
     for at, some in wanted.items():
@@ -264,16 +265,8 @@ def _rise(top: Root, changed: dict[int, bytes], paths: list[dict[int, bytes]], c
     for level in range(len(paths)):
         names = digest_all(list(changed.values()))
         pieces.update(zip(names, changed.values(), strict=True))
-        if level + 1 == len(paths):
-            break
-        above: dict[int, bytearray] = {}
-        for at, name in zip(changed, names, strict=True):
-            parent = at >> FANOUT_BITS
-            if parent not in above:
-                above[parent] = bytearray(paths[level + 1][parent])
-            slot = 1 + (at & FANOUT - 1) * DIGEST_BYTES
-            above[parent][slot : slot + DIGEST_BYTES] = name
-        changed = {at: bytes(body) for at, body in above.items()}
+        if level + 1 < len(paths):
+            changed = _parents(dict(zip(changed, names, strict=True)), paths[level + 1])
     below = list(top.below)
     for at, name in zip(changed, names, strict=True):
         below[at] = name
@@ -281,6 +274,21 @@ def _rise(top: Root, changed: dict[int, bytes], paths: list[dict[int, bytes]], c
     name = digest(root)
     pieces[name] = root
     return Built(name, pieces)
+
+
+def _parents(changed: dict[int, bytes], before: Mapping[int, bytes]) -> dict[int, bytes]:
+    """Return the branches above some places, with the new names of what lies there."""
+    rows: dict[int, int] = {}
+    for at in changed:
+        rows.setdefault(at >> FANOUT_BITS, len(rows))
+    bodies = bytearray(b"".join([before[parent] for parent in rows]))
+    for at, name in changed.items():
+        slot = rows[at >> FANOUT_BITS] * BRANCH_BYTES + 1 + (at & FANOUT - 1) * DIGEST_BYTES
+        bodies[slot : slot + DIGEST_BYTES] = name
+    whole = bytes(bodies)
+    return {
+        parent: whole[row * BRANCH_BYTES : (row + 1) * BRANCH_BYTES] for parent, row in rows.items()
+    }
 
 
 def _lay_out_anew(
