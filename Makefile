@@ -3,7 +3,7 @@
 #   make test REQUIRE=compose,kube     skips of those become failures
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install up down clean test lint check bench bench-kernels soak lab images compose-test kube-test
+.PHONY: help install up down clean test lint check bench bench-frozen bench-kernels soak lab images compose-test kube-test
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -57,6 +57,9 @@ lab:  ## the sealed lab alone: an empty environment with numpy, numba, pyarrow, 
 
 bench: install  ## speed of the road, rivals in the same run, ratios printed
 	@$(BIN)/python -m tests.benchmarks.road $(ARGS)
+
+bench-frozen: install  ## speed of snapshots, dominoes, memo, curves, replay; rivals in the same run
+	@$(BIN)/python -m tests.benchmarks.frozen $(ARGS)
 
 bench-kernels: install  ## speed of the kernels, rivals in the same run
 	@$(BIN)/python -m tests.benchmarks.kernels $(ARGS)
