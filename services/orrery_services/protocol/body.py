@@ -14,7 +14,9 @@ from collections.abc import Container
 import numpy as np
 import pyarrow as pa
 
-CONSTANT, DIFFERENCES, PLANES, WORDS, DICTIONARY = range(5)
+from . import few
+from .few import CONSTANT, DICTIONARY, DIFFERENCES, PLANES, WORDS, varint
+
 HAS_NULLS = 0x80
 WIDTHS = ((1, np.int8), (2, np.int16), (4, np.int32), (8, np.int64))
 NUMBERS = {
@@ -24,26 +26,11 @@ NUMBERS = {
     pa.float64(): np.dtype(np.float64),
 }
 ROWS_MAX = 1 << 20
-FEW = 16  # words that are looked at one by one
 _NAN = np.float64("nan").view(np.uint64)
 
 
 class BadBody(ValueError):
     """The bytes are no body of this schema."""
-
-
-def varint(value: int) -> bytes:
-    """Return a non-negative integer in 7-bit groups, least first.
-
-    >>> varint(300).hex()
-    'ac02'
-    """
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
@@ -68,11 +55,7 @@ def encode(batch: pa.RecordBatch) -> bytes:
         nulls = column.null_count
         if nulls == rows:
             continue
-        valid = _validity(column) if nulls else None
-        form, data = _encode_values(column, valid)
-        if valid is not None:
-            data = np.packbits(valid, bitorder="little").tobytes() + data
-            form |= HAS_NULLS
+        form, data = _encode_few(column) if rows <= few.VALUES_MAX else _encode_column(column)
         parts += (bytes((index, form)), varint(len(data)), data)
     return b"".join(parts)
 
@@ -128,13 +111,38 @@ def _validity(column: pa.Array) -> np.ndarray:
     return np.unpackbits(bits, count=last, bitorder="little")[column.offset :].view(bool)
 
 
+def _encode_few(column: pa.Array) -> tuple[int, bytes]:
+    values = column.to_pylist()
+    there = [value for value in values if value is not None]
+    form, data = few.encode(there, _bits(column.type))
+    if len(there) == len(values):
+        return form, data
+    valid = sum((value is not None) << row for row, value in enumerate(values))
+    return form | HAS_NULLS, valid.to_bytes((len(values) + 7) // 8, "little") + data
+
+
+def _encode_column(column: pa.Array) -> tuple[int, bytes]:
+    if not column.null_count:
+        return _encode_values(column, None)
+    valid = _validity(column)
+    form, data = _encode_values(column, valid)
+    return form | HAS_NULLS, np.packbits(valid, bitorder="little").tobytes() + data
+
+
+def _bits(kind: pa.DataType) -> int:
+    """Return how wide a number is, 0 for text. Raises TypeError on anything else."""
+    if pa.types.is_string(kind):
+        return 0
+    if kind not in NUMBERS:
+        raise TypeError(f"a column must hold numbers or text, was {kind}")
+    return kind.bit_width
+
+
 def _encode_values(column: pa.Array, valid: np.ndarray | None) -> tuple[int, bytes]:
     """Return form and data of the values that are not null."""
     kind = column.type
-    if pa.types.is_string(kind):
+    if not _bits(kind):
         return _encode_strings(column if valid is None else column.drop_null())
-    if kind not in NUMBERS:
-        raise TypeError(f"a column must hold numbers or text, was {kind}")
     values = np.frombuffer(column.buffers()[1], NUMBERS[kind])
     values = values[column.offset : column.offset + len(column)]
     if valid is not None:
@@ -163,10 +171,8 @@ def _encode_integers(values: np.ndarray) -> tuple[int, bytes]:
 
 
 def _encode_strings(column: pa.StringArray) -> tuple[int, bytes]:
-    count = len(column)
-    if count <= FEW and len(set(column.to_pylist())) == 1:  # the next line costs 20 times as much
-        return CONSTANT, column[0].as_buffer().to_pybytes()
-    words = (coded := column.dictionary_encode()).dictionary
+    coded = column.dictionary_encode()
+    words, count = coded.dictionary, len(column)
     if len(words) == 1:
         return CONSTANT, words[0].as_buffer().to_pybytes()
     if len(words) * 2 > count:

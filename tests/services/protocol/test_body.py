@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from orrery_services.protocol import bodies, body
+from orrery_services.protocol import bodies, body, few
 
 SCHEMA = pa.schema(
     [("i8", pa.int8()), ("i32", pa.int32()), ("i64", pa.int64()), ("f", pa.float64()),
@@ -57,6 +57,13 @@ def test_many_bodies_give_their_rows_end_to_end(many):
 
     assert same(found, pa.concat_batches(batches))
     assert found.schema == SCHEMA
+
+
+@given(ROWS)
+def test_a_few_values_are_written_as_many_are(rows):
+    for column in batch(rows[: few.VALUES_MAX]).columns:
+        if column.null_count < len(column):
+            assert body._encode_few(column) == body._encode_column(column)
 
 
 @given(ROWS, ROWS)
