@@ -7,11 +7,13 @@ that is not 0 while Arrow holds it; the native `release` clears it.
 from __future__ import annotations
 
 import ctypes
+from collections import deque
 from threading import Lock
 
 import numpy as np
 
 FREE_BYTES_MAX = 1 << 28  # kept for later; beyond it the largest free blocks go
+_LOOKS_MAX = 8  # at blocks of a size, before a new one is made
 _LINE = 64
 _PAGE = 4096
 
@@ -28,29 +30,40 @@ class Block:
         self.words[0] = 1
 
 
-_blocks: list[Block] = []
+_blocks: dict[int, deque[Block]] = {}  # by size; the one looked at last is at the end
+_fresh_bytes = 0  # allocated since the free blocks were last counted
 _lock = Lock()
-# Arrow may let go of a block while the interpreter shuts down: the list must outlive it.
+# Arrow may let go of a block while the interpreter shuts down: the blocks must outlive it.
 ctypes.pythonapi.Py_IncRef(ctypes.py_object(_blocks))
 
 
 def take(size: int) -> Block:
     """Return a block of at least `size` bytes that nobody holds, marked as held."""
+    size = max(_PAGE, 1 << (size - 1).bit_length())  # what is not written to takes no memory
     with _lock:
-        for block in _blocks:
-            if block.size >= size and block.words[0] == 0 and block.size <= 8 * size + _PAGE:
+        blocks = _blocks.setdefault(size, deque())
+        for _ in range(min(len(blocks), _LOOKS_MAX)):
+            block = blocks[0]
+            blocks.rotate(-1)
+            if block.words[0] == 0:
                 block.words[0] = 1
                 return block
-        _trim()
-        block = Block(-(-size // _PAGE) * _PAGE if size > _PAGE else _PAGE)
-        _blocks.append(block)
+        _make_room(size)
+        block = Block(size)
+        _blocks[size].append(block)
         return block
 
 
-def _trim() -> None:
-    free = sorted((b for b in _blocks if b.words[0] == 0), key=lambda b: b.size)
-    total = sum(b.size for b in free)
-    while free and total > FREE_BYTES_MAX:
-        gone = free.pop()
-        total -= gone.size
-        _blocks.remove(gone)
+def _make_room(size: int) -> None:
+    """Let free blocks go, the largest first, until no more than FREE_BYTES_MAX are left."""
+    global _fresh_bytes
+    _fresh_bytes += size
+    if _fresh_bytes < FREE_BYTES_MAX // 4:
+        return
+    _fresh_bytes, kept = 0, 0
+    for held in sorted(_blocks):
+        free = [b for b in _blocks[held] if b.words[0] == 0]
+        room = max(0, (FREE_BYTES_MAX - kept) // held)
+        kept += held * min(room, len(free))
+        gone = set(map(id, free[room:]))
+        _blocks[held] = deque(b for b in _blocks[held] if id(b) not in gone)

@@ -86,13 +86,26 @@ class Chain:
                         f"{item.name} must be whole numbers, was {was} ({instance.kernel.name})"
                     )
 
-    def new_state(self, symbols_max: int = SYMBOLS_MAX) -> ChainState:
-        """Return an empty state of at most `symbols_max` symbols; one more is an error."""
-        return ChainState(self.digest, [i.size[:2] for i in self.unique], symbols_max)
+    def new_state(
+        self,
+        symbols_max: int = SYMBOLS_MAX,
+        when_full: str = "refuse",
+        on_evict: Callable[[bytes], object] | None = None,
+    ) -> ChainState:
+        """Return an empty state of at most `symbols_max` symbols.
 
-    def restore(self, buckets: Mapping[int, bytes]) -> ChainState:
-        """Return the state that `buckets` hold (see ChainState.buckets)."""
-        state = self.new_state()
+        Args:
+            when_full: what one symbol more does. "refuse": an error, nothing of its batch is
+                folded. "evict": those seen longest ago go, are counted in `evicted`, and start
+                anew when they come back.
+            on_evict: is given the packed state of those that go; `restore` brings them back.
+        """
+        sizes = [i.size[:2] for i in self.unique]
+        return ChainState(self.digest, sizes, symbols_max, when_full, on_evict)
+
+    def restore(self, buckets: Mapping[int, bytes], **bound: Any) -> ChainState:
+        """Return the state that `buckets` hold (see ChainState.buckets); `bound` as new_state's."""
+        state = self.new_state(**bound)
         state.restore(buckets)
         return state
 
@@ -111,7 +124,11 @@ class Chain:
 
     def ticker(self, state: ChainState) -> Callable[[str | None, Sequence[float | None]], Any]:
         """Return `tick` for one state, for many ticks in a row."""
-        return self._session(state).tick
+        return self._session(state).ticker.tick
+
+    def spread_ticker(self, state: ChainState) -> Callable[..., Any]:
+        """Return `ticker` with the values as arguments: (symbol, value, ...) -> outputs."""
+        return self._session(state).ticker.spread()
 
     def _session(self, state: ChainState) -> Session:
         session = state.session

@@ -23,6 +23,10 @@ def hash_of(p, n):
     h = (h ^ last ^ middle) * 0x5851F42D4C957F2D
     return h ^ ((h >> 32) & 0xFFFFFFFF)
 """,
+    "is_entry": """
+def is_entry(at, first, last, n):
+    return (ldi(at, 0) == first) & (ldi(at, 8) == last) & (ldi32(at, 20) == n)
+""",
     "find_symbol": """
 def find_symbol(c, p, n, slot):
     first = 0
@@ -41,7 +45,7 @@ def find_symbol(c, p, n, slot):
         number = ldi32(at, 16) - 1
         if number < 0:
             break
-        if (ldi(at, 0) == first) & (ldi(at, 8) == last) & (ldi32(at, 20) == n):
+        if is_entry(at, first, last, n):
             same = True
             if n > 16:
                 arena = ldi(c, W_ARENA) + ldi(ldi(c, W_NAME_ENDS), number * 8)

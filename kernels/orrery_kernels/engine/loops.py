@@ -2,7 +2,8 @@
 
 Two forms with the same bits. Over rows: each row loads its symbol's scalars, works, stores them;
 rows of different symbols overlap in the processor. Over runs: while the symbol stays the same its
-scalars stay in registers, which is quicker for one long series.
+scalars stay in registers, which is quicker for one long series; and rows are looked over in blocks,
+so that where nothing is missing each row is computed without asking.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from orrery_kernels.engine.rewrite import States
 from orrery_kernels.engine.spec import Input, Kernel, f64, i64
 
 AHEAD_ROWS = 24  # how far ahead a symbol's record is fetched
+BLOCK_ROWS = 64  # looked over together
 RING_AHEAD_ROWS = 12  # and, by then in cache, the place in each ring that will be written
 
 _COMMON = {
@@ -34,6 +36,7 @@ _COMMON = {
     "kinds_step": KINDS_STEP,
     "kind": KIND,
 }
+_WANTED = "ldi8(kinds, i * kinds_step) == kind"
 _LOAD = {f64: "ldf", i64: "ldi"}
 _STORE = {f64: "stf", i64: "sti"}
 
@@ -46,7 +49,7 @@ def loop_over_rows(kernel: Kernel, layout: Layout, states: States, body: list[as
         *_head(layout),
         "    for i in range(lo, hi):",
         *(_fetch_ahead(layout) if keyed else []),
-        "        wanted = ldi8(kinds, i * kinds_step) == kind",
+        f"        wanted = {_WANTED}",
         *(f"        {x.name} = {_load(x)}" for x in kernel.inputs),
         *(["        symbol = ldi32(ids, i * 4)"] if keyed else []),
         f"        if wanted and {_present(kernel, keyed)}:",
@@ -71,18 +74,65 @@ def loop_over_runs(kernel: Kernel, layout: Layout, states: States, body: list[as
         *_indented(_run_end(), 2),
         "        rec = state + max2(symbol, 0) * stride",
         *_indented(_loads(layout, states), 2),
-        "        for i in range(first, after):",
-        "            wanted = ldi8(kinds, i * kinds_step) == kind",
-        *(f"            {x.name} = {_load(x)}" for x in kernel.inputs),
-        f"            if wanted and {_present(kernel, True)}:",
-        *_indented(_text(body), 4),
-        *_indented(_nothing(kernel), 3),
-        *_indented(_results(kernel), 3),
+        "        end = after",
+        "        while first < end:",
+        f"            after = min2(first + {BLOCK_ROWS}, end)",
+        *_indented([*_missing(kernel), *_block(kernel, body)], 3),
+        "            first = after",
         "        if symbol >= 0:",
         *_indented([*_stores(layout, states), "pass"], 3),
-        "        first = after",
     ]
     return "\n".join([*lines, *_tail()]) + "\n"
+
+
+def _missing(kernel: Kernel) -> list[str]:
+    """Return the lines that find out whether rows of a block lack something the step needs."""
+    return [
+        "missing = as_i64(symbol < 0)",
+        "if kinds_step != 0:",
+        "    for i in range(first, after):",
+        "        missing |= ldi8(kinds, i) ^ kind",
+        "for i in range(first, after):",
+        *(f"    {x.name} = {_load(x)}" for x in kernel.inputs),
+        *(f"    missing |= {lack}" for lack in _lacks(kernel)),
+        "    pass",
+    ]
+
+
+def _lacks(kernel: Kernel) -> list[str]:
+    """Return expressions over the inputs of a row that are 0 when all is there."""
+    lacks = []
+    for item in kernel.inputs:
+        if item.kind == i64 and not item.optional:
+            lacks.append(f"as_i64({item.name} == {NULL_I64})")
+        elif not item.optional:
+            lacks.append(f"bits_of({item.name} - {item.name})")  # +0, or NaN of NaN and inf
+    lacks_all = " & ".join(f"bits_of({x.name} - {x.name})" for x in kernel.inputs if x.optional)
+    return [*lacks, lacks_all] if lacks_all else lacks
+
+
+def _block(kernel: Kernel, body: list[ast.stmt]) -> list[str]:
+    """Return the lines for a block; nulls are looked for after it, and only where one may be."""
+    outs = range(len(kernel.outputs))
+    wholes = [*enumerate(kernel.whole_outputs, len(kernel.outputs))]
+    return [
+        "odd = 0",
+        "for i in range(first, after):",
+        *(f"    {x.name} = {_load(x)}" for x in kernel.inputs),
+        f"    if missing == 0 or ({_WANTED} and {_present(kernel, True)}):",
+        *_indented(_text(body), 2),
+        "    else:",
+        f"        wanted = {_WANTED}",
+        *_indented(_nothing(kernel)[1:], 1),
+        *(f"    stf(outp{k}, i * 8, out{k})" for k in outs),
+        *(f"    sti(outp{j}, i * 8, whole{k})" for j, k in wholes),
+        *(f"    odd |= bits_of(out{k} - out{k})" for k in outs),
+        "if odd != 0:",
+        "    for i in range(first, after):",
+        *(f"        out{k} = ldf(outp{k}, i * 8)" for k in outs),
+        *(f"        whole{k} = ldi(outp{j}, i * 8)" for j, k in wholes),
+        *_indented(_results(kernel), 2),
+    ]
 
 
 def _run_end() -> list[str]:
@@ -90,9 +140,10 @@ def _run_end() -> list[str]:
     return [
         "after = first",
         "other = 0",
+        "pair = (symbol << 32) | (symbol & 4294967295)",
         "while other == 0 and after + 64 <= hi:",
-        "    for k in range(64):",
-        "        other |= ldi32(ids, (after + k) * 4) ^ symbol",
+        "    for k in range(32):",
+        "        other |= ldi(ids, (after + 2 * k) * 4) ^ pair",
         "    after += select(other == 0, 64, 0)",
         "while after < hi and ldi32(ids, after * 4) == symbol:",
         "    after += 1",

@@ -42,15 +42,20 @@ def encode(c, lo, hi):
                 start = ldi32(offsets, i * 4)
                 slot = hash_of(data + start, ldi32(offsets, i * 4 + 4) - start) & mask
                 prefetch(slots + slot * 32)
-                sti32(ids, i * 4, slot)
+                sti32(ids, i * 4, -2 - slot)  # below 0: others read ids ahead
             for i in range(chunk, end):
                 number = -1
                 if not is_null(valid, base + i):
                     start = ldi32(offsets, i * 4)
                     n = ldi32(offsets, i * 4 + 4) - start
-                    at = find_symbol(c, data + start, n, ldi32(ids, i * 4))
-                    if at == NEEDS_ROOM:
-                        return i
+                    p = data + start
+                    slot = -2 - ldi32(ids, i * 4)
+                    at = slots + slot * 32
+                    # most names are 8 to 16 bytes long, and where they are looked for first
+                    if not (n >= 8 and n <= 16 and is_entry(at, ldi(p, 0), ldi(p, n - 8), n)):
+                        at = find_symbol(c, p, n, slot)
+                        if at == NEEDS_ROOM:
+                            return i
                     number = ldi32(at, 16) - 1
                     sti(at, 24, ldi(at, 24) + 1)
                 sti32(ids, i * 4, number)
@@ -173,8 +178,9 @@ def run_one(c, k, rows):
 """,
     "tick": """
 def tick(c, number, unused):
-    # one row of the symbol whose record is `number`; its inputs are in place
+    # one row of the symbol whose record is `number` (32 bits); its inputs are in place
     sti32(ldi(c, W_ROW_IDS), 0, number)
+    number = ldi32(ldi(c, W_ROW_IDS), 0)
     at = ldi(c, W_SLOTS) + ldi(ldi(c, W_PLACES), number * 8)
     sti(at, 24, ldi(at, 24) + 1)
     plan = ldi(c, W_PLAN)

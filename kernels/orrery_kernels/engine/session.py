@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -244,6 +243,9 @@ class Session:
         self.control[Word.RUN_PLAN] = self.run_plan.ctypes.data
 
     def _fold(self, rows: int, threads: int | None) -> None:
+        if self.state.evicts:
+            self._fold_evicting(rows)
+            return
         call = self.quick
         if rows > QUICK_ROWS:
             threads = threads or loader.processors()
@@ -263,6 +265,26 @@ class Session:
                 raise
             reached = call(self.address, reached, rows)
 
+    def _fold_evicting(self, rows: int) -> None:
+        """Fold up to the row that brings one symbol too many, evict, go on from that row."""
+        encode, fold = native_call("encode"), native_call("run")
+        native_call("prepare")(self.address, 0, rows)
+        low = 0
+        while low < rows:
+            reached = encode(self.address, low, rows)
+            fold(self.address, low, reached)
+            self.state.saw(self.ids[low:reached])
+            if reached < rows:
+                self._grow_meanwhile()
+            low = reached
+        native_call("finish")(self.address, 0, rows)
+
+    def _grow_meanwhile(self) -> None:
+        """Make room in the middle of a batch: kernels must know where the records are now."""
+        self._grow()
+        for args, records in zip(self.arguments, self.state.records, strict=True):
+            args[layout.STATE] = records.address
+
     def _take_back(self, before: int, ids: np.ndarray) -> None:
         """Forget the rows just encoded, and the symbols that came after the first `before`."""
         table = self.state.table
@@ -280,17 +302,11 @@ class Session:
     def _fold_on_threads(self, rows: int, threads: int) -> None:
         encode, one = native_call("encode"), native_call("run_one")
         native_call("prepare")(self.address, 0, rows)
-
-        def grow() -> None:
-            self._grow()
-            for args, records in zip(self.arguments, self.state.records, strict=True):
-                args[layout.STATE] = records.address
-
         parallel.Wavefront(
             rows,
             [[read[0] for read in reads if not isinstance(read, str)] for reads in self.reads],
             lambda low, high: encode(self.address, low, high),
-            grow,
+            self._grow_meanwhile,
             lambda k, low, high: one(self.address, k, low << 32 | high),
         ).run(threads)
         native_call("finish")(self.address, 0, rows)
@@ -333,11 +349,11 @@ class Session:
         return np.array(counted, np.int64) + ticked
 
     @property
-    def tick(self) -> Callable[[str | None, Sequence[float | None]], Any]:
-        """The function (symbol, values) -> outputs that folds one row, without Arrow."""
+    def ticker(self) -> Ticker:
+        """What folds one row, without Arrow."""
         if self._ticker is None:
             self._ticker = Ticker(self)
-        return self._ticker.tick
+        return self._ticker
 
 
 def _line(size: int) -> int:

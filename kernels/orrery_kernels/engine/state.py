@@ -6,19 +6,20 @@ The bytes of a symbol's record are a pure function of that symbol's ticks.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from orrery_kernels.engine.symbols import SYMBOLS_MAX, Symbols
 from orrery_kernels.engine.words import WORDS
-from orrery_kernels.errors import StateError
+from orrery_kernels.errors import ParameterError, StateError
 from orrery_kernels.partition import partition_of
 
 _MAGIC = b"ORK1"
 _FIRST_CAPACITY = 64
 _LINE = 64  # bytes; records start on cache lines
+_EVICTED_OF = 16  # one symbol in so many goes when a state is full
 
 
 class Records:
@@ -42,12 +43,24 @@ class ChainState:
     """State of all symbols of one chain, fed in the order of the log."""
 
     def __init__(
-        self, digest: bytes, sizes: Sequence[tuple[int, int]], symbols_max: int = SYMBOLS_MAX
+        self,
+        digest: bytes,
+        sizes: Sequence[tuple[int, int]],
+        symbols_max: int = SYMBOLS_MAX,
+        when_full: str = "refuse",
+        on_evict: Callable[[bytes], object] | None = None,
     ):
-        self.digest = digest
+        if symbols_max < 1 or when_full not in ("refuse", "evict"):
+            raise ParameterError(
+                "symbols_max must be in [1, inf) and when_full 'refuse' or 'evict',"
+                f" was {symbols_max}, {when_full!r}"
+            )
+        self.digest, self.evicts, self.on_evict = digest, when_full == "evict", on_evict
         self.control = np.zeros(WORDS, np.int64)
         self.table = Symbols(self.control, symbols_max)
-        self.evicted = 0  # symbols given away by `evict`
+        self.evicted = 0  # symbols given away by `evict`, asked for or because it was full
+        self.clock = 0  # rows with a symbol so far; what follows is kept only where `evicts`
+        self.last = np.zeros(0, np.int64)  # and of each symbol the clock at its newest row
         self.records = [Records(used, stride) for used, stride in sizes]
         self.version = 0  # changes when records have moved
         self.clean = np.zeros(0, np.int64)  # rows seen of each symbol when last cleared
@@ -90,9 +103,13 @@ class ChainState:
             self.table.grow(self.table.capacity)
             return
         if len(self.table) == self.table.symbols_max:
+            if self.evicts:
+                self._evict_stalest()
+                return
             raise StateError(
                 f"a state must hold at most {self.table.symbols_max} symbols (symbols_max), another"
-                " came; nothing of the batch was folded: evict some, state.evict(state.idlest(n))"
+                " came; nothing of the batch was folded: evict some, state.evict(state.idlest(n)),"
+                " or make the state with when_full='evict'"
             )
         capacity = 2 * self.table.capacity
         self.table.grow(capacity)
@@ -100,15 +117,41 @@ class ChainState:
             records.grow(capacity)
         self.version += 1
 
+    def _evict_stalest(self) -> None:
+        """Evict a share of the symbols: those whose newest row is the longest ago."""
+        count = max(1, len(self.table) // _EVICTED_OF)
+        oldest = np.argsort(self.last[: len(self.table)])[:count]
+        packed = self.evict([self.names[number] for number in oldest.tolist()])
+        self.version += 1
+        if self.on_evict is not None:
+            self.on_evict(packed)
+
+    def saw(self, ids: np.ndarray) -> None:
+        """Note that the symbols `ids` have had rows, in that order; negative: none."""
+        ids = ids[ids >= 0]
+        self._room_for_last()
+        self.last[ids] = np.arange(self.clock, self.clock + len(ids))  # of equal ids the newest
+        self.clock += len(ids)
+
+    def _room_for_last(self) -> None:
+        if len(self.last) < self.table.capacity:
+            more = np.zeros(self.table.capacity - len(self.last), np.int64)
+            self.last = np.concatenate([self.last, more])
+
     def record(self, number: int) -> bytes:
-        """Return one symbol's state: rows seen, then each kernel's record in order."""
+        """Return one symbol's state: rows seen, then each kernel's record in order.
+
+        Where the state evicts, the clock at its newest row comes after the rows seen.
+        """
         parts = [struct.pack("<q", self.table.rows_of(number))]
+        if self.evicts:
+            parts.append(struct.pack("<q", self.last[number]))
         parts += [r.rows[number, : r.used].tobytes() for r in self.records]
         return b"".join(parts)
 
     @property
     def record_bytes(self) -> int:
-        return 8 + sum(r.used for r in self.records)
+        return 8 + 8 * self.evicts + sum(r.used for r in self.records)
 
     def leaves(self) -> tuple[list[str], list[bytes]]:
         """Return the symbols, sorted, and the state of each."""
@@ -189,6 +232,11 @@ class ChainState:
         number = self.id_of(name)
         self.table.set_ticks(number, struct.unpack_from("<q", data, end)[0])
         at = end + 8
+        if self.evicts:
+            self._room_for_last()
+            self.last[number] = struct.unpack_from("<q", data, at)[0]
+            self.clock = max(self.clock, int(self.last[number]) + 1)
+            at += 8
         for r in self.records:
             r.rows[number, : r.used] = np.frombuffer(data, np.uint8, r.used, at)
             at += r.used
@@ -202,7 +250,8 @@ class ChainState:
     def evict(self, symbols: Sequence[str]) -> bytes:
         """Return the packed state of `symbols` and forget them (`restore` brings them back).
 
-        Never done on its own: the caller says when, at a known place in the stream.
+        Done on its own only where `when_full` is "evict": at the row that brings one symbol too
+        many, and so at the same row however the stream is cut.
         """
         index = self.table.index
         packed = self._pack(sorted((index[s] for s in symbols), key=self.names.__getitem__))
@@ -225,3 +274,5 @@ class ChainState:
             self.table.set_ticks(self.id_of(name), int(ticks[before]))
             assert self.table.index[name] == number
         self.clean = clean[order]
+        if self.evicts:
+            self.last[: len(kept)] = self.last[order]

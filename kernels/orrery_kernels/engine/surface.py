@@ -53,7 +53,8 @@ class Instance:
         self._use(self.chain.new_state())
 
     def _use(self, state: Any) -> None:
-        self.state, self._tick = state, None
+        self.state = state
+        self.__dict__.pop("tick", None)
 
     def __repr__(self) -> str:
         given = ", ".join(f"{k}={v!r}" for k, v in self.step.items())
@@ -65,9 +66,8 @@ class Instance:
 
     def tick(self, symbol: str | None, *values: float) -> Any:
         """Fold one tick, values in the order of the inputs; return the output, None for null."""
-        if self._tick is None:
-            self._tick = self.chain.ticker(self.state)
-        return self._tick(symbol, values)
+        self.tick = self.chain.spread_ticker(self.state)  # from now on without the way through here
+        return self.tick(symbol, *values)
 
     def state_bytes(self) -> bytes:
         """Return the state of all symbols, canonical and versioned."""

@@ -91,7 +91,7 @@ class Symbols:
             native_call("rehash")(self.address, before.ctypes.data, len(self))
 
     def _fresh_entries(self) -> None:
-        count = 2 * self.capacity
+        count = 4 * self.capacity
         block = np.zeros(count * _ENTRY_WORDS + _LINE // 8, np.int64)
         start = -block.ctypes.data % _LINE // 8
         self.entries = block[start : start + count * _ENTRY_WORDS].reshape(count, _ENTRY_WORDS)

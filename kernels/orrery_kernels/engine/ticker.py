@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from orrery_kernels.engine import layout, words
-from orrery_kernels.engine.program import native_call
+from orrery_kernels.engine.program import native_address
 from orrery_kernels.engine.spec import i64
 from orrery_kernels.engine.words import Word
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 AHEAD = 64  # spare ids behind a batch, so that fetching ahead reads something
 _NAN = float("nan")
+_BARE = ctypes.PYFUNCTYPE(None)  # arguments as they are: checking them costs as much as the kernel
 
 
 class Ticker:
@@ -42,7 +44,7 @@ class Ticker:
         self.outputs = [(n + r, kind != 0, n + x if x >= 0 else 0) for r, kind, x in table]
         place, whole, _ = self.outputs[0]
         self.only = place if len(self.outputs) == 1 and not whole else None
-        self.fold = native_call("tick", quick=True)
+        self.fold, self.place = _BARE(native_address("tick")), ctypes.c_void_p(self.address)
         self.version = -1
 
     def _wire(self, session: Session) -> None:
@@ -82,11 +84,32 @@ class Ticker:
                 floats[k] = _NAN if value is None else value
         else:
             self._load(values)
-        self.fold(self.address, number, 0)
+        self.fold(self.place, number, 0)
+        if self.state.evicts:
+            self.state.saw(np.array([number]))
         if self.only is not None:
             value = self.floats[self.only]
             return None if value != value else value
         return self._results()
+
+    def spread(self) -> Callable[..., Any]:
+        """Return `tick` with the values as arguments; one in and one out is the short way."""
+        short = self.simple and self.only is not None and len(self.inputs) == 1
+        if not short or self.state.evicts:
+            return lambda symbol, *values: self.tick(symbol, values)
+        fold, place, floats, only = self.fold, self.place, self.floats, self.only
+        numbers, state = self.numbers, self.state
+
+        def tick(symbol: str | None, value: float | None) -> float | None:
+            number = numbers.get(symbol)
+            if number is None or self.version != state.version or value is None:
+                return self.tick(symbol, (value,))
+            floats[0] = value
+            fold(place, number, 0)
+            value = floats[only]
+            return None if value != value else value
+
+        return tick
 
     def _results(self) -> Any:
         found = []

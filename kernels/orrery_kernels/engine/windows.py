@@ -4,13 +4,16 @@ Each is a layout for the state (`moments("window")`) and inline steps on it
 (`moments_push(s.w, x, p.window)`).
 They depend on the symbol's own ticks only, so they give the same bits however a stream is cut, and
 what has left the window leaves no trace in the digits: running sums are made anew from the ring
-once every `size` ticks, and at once when a large value that left has taken their digits with it.
+once every `size` ticks (64 where that is more), and at once when a large value that left has taken
+their digits with it.
 """
 
 from __future__ import annotations
 
 from orrery_kernels.engine.spec import Size, Struct, f64, i64, ring, struct
 from orrery_kernels.engine.step import inline
+
+_REMADE_TICKS_MIN = 64  # short windows need not be summed anew each time they have gone round
 
 
 def rolling(size: Size) -> Struct:
@@ -37,7 +40,7 @@ def rolling_get(r, lag, size):
 
 def sums(size: Size) -> Struct:
     """Return the layout of a window whose sum is kept up to date."""
-    return struct(n=i64, at=i64, per=f64, total=f64, largest=f64, ring=ring(size))
+    return struct(n=i64, at=i64, age=i64, per=f64, total=f64, largest=f64, ring=ring(size))
 
 
 @inline
@@ -45,21 +48,23 @@ def sums_push(w, x, size):
     """Fold x into the window and return its sum."""
     old = w.ring[w.at]
     w.ring[w.at] = x
-    w.at += 1
+    w.at = w.at + 1 if w.at + 1 < size else 0
+    w.age += 1
     if w.n < size:
         w.n += 1
         w.per = 1.0 / w.n
     w.total += x - old
     w.largest = max(w.largest, max(abs(w.total), abs(x)))
-    if w.at == size or abs(w.total) * 4096.0 < w.largest or w.total - w.total != 0.0:
-        w.at = 0 if w.at == size else w.at
+    due = w.age >= max(size, _REMADE_TICKS_MIN)
+    if due or abs(w.total) * 4096.0 < w.largest or w.total - w.total != 0.0:
+        w.age = 0
         total = 0.0
         largest = 0.0
         for i in range(w.n):
             total += w.ring[i]
             largest = max(largest, abs(w.ring[i]))
         w.total = total
-        w.largest = abs(total) if w.at > 0 else max(largest, abs(total))
+        w.largest = max(largest, abs(total)) if due else abs(total)
     return w.total
 
 
@@ -70,7 +75,9 @@ def sums_mean(w):
 
 def moments(size: Size) -> Struct:
     """Return the layout of a window whose mean and variance are kept up to date."""
-    return struct(n=i64, at=i64, per=f64, pivot=f64, s1=f64, s2=f64, s2_max=f64, ring=ring(size))
+    return struct(
+        n=i64, at=i64, age=i64, per=f64, pivot=f64, s1=f64, s2=f64, s2_max=f64, ring=ring(size)
+    )
 
 
 @inline
@@ -82,7 +89,8 @@ def moments_push(m, x, size):
     """
     old = m.ring[m.at]
     m.ring[m.at] = x
-    m.at += 1
+    m.at = m.at + 1 if m.at + 1 < size else 0
+    m.age += 1
     d = x - m.pivot
     if m.n < size:
         m.n += 1
@@ -96,8 +104,9 @@ def moments_push(m, x, size):
     m.s2_max = max(m.s2_max, m.s2)
     left = m.s2 - m.s1 * m.s1 * m.per
     guard = 4.0 * size if size > 1024 else 4096.0
-    if m.at == size or left * guard < m.s2_max or m.s2 - m.s2 != 0.0:
-        m.at = 0 if m.at == size else m.at
+    due = m.age >= max(size, _REMADE_TICKS_MIN)
+    if due or not left * guard >= m.s2_max:
+        m.age = 0
         m.pivot = x
         s1 = 0.0
         s2 = 0.0
@@ -128,6 +137,7 @@ def higher_moments(size: Size) -> Struct:
     return struct(
         n=i64,
         at=i64,
+        age=i64,
         per=f64,
         pivot=f64,
         s1=f64,
@@ -147,7 +157,8 @@ def higher_moments_push(m, x, size):
     """
     old = m.ring[m.at]
     m.ring[m.at] = x
-    m.at += 1
+    m.at = m.at + 1 if m.at + 1 < size else 0
+    m.age += 1
     d = x - m.pivot
     e = old - m.pivot
     if m.n < size:
@@ -162,8 +173,9 @@ def higher_moments_push(m, x, size):
     m.s4 += d2 * d2 - e2 * e2
     m.s2_max = max(m.s2_max, m.s2)
     left = m.s2 - m.s1 * m.s1 * m.per
-    if m.at == size or left * 16.0 < m.s2_max or m.s4 - m.s4 != 0.0:
-        m.at = 0 if m.at == size else m.at
+    due = m.age >= max(size, _REMADE_TICKS_MIN)
+    if due or left * 16.0 < m.s2_max or m.s4 - m.s4 != 0.0:
+        m.age = 0
         first = 0.0
         for i in range(m.n):
             first += m.ring[i] - x
@@ -203,8 +215,8 @@ def higher_moments_central(m):
 def comoments(size: Size) -> Struct:
     """Return the layout of a window of pairs with variances and covariance."""
     return struct(
-        n=i64, at=i64, per=f64, pivot_x=f64, pivot_y=f64, sx=f64, sy=f64, sxx=f64, syy=f64, sxy=f64,
-        sxx_max=f64, syy_max=f64, x=ring(size), y=ring(size),
+        n=i64, at=i64, age=i64, per=f64, pivot_x=f64, pivot_y=f64, sx=f64, sy=f64, sxx=f64,
+        syy=f64, sxy=f64, sxx_max=f64, syy_max=f64, x=ring(size), y=ring(size),
     )  # fmt: skip
 
 
@@ -215,7 +227,8 @@ def comoments_push(m, x, y, size):
     old_y = m.y[m.at]
     m.x[m.at] = x
     m.y[m.at] = y
-    m.at += 1
+    m.at = m.at + 1 if m.at + 1 < size else 0
+    m.age += 1
     dx = x - m.pivot_x
     dy = y - m.pivot_y
     ex = old_x - m.pivot_x
@@ -236,8 +249,9 @@ def comoments_push(m, x, y, size):
     left_y = m.syy - m.sy * m.sy * m.per
     guard = 4.0 * size if size > 1024 else 4096.0
     lost = left_x * guard < m.sxx_max or left_y * guard < m.syy_max
-    if m.at == size or lost or m.sxx + m.syy - (m.sxx + m.syy) != 0.0:
-        m.at = 0 if m.at == size else m.at
+    due = m.age >= max(size, _REMADE_TICKS_MIN)
+    if due or lost or m.sxx + m.syy - (m.sxx + m.syy) != 0.0:
+        m.age = 0
         m.pivot_x = x
         m.pivot_y = y
         sx = 0.0
@@ -278,7 +292,9 @@ def comoments_sums(m):
 
 def trend(size: Size) -> Struct:
     """Return the layout of a window with its sum and its sum weighted by position (oldest 1)."""
-    return struct(n=i64, at=i64, per=f64, pivot=f64, s1=f64, sw=f64, largest=f64, ring=ring(size))
+    return struct(
+        n=i64, at=i64, age=i64, per=f64, pivot=f64, s1=f64, sw=f64, largest=f64, ring=ring(size)
+    )
 
 
 @inline
@@ -286,7 +302,8 @@ def trend_push(m, x, size):
     """Fold x in: s1 = sum(v), sw = sum(k v), v = value - pivot, k = 1 oldest ... n newest."""
     old = m.ring[m.at]
     m.ring[m.at] = x
-    m.at += 1
+    m.at = m.at + 1 if m.at + 1 < size else 0
+    m.age += 1
     d = x - m.pivot
     if m.n < size:
         m.n += 1
@@ -297,9 +314,10 @@ def trend_push(m, x, size):
         m.sw += size * d - m.s1
         m.s1 += d - (old - m.pivot)
     m.largest = max(m.largest, max(abs(d) * size, max(abs(m.sw), abs(m.s1))))
-    if m.at == size or abs(m.sw) * 4096.0 < m.largest or m.sw - m.sw != 0.0:
-        start = 0 if m.at == size or m.n < size else m.at
-        m.at = 0 if m.at == size else m.at
+    due = m.age >= max(size, _REMADE_TICKS_MIN)
+    if due or abs(m.sw) * 4096.0 < m.largest or m.sw - m.sw != 0.0:
+        start = 0 if m.n < size else m.at
+        m.age = 0
         m.pivot = x
         s1 = 0.0
         sw = 0.0

@@ -32,7 +32,7 @@ WILDER = struct(n=i64, last=f64, up=f64, down=f64)  # mean rise and fall from ti
 
 @inline
 def wilder_push(w, x, period):
-    """Fold x in: plain means of the first `period` moves, then ((period - 1) mean + move) / period.
+    """Fold x in: plain means of the first `period` moves, then mean + (move - mean) / period.
 
     They are there once w.n > period.
     """
@@ -40,8 +40,8 @@ def wilder_push(w, x, period):
     fall = max(w.last - x, 0.0)
     w.last = x
     if w.n > period:
-        w.up = (w.up * (period - 1.0) + rise) / period
-        w.down = (w.down * (period - 1.0) + fall) / period
+        w.up += (rise - w.up) * (1.0 / period)
+        w.down += (fall - w.down) * (1.0 / period)
     else:
         w.n += 1
         if w.n > 1:
