@@ -9,7 +9,8 @@ import talib
 CATALOG = {
     "online statistics": """
         log_returns welford_mean_var ewma ewcov rolling_zscore ewcorr robust_hampel frac_diff
-        simple_return ewma_adjusted ew_var rolling_median rolling_quantile rolling_rank rolling_beta
+        simple_return ewma_adjusted ew_var ew_zscore rolling_median
+        rolling_quantile rolling_rank rolling_beta
     """,
     "microstructure": """
         midprice microprice quoted_spread effective_spread l1_imbalance ofi vpin trade_sign

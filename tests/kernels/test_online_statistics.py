@@ -5,6 +5,7 @@ import pandas as pd
 import pyarrow as pa
 from orrery_kernels import (
     ew_var,
+    ew_zscore,
     ewcorr,
     ewcov,
     ewma_adjusted,
@@ -58,6 +59,14 @@ def test_ew_var_ewcov_and_ewcorr_are_the_biased_moments_of_pandas():
     assert_same(column(ew_var(BATCH, column="x"), "ew_var"), ewm["x"].var(bias=True), 1e-9)
     assert_same(column(ewcov(BATCH), "ewcov"), cov, 1e-9)
     assert_same(column(ewcorr(BATCH), "ewcorr")[5:], ewm["x"].corr(PAIR["y"])[5:], 1e-8)
+
+
+def test_ew_zscore_is_the_distance_from_the_mean_in_deviations_of_pandas():
+    ewm = PAIR["x"].ewm(alpha=0.06, adjust=False)
+
+    found = column(ew_zscore(BATCH, column="x"), "ew_zscore")
+
+    assert_same(found[1:], ((PAIR["x"] - ewm.mean()) / ewm.std(bias=True))[1:], 1e-9)
 
 
 def test_hampel_replaces_a_spike_by_the_median_and_leaves_the_rest():

@@ -12,7 +12,13 @@ from tests.kernels import table
 
 
 def test_the_table_of_kernels_is_the_catalog() -> None:
-    assert table.written() == table.table(), "run: python -m tests.kernels.table"
+    assert table.written() == table.table(table.measured()), "run: python -m tests.kernels.table"
+
+
+def test_the_table_of_kernels_says_what_a_row_of_each_costs() -> None:
+    missing = set(catalog.kernels()) - set(table.measured())
+
+    assert not missing, "run: python -m tests.benchmarks.kernel_costs"
 
 
 @pytest.mark.parametrize("name", catalog.kernels())

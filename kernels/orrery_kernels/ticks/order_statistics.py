@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orrery_kernels.engine import f64, kernel, nan, param
+from orrery_kernels.engine.heaps import split, split_median, split_push, split_quantile
 from orrery_kernels.engine.order import (
     ordered,
     ordered_below,
@@ -10,7 +11,6 @@ from orrery_kernels.engine.order import (
     ordered_mad,
     ordered_median,
     ordered_push,
-    ordered_quantile,
 )
 from orrery_kernels.ticks.parameters import window
 
@@ -48,7 +48,7 @@ def robust_hampel(s, p, x):
 
 @kernel(
     inputs={"x": "price"},
-    state={"w": ordered("window")},
+    state={"w": split("window")},
     **window(100, 1),
     memory="window",
     scale=({"x": 1}, 1),
@@ -62,13 +62,13 @@ def rolling_median(s, p, x):
     Warm-up: min_periods - 1 ticks
     Source: definition
     """
-    ordered_push(s.w, x, p.window)
-    return ordered_median(s.w) if s.w.n >= p.min_periods else nan
+    split_push(s.w, x, p.window, 0.5)
+    return split_median(s.w, p.window) if s.w.n >= p.min_periods else nan
 
 
 @kernel(
     inputs={"x": "price"},
-    state={"w": ordered("window")},
+    state={"w": split("window")},
     **window(100, 1, q=param(0.5, "[0, 1]", "share of the values below")),
     memory="window",
     scale=({"x": 1}, 1),
@@ -82,8 +82,8 @@ def rolling_quantile(s, p, x):
     Warm-up: min_periods - 1 ticks
     Source: Hyndman & Fan (1996), The American Statistician 50(4), 361-365
     """
-    ordered_push(s.w, x, p.window)
-    return ordered_quantile(s.w, p.q) if s.w.n >= p.min_periods else nan
+    split_push(s.w, x, p.window, p.q)
+    return split_quantile(s.w, p.window, p.q) if s.w.n >= p.min_periods else nan
 
 
 @kernel(

@@ -172,6 +172,28 @@ def ew_var(s, p, x):
 
 
 @kernel(
+    inputs={"x": "price"},
+    state={"n": i64, "mean": f64, "variance": f64},
+    params={"alpha": param(0.06, "(0, 1]", "weight of the newest tick")},
+    scale=({"x": 1}, 0),
+    shift=({"x": 1}, 0),
+)
+def ew_zscore(s, p, x):
+    """Distance of the newest tick from the exponential mean, in exponential standard deviations.
+
+    Formula: z = (x - m) / sqrt(v), m and v as in ew_var with this tick folded in; null where v = 0
+    Units: none
+    Warm-up: the first tick is null
+    Source: Finch (2009), Incremental calculation of weighted mean and variance
+    """
+    gap = x - s.mean if s.n > 0 else 0.0
+    s.mean = s.mean + p.alpha * gap if s.n > 0 else x
+    s.variance = (1.0 - p.alpha) * (s.variance + p.alpha * gap * gap)
+    s.n = 1
+    return (x - s.mean) / sqrt(s.variance) if s.variance > 0.0 else nan
+
+
+@kernel(
     state={"n": i64, "mean_x": f64, "mean_y": f64, "cov": f64},
     params={"alpha": param(0.06, "(0, 1]", "weight of the newest tick")},
     scale=({"x": 1, "y": 1}, 2),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orrery_kernels.engine import f64, inline, kernel, nan, param
 from orrery_kernels.engine.functions import ceil, floor, log, power
+from orrery_kernels.engine.heaps import split, split_push, split_quantile
 from orrery_kernels.engine.normal import norm_inv
 from orrery_kernels.engine.order import ordered, ordered_get, ordered_push, ordered_quantile
 from orrery_kernels.ticks.parameters import window
@@ -11,7 +12,7 @@ from orrery_kernels.ticks.parameters import window
 
 @kernel(
     inputs={"x": "pnl"},
-    state={"w": ordered("window")},
+    state={"w": split("window")},
     **window(250, 1, alpha=param(0.05, "(0, 1)", "share of the worst outcomes")),
     outputs="var",
     memory="window",
@@ -26,8 +27,8 @@ def historical_var(s, p, x):
     Warm-up: min_periods - 1 ticks
     Source: Hendricks (1996), FRBNY Economic Policy Review 2(1); Hyndman & Fan (1996)
     """
-    ordered_push(s.w, x, p.window)
-    return -ordered_quantile(s.w, p.alpha) if s.w.n >= p.min_periods else nan
+    split_push(s.w, x, p.window, p.alpha)
+    return -split_quantile(s.w, p.window, p.alpha) if s.w.n >= p.min_periods else nan
 
 
 @inline
