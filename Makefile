@@ -53,7 +53,7 @@ check: lint  ## what one runs before a commit: style and the tests that need no 
 lab:  ## the sealed lab alone: an empty environment with numpy, numba, pyarrow, and its tests
 	@rm -rf build/lab && mkdir -p build && $$($(FIND_PYTHON)) -m venv build/lab
 	@build/lab/bin/python -m pip --disable-pip-version-check -q install ".[dev]"
-	@build/lab/bin/python -m pytest -q -o pythonpath=. tests/kernels
+	@build/lab/bin/python -m pytest -q -n 2 --dist loadgroup -o pythonpath=. tests/kernels
 
 bench: install  ## speed of the road, rivals in the same run, ratios printed
 	@$(BIN)/python -m tests.benchmarks.road $(ARGS)
