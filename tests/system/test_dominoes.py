@@ -17,6 +17,9 @@ from orrery_services.store.answers import read_body
 from .frozen import NODES, SECONDS_MAX, orrery
 
 pytestmark = pytest.mark.real
+DAMAGE = """
+    UPDATE facts SET payload = set_byte(payload, at, get_byte(payload, at) # 1)
+    FROM (SELECT key AS k, octet_length(payload) - 1 AS at FROM facts) f WHERE key = k AND key = %s"""
 TENORS = ("1M", "3M", "6M", "1Y", "2Y", "3Y", "5Y", "7Y", "10Y", "20Y", "30Y")
 RATES = {f"USD-SOFR-OIS-{tenor}": 0.043 - 0.0004 * at for at, tenor in enumerate(TENORS)}
 
@@ -130,8 +133,7 @@ def test_a_snapshot_and_its_results_are_made_again_from_stored_bytes(stack, ran,
 def test_a_damaged_answer_is_not_served_and_comes_back_from_the_log_or_a_peer(stack, ran):
     output = ran["n2"].step("curve/USD-SOFR").output
     with faults.admin(stack, "n2") as admin:
-        damage = "UPDATE facts SET payload = set_byte(payload, octet_length(payload) - 1, 7) "
-        assert admin.execute(damage + "WHERE key = %s", (bytes_key(output),)).rowcount == 1
+        assert admin.execute(DAMAGE, (bytes_key(output),)).rowcount == 1
 
     with store.connect(stack.settings("n2").postgres("reader")) as connection:
 
