@@ -5,7 +5,7 @@ Every producer partitions by murmur2 of the key, as Java's does.
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from confluent_kafka import (
     Consumer,
@@ -18,9 +18,12 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from .errors import OutsideError
+from . import clock
+from .errors import OutsideError, made_anew
 
 REQUEST_SECONDS_MAX = 15
+LOGS_SECONDS = 5  # between two looks at who the logs are
+LOGS_REQUEST_SECONDS_MAX = 1.0
 SILENCE_SECONDS_MAX = 15  # of a log that is known to hold more
 QUEUE_KBYTES_MAX = 65_536  # of messages waiting to be sent, or read ahead
 QUEUE_MESSAGES_MAX = 200_000
@@ -84,14 +87,14 @@ def admin(kafka: str) -> AdminClient:
     return AdminClient({**_CLIENT, "bootstrap.servers": kafka}, logger=_LOGGER)
 
 
-def log_ids(client: AdminClient, topics: Sequence[str]) -> dict[str, str]:
+def log_ids(
+    client: AdminClient, topics: Sequence[str], seconds_max: float = REQUEST_SECONDS_MAX
+) -> dict[str, str]:
     """Return the identity of each topic's log: Kafka's UUID for it, which a new one does not share.
 
     Raises OutsideError when a topic is not there or the broker stays away.
     """
-    asked = client.describe_topics(
-        TopicCollection(list(topics)), request_timeout=REQUEST_SECONDS_MAX
-    )
+    asked = client.describe_topics(TopicCollection(list(topics)), request_timeout=seconds_max)
     try:
         return {name: _printed(future.result().topic_id) for name, future in asked.items()}
     except KafkaException as cause:
@@ -104,6 +107,29 @@ def log_ids(client: AdminClient, topics: Sequence[str]) -> dict[str, str]:
 def _printed(topic_id: object) -> str:
     """Return a topic's UUID as Kafka prints it: the client's own text may hold `+` and `/`."""
     return str(topic_id).replace("+", "-").replace("/", "_").rstrip("=")
+
+
+class LogsWatch:
+    """Sees that a topic was deleted and made anew: clients read on in the new log, by offset."""
+
+    def __init__(self, kafka: str, logs: Mapping[str, str]):
+        self._admin, self._logs, self._looked_ns = admin(kafka), logs, clock.monotonic_ns()
+
+    def look(self) -> None:
+        """Ask every few seconds. Raises OutsideError when a log is another one than it was.
+
+        A broker that does not answer, and a topic that is not there, say nothing about that.
+        """
+        if clock.monotonic_ns() - self._looked_ns < LOGS_SECONDS * 1e9:
+            return
+        try:
+            found = log_ids(self._admin, list(self._logs), LOGS_REQUEST_SECONDS_MAX)
+        except OutsideError:
+            found = {}
+        for topic, log_id in found.items():
+            if log_id != self._logs[topic]:
+                raise made_anew(topic, self._logs[topic], log_id)
+        self._looked_ns = clock.monotonic_ns()
 
 
 class LogReader:

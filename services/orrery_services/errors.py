@@ -39,3 +39,10 @@ class OutsideError(ServiceError):
 
 class DivergenceError(ServiceError):
     pass
+
+
+def made_anew(topic: str, known: str, found: str) -> OutsideError:
+    return OutsideError(
+        f"topic {topic!r} must be the log {known}, was {found}: it was made anew; "
+        f"`orrery log adopt {topic}` goes on with the new one"
+    )

@@ -11,12 +11,15 @@ import uuid
 import psycopg
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 from orrery_kernels.partition import partition_of
 from orrery_services import bus
 from orrery_services.protocol import dead_letters, fold, ticks
 from orrery_services.protocol.batches import check_batch
-from orrery_services.stack import faults
+from orrery_services.stack import faults, topics
 from orrery_services.stack.part import NotReady, http_ok
+
+from tests.system.frozen import ORRERY
 
 pytestmark = pytest.mark.real
 SECONDS_MAX = 120
@@ -194,3 +197,52 @@ def test_two_packers_at_once_a_kill_and_one_that_wakes_count_every_row_once(stac
         stack.wait(["n2.packer"])
 
     assert sorted(row["price"] for row in rows) == [float(i + 1) for i in range(3000)]
+
+
+def make_anew(settings, topic: str) -> None:
+    admin = AdminClient({"bootstrap.servers": settings.kafka})
+    admin.delete_topics([topic])[topic].result(30)
+    deadline = time.monotonic() + SECONDS_MAX
+    while topic in admin.list_topics(timeout=10).topics:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    topics.ensure(settings)
+
+
+def adopt(stack, topic: str, node: str) -> None:
+    subprocess.run(
+        [sys.executable, "-c", ORRERY, "log", "adopt", topic, "--node", node],
+        env={**os.environ, "ORRERY_HOME": str(stack.plan.home)}, check=True, timeout=SECONDS_MAX,
+    )  # fmt: skip
+
+
+def wait_until_it_says(stack, part: str, words: str) -> None:
+    """Wait until a part is not ready for this reason."""
+    ready = http_ok(f"http://127.0.0.1:{stack.plan.ports[part]}/readyz")
+    deadline, why = time.monotonic() + SECONDS_MAX, "it is ready"
+    while words not in why:
+        assert time.monotonic() < deadline, f"{part}: {why}"
+        time.sleep(0.1)
+        try:
+            ready()
+        except NotReady as reason:
+            why = str(reason)
+
+
+def test_a_topic_made_anew_stops_who_packs_it_until_every_node_has_adopted_it(stack, tag):
+    settings = stack.settings("n1")
+    packers = [f"{node}.packer" for node in stack.plan.nodes]
+    produce(settings, trades(tag, 100))
+    assert len(wait_for(settings, tag, 100)) == 100
+
+    make_anew(settings, "trades")
+    for part in packers:
+        wait_until_it_says(stack, part, "made anew")
+    produce(settings, trades(f"{tag}N", 100))
+    for node, part in zip(stack.plan.nodes, packers, strict=True):
+        adopt(stack, "trades", node)
+        faults.kill(stack, part)
+    rows = wait_for(settings, tag, 200)
+
+    assert sorted(row["price"] for row in rows) == sorted([float(i + 1) for i in range(100)] * 2)
+    stack.wait()

@@ -14,7 +14,7 @@ from ..protocol.marks import Mark
 from ..store import reading
 from . import steps
 
-INPUTS_AT_ONCE = 64  # stored input chunks decoded and computed together: a few hundred thousand rows
+INPUTS_AT_ONCE = 64  # stored input chunks decoded and computed together
 
 
 def recover(connection: psycopg.Connection, chain: Any, log_id: str, partition: int) -> steps.Work:

@@ -50,7 +50,8 @@ class Worker:
     def __init__(self, settings: Settings, chain: Chain):
         self.chain, self._settings = chain, settings
         self._rules = rules_from(os.environ)
-        self._log_id = bus.log_ids(bus.admin(settings.kafka), [TICKS])[TICKS]
+        logs = bus.log_ids(bus.admin(settings.kafka), [TICKS])
+        self._log_id, self._logs_watch = logs[TICKS], bus.LogsWatch(settings.kafka, logs)
         self._connection = connect(settings.postgres("writer"))
         heartbeats.adopt_first(self._connection, TICKS, self._log_id)
         limits = settings.limits
@@ -155,6 +156,7 @@ class Worker:
 
         `end_heard` is the end of a partition as the deliveries told it: asking takes a while.
         """
+        await self._run(self._logs_watch.look)
         for partition, lane in list(self._lanes.items()):
             lock = self._locks.get(partition)
             if lock is None or lock.locked():

@@ -43,6 +43,7 @@ class Packer:
         if self._rules != ALL_RULES:
             log.warning("rules are switched off: this is a test", rules=str(self._rules))
         self._logs = start.logs(settings)
+        self._logs_watch = bus.LogsWatch(settings.kafka, self._logs)
         self._reader = bus.LogReader(settings.kafka, GROUP)
         self._producer = bus.producer(settings.kafka)
         self._fatal = False
@@ -127,11 +128,12 @@ class Packer:
         if clock.monotonic_ns() < self._retry_at_ns:
             self._producer.poll(IDLE_SECONDS)  # nothing is fetched meanwhile: back-pressure
             return
-        self._add(self._fetch())
-        self._producer.poll(0)
-        if self._fatal:
-            self._renew_producer()
         try:
+            self._logs_watch.look()
+            self._add(self._fetch())
+            self._producer.poll(0)
+            if self._fatal:
+                self._renew_producer()
             self.turn_all()
             if self._changed:
                 self._deal()

@@ -62,6 +62,7 @@ class Replicator:
         self._log_id = logs[FACTS]
         for topic, log_id in logs.items():
             heartbeats.adopt_first(self._plain, topic, log_id)
+        self._logs_watch = bus.LogsWatch(settings.kafka, logs)
         self._streams = settings.partitions + 1
         receiving.advance_marks(self._replica, range(settings.partitions), self._rules)
         self._consumer = bus.consumer(settings.kafka, f"orrery-replication-{settings.node}")
@@ -196,6 +197,7 @@ class Replicator:
     def _look(self) -> None:
         """What is due every second. The place in the topic is written here only: behind what was
         received, never before it, and to read a little again costs nothing but a look."""
+        self._logs_watch.look()
         moved = {p: place for p, place in self._places.items() if place != self._written.get(p)}
         if moved:
             store.receive(self._replica, [], self._log_id, moved, self._rules)

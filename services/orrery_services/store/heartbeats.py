@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 
 from orrery_services import failpoints
-from orrery_services.errors import OutsideError
+from orrery_services.errors import made_anew
 from orrery_services.protocol import arrivals
 from orrery_services.protocol.arrivals import Arrived, Range
 from orrery_services.protocol.facts import Fact, data_of, plain_fact
@@ -109,10 +109,7 @@ def adopt_first(connection: psycopg.Connection, topic: str, log_id: str) -> None
     connection.execute(_ADOPT_FIRST, (topic, log_id, topic))
     known = [row[0] for row in connection.execute(_KNOWN, (topic,))]
     if known[-1] != log_id:
-        raise OutsideError(
-            f"topic {topic!r} must be the log {known[-1]}, was {log_id}: it was made anew; "
-            "`orrery log adopt` goes on with the new one"
-        )
+        raise made_anew(topic, known[-1], log_id)
 
 
 def adopt(connection: psycopg.Connection, topic: str, log_id: str) -> None:
