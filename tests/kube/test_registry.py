@@ -1,5 +1,6 @@
 """`REGISTRY=… make images` against a real registry: every line that it writes can be pulled."""
 
+import os
 import re
 import shutil
 import socket
@@ -11,12 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.compose.conftest import ROOT, shell
+from tests.compose.conftest import ROOT, engine_up, shell
 
-pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(900)]
 
 NEEDED = ("services", "kernels", "k8s", "schemas", "pyproject.toml", "README.md", "LICENSE", ".env")
 OFFICIAL = ("KAFKA", "CONNECT", "POSTGRES", "TSDB")
+
+
+@pytest.fixture
+def engine() -> Iterator[None]:
+    if "kube" not in os.environ.get("REQUIRE", "").split(","):
+        pytest.skip("images are pushed for five minutes or more; `make kube-test` does it")
+    with engine_up():
+        yield
 
 
 @pytest.fixture
