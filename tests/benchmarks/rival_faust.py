@@ -19,7 +19,7 @@ def make_app(broker: str, seconds: float) -> faust.App:
     app = faust.App(
         "orrery-bench-rival", broker=broker, store="memory://", datadir=tempfile.mkdtemp(),
         web_enabled=False, topic_disable_leader=True, topic_allow_declare=False,
-        consumer_auto_offset_reset="earliest",
+        consumer_auto_offset_reset="earliest", worker_redirect_stdouts=False,
     )  # fmt: skip
     trades = app.topic("trades", value_serializer="json")
     averages: dict[str, float] = {}

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 HEADING = "## The road"
-HEAD = "# Benchmarks\n\nMeasured by `make bench`, `make bench-kernels` and `make bench-frozen`; never a timed test.\n"
+TARGETS = "`make bench`, `make bench-kernels` and `make bench-frozen`"
+HEAD = f"# Benchmarks\n\nMeasured by {TARGETS}; never a timed test.\n"
 
 
 class Row(NamedTuple):
