@@ -1,6 +1,7 @@
 """How much fits through: rows and batches waiting in the log, until their facts are committed."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -131,7 +132,10 @@ def _theirs(command: list[str], seconds: float) -> float:
         [*command, str(seconds)], capture_output=True, text=True, check=True,
         timeout=seconds + RIVAL_SECONDS_MAX,
     )  # fmt: skip
-    return float(done.stdout.split()[-1])
+    found = re.findall(r"^\d+\.\d+$", done.stdout, re.MULTILINE)  # a rival may print more
+    if not found:
+        raise subprocess.SubprocessError(f"no figure in {done.stdout[-100:]!r}")
+    return float(found[-1])
 
 
 def _quix() -> Path:

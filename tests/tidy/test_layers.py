@@ -1,4 +1,4 @@
-"""The arrow of imports, as pyproject.toml draws it, and the steps of a service, which touch nothing."""
+"""The arrow of imports, as pyproject.toml draws it; and steps of services, which touch nothing."""
 
 import ast
 import subprocess
