@@ -2,7 +2,8 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from ..store import reading
 from . import steps
 
 INPUTS_AT_ONCE = 64  # stored input chunks decoded and computed together
+ByItself = Callable[[list[marks.Link], list[int]], list[bool]]  # of chunks and their counts of rows
 
 
 def recover(connection: psycopg.Connection, chain: Any, log_id: str, partition: int) -> steps.Work:
@@ -74,54 +76,50 @@ def cuts_behind(
     connection: psycopg.Connection, work: steps.Work, stop: int
 ) -> Iterator[facts.Fact]:
     """Replay stored input up to an ordinal, many chunks at once; yield the facts of every cut."""
-    waiting: list[tuple[marks.Link, reading.Row]] = []
-    for link, row in inputs_of(connection, work, stop):
-        cut = steps.is_cut(link)
-        if cut or len(waiting) == INPUTS_AT_ONCE:
-            _replay_waiting(connection, work, waiting)
-            waiting = []
-        if cut:
-            yield from steps.replay(work, link, rows_of(connection, row))
+
+    def cuts(links: list[marks.Link], _: list[int]) -> list[bool]:
+        return [steps.is_cut(link) for link in links]
+
+    for alone, links, counts, rows in _stretches(connection, work, stop, cuts):
+        if alone:
+            yield from steps.replay(work, links[0], rows)
         else:
-            waiting.append((link, row))
-    _replay_waiting(connection, work, waiting)
-
-
-def _replay_waiting(
-    connection: psycopg.Connection,
-    work: steps.Work,
-    waiting: list[tuple[marks.Link, reading.Row]],
-) -> None:
-    if not waiting:
-        return
-    fetch = reading.fetch_piece(connection, work.partition)
-    payloads = [row.payload for _, row in waiting]
-    counts, rows = facts.many_rows_of(payloads, fetch)
-    steps.replay_many(work, [link for link, _ in waiting], counts, rows)
+            steps.replay_many(work, links, counts, rows)
 
 
 def recomputed(
     connection: psycopg.Connection, work: steps.Work, stop: int, every_rows: int
 ) -> Iterator[tuple[marks.Link, list[facts.Fact]]]:
     """Recompute stored input up to an ordinal, many chunks at once; yield what each makes."""
+    by_itself = partial(steps.stands_alone, work, every_rows=every_rows)
+    for alone, links, counts, rows in _stretches(connection, work, stop, by_itself):
+        if alone:
+            yield links[0], steps.recompute(work, links[0], rows, every_rows)
+        else:
+            yield from zip(links, steps.recompute_many(work, links, counts, rows), strict=True)
+
+
+def _stretches(
+    connection: psycopg.Connection, work: steps.Work, stop: int, by_itself: ByItself
+) -> Iterator[tuple[bool, list[marks.Link], list[int], pa.RecordBatch]]:
+    """Yield stored input up to an ordinal in stretches to be computed at once: whether it is one
+    chunk that stands alone, the links, how many rows each has, and the rows end to end.
+
+    The work is expected to be past a stretch when the next one is asked for.
+    """
     fetch = reading.fetch_piece(connection, work.partition)
     inputs = inputs_of(connection, work, stop)
     while group := list(itertools.islice(inputs, INPUTS_AT_ONCE)):
         links = [link for link, _ in group]
         counts, rows = facts.many_rows_of([row.payload for _, row in group], fetch)
-        alone, begin = steps.stands_alone(work, links, counts, every_rows), 0
-        for single, which in itertools.groupby(range(len(links)), alone.__getitem__):
-            few = list(which)
-            for at in ([i] for i in few) if single else (few,):
-                found, many = [links[i] for i in at], [counts[i] for i in at]
-                part = rows.slice(begin, sum(many))
-                begin += part.num_rows
-                if single:
-                    yield found[0], steps.recompute(work, found[0], part, every_rows)
-                else:
-                    yield from zip(
-                        found, steps.recompute_many(work, found, many, part), strict=True
-                    )
+        alone, first, begin = by_itself(links, counts), 0, 0
+        while first < len(links):
+            last = first + 1
+            while not alone[first] and last < len(links) and not alone[last]:
+                last += 1
+            many = sum(counts[first:last])
+            yield alone[first], links[first:last], counts[first:last], rows.slice(begin, many)
+            first, begin = last, begin + many
 
 
 def rows_of(connection: psycopg.Connection, row: reading.Row) -> pa.RecordBatch:
