@@ -51,6 +51,7 @@ def test_a_log_line_is_one_json_object_with_service_and_node(lines):
         {"writer_token": "hunter2"},
         {"conninfo": "host=a password=hunter2 user=b"},
         {"conninfo": "password='hunter2 with space'"},
+        {"conninfo": "password=p@hunter2 user=b"},
         {"url": "postgresql://me:hunter2@host/db"},
         {"event": "cannot reach postgresql://me:hunter2@host/db"},
     ],
@@ -62,6 +63,13 @@ def test_a_secret_does_not_reach_the_log(lines, fields):
     (line,) = lines()
     assert "hunter2" not in json.dumps(line)
     assert log.HIDDEN in json.dumps(line)
+
+
+def test_a_port_is_no_secret(lines):
+    structlog.get_logger("b").error("asked", url="http://127.0.0.1:8428/health?to=me@host")
+
+    (line,) = lines()
+    assert line["url"] == "http://127.0.0.1:8428/health?to=me@host"
 
 
 def get(server: metrics.Server, path: str) -> tuple[int, bytes]:

@@ -5,7 +5,6 @@ version that was seen; a delete carries the uid.
 """
 
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -29,7 +28,6 @@ def connect(namespace: str = "") -> "KubePods":
         config = KubeConfig.from_env().get()
     except NoCluster as cause:
         raise ConfigError(f"no Kubernetes to be found: {cause}; set KUBECONFIG") from cause
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # else a line for each request
     client = Client(config, ConnectionParams(timeout=httpx2.Timeout(TIMEOUT_SECONDS)))
     return KubePods(client, namespace or config.namespace)
 

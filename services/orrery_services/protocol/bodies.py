@@ -10,9 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from . import body
+from . import body, few
 
-FEW_ROWS = 16  # up to which values one by one are sooner read than columns
 TEXT, REAL, WHOLE = range(3)
 _FLOAT, _INTEGER = struct.Struct("<d"), struct.Struct("<q")
 
@@ -25,7 +24,7 @@ def decode(bodies: Sequence[bytes], schema: pa.Schema) -> pa.RecordBatch:
     for data in bodies:
         if (row := _only_row(data, kinds)) is not None:
             rows.append(row)
-        elif body.rows_in(data) <= FEW_ROWS:
+        elif body.rows_in(data) <= few.VALUES_MAX:
             rows += _few_rows(data, schema)
         else:
             batches += [_from_rows(rows, schema), body.decode(data, schema)]

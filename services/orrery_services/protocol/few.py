@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 CONSTANT, DIFFERENCES, PLANES, WORDS, DICTIONARY = range(5)
-VALUES_MAX = 16
+VALUES_MAX = 16  # up to which values one by one are sooner written, and read, than columns
 _NAN = struct.pack("<d", float("nan"))
 _WIDTHS = (1, 2, 4, 8)
 
