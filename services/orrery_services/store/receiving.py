@@ -26,6 +26,7 @@ ORIGIN_NAME = "orrery"
 AHEAD_MIN, AHEAD_MAX = 8, 512  # input chunks looked at in one step beyond a mark
 
 Source = tuple[str, int]  # (origin, stream)
+Marks = Mapping[ledger.Slot, Mark]
 
 
 class Receipt(NamedTuple):
@@ -87,6 +88,7 @@ def receive(
         held = connection.execute(_HELD, ([receipt.fact.key for receipt in receipts],))
         numbered = connection.execute(_NUMBERED, _labels(receipts))
         slots = connection.execute(_SLOTS, (streams,))
+        logs = connection.execute(_LOGS)
         known = {tuple(label): (key, id_) for *label, key, id_ in numbered}
         found = sort_out(receipts, dict(held.fetchall()), known)
         _insert(connection, found.new)
@@ -96,10 +98,8 @@ def receive(
             ledger.insert_divergences(connection, receipt.origin, [divergence], receipt.oseq)
         _know_sources(connection, receipts)
         before = ledger.marks_from(slots)
-        after = {
-            slot: _advance(connection, slot, before.get(slot, Mark()), rules)
-            for slot in sorted({*before, *_touched(receipts)})
-        }
+        at = {slot: Mark() for slot in _touched(receipts)} | before
+        after = _advance(connection, at, [log_id for (log_id,) in logs], rules)
         ledger.write_marks(connection, before, after)
         _write_progress(connection, log_id, next_offsets)
         failpoints.reach("in a transaction")
@@ -117,8 +117,10 @@ def advance_marks(
     """Move every mark of these partitions over what is held already, and return all of them."""
     with transaction(connection):
         ledger.lock(connection, partitions)
-        before = ledger.marks_from(connection.execute(_SLOTS, (list(partitions),)))
-        after = {slot: _advance(connection, slot, mark, rules) for slot, mark in before.items()}
+        slots = connection.execute(_SLOTS, (list(partitions),))
+        logs = connection.execute(_LOGS)
+        before = ledger.marks_from(slots)
+        after = _advance(connection, before, [log_id for (log_id,) in logs], rules)
         ledger.write_marks(connection, before, after)
     return after
 
@@ -209,35 +211,47 @@ def _touched(receipts: Sequence[Receipt]) -> list[ledger.Slot]:
     return sorted(found)
 
 
-def _advance(connection: psycopg.Connection, slot: ledger.Slot, mark: Mark, rules: Rules) -> Mark:
-    """Return the mark as far as chunks are held. Of a chain that rests only a few are looked at."""
-    many = AHEAD_MIN
-    while True:
-        links, results = links_beyond(connection, slot, mark, many)
-        moved = rules_of_marks.advance(mark, links, results, rules)
-        if moved.ordinal - mark.ordinal < many:
-            return moved
-        mark, many = moved, AHEAD_MAX
+def _advance(
+    connection: psycopg.Connection, marks: Marks, logs: Sequence[str], rules: Rules
+) -> dict[ledger.Slot, Mark]:
+    """Return the marks as far as chunks are held. First only a few are looked at beyond each: most
+    move by few, and those of a chain that rests by none."""
+    after, moving, many = dict(marks), sorted(marks), AHEAD_MIN
+    while moving:
+        beyond = _links_beyond(connection, {slot: after[slot] for slot in moving}, logs, many)
+        still = []
+        for slot in moving:
+            before = after[slot]
+            after[slot] = rules_of_marks.advance(before, *beyond[slot], rules)
+            if after[slot].ordinal - before.ordinal >= many:
+                still.append(slot)
+        moving, many = still, AHEAD_MAX
+    return after
 
 
-def links_beyond(
-    connection: psycopg.Connection, slot: ledger.Slot, mark: Mark, many: int
-) -> tuple[list[Link], set[facts.Place]]:
-    """Return the next held input chunks at and beyond a mark, and which of them have a result."""
-    chain, partition = slot
-    links, results = [], set()
-    logs = connection.execute(_LOGS, (mark.log_id,)).fetchall()
-    for (log_id,) in logs:
-        first = mark.offset if log_id == mark.log_id else 0
-        low = facts.place_key(INPUT, facts.Place(log_id, partition, first))
-        end = f"{INPUT}/{log_id}/{partition}/:"  # ":" sorts behind the digits
-        rows = connection.execute(_LINKS, (low, end, many)).fetchall()
-        found = [rules_of_marks.link_of(key, bytes(head)) for key, head in rows]
-        keys = [facts.place_key(RESULT, link.place, chain) for link in found]
-        held = connection.execute("SELECT key FROM facts WHERE key = ANY(%s)", (keys,)).fetchall()
-        links += found
-        results |= {facts.place_of(key) for (key,) in held}
-    return links, results
+def _links_beyond(
+    connection: psycopg.Connection, marks: Marks, logs: Sequence[str], many: int
+) -> dict[ledger.Slot, tuple[list[Link], set[facts.Place]]]:
+    """Return, for every mark, the next held input chunks at and beyond it, at most `many` of each
+    log, and which of them have a result. One question for all marks."""
+    found: dict[ledger.Slot, tuple[list[Link], set[facts.Place]]]
+    found = {slot: ([], set()) for slot in marks}
+    slots, stretches = [], []
+    for (chain, partition), mark in marks.items():
+        for log_id in logs[logs.index(mark.log_id) if mark.log_id in logs else 0 :]:
+            first = mark.offset if log_id == mark.log_id else 0
+            low = facts.place_key(INPUT, facts.Place(log_id, partition, first))
+            end = f"{INPUT}/{log_id}/{partition}/:"  # ":" sorts behind the digits
+            slots.append((chain, partition))
+            stretches.append((low, end, f"{RESULT}/{chain}"))
+    lows, ends, results = zip(*stretches, strict=True) if stretches else ((), (), ())
+    asked = (list(lows), list(ends), list(results), many, len(INPUT) + 1)
+    for number, key, head, held in connection.execute(_LINKS, asked):
+        links, places = found[slots[number - 1]]
+        links.append(rules_of_marks.link_of(key, bytes(head)))
+        if held:
+            places.add(links[-1].place)
+    return found
 
 
 def _write_progress(
@@ -265,13 +279,14 @@ _AHEAD = """
     SELECT oseq FROM facts WHERE origin = %s AND stream = %s AND oseq > %s
     UNION SELECT oseq FROM arrivals WHERE origin = %s AND stream = %s AND oseq > %s"""
 _KNOW_SOURCE = "INSERT INTO origins (origin, stream) VALUES (%s, %s) ON CONFLICT DO NOTHING"
-_LOGS = """
-    SELECT log_id FROM logs WHERE topic = 'ticks' AND adopted >= coalesce(
-        (SELECT adopted FROM logs WHERE topic = 'ticks' AND log_id = %s), '-infinity')
-    ORDER BY adopted"""
+_LOGS = "SELECT log_id FROM logs WHERE topic = 'ticks' ORDER BY adopted, log_id"
 _LINKS = """
-    SELECT key, substring(payload FOR 8400) FROM facts WHERE key >= %s AND key < %s
-    ORDER BY key LIMIT %s"""
+    SELECT s.n, i.key, substring(i.payload FOR 8400),
+        EXISTS (SELECT FROM facts r WHERE r.key = s.result || substr(i.key, s.cut))
+    FROM (SELECT n, low, past, result, many, cut FROM unnest(%s::text[], %s::text[], %s::text[])
+            WITH ORDINALITY AS u (low, past, result, n), (VALUES (%s, %s)) AS v (many, cut)) AS s
+    CROSS JOIN LATERAL (SELECT key, payload FROM facts WHERE key >= s.low AND key < s.past
+        ORDER BY key LIMIT s.many) AS i"""
 _WRITE_PROGRESS = """
     INSERT INTO progress (log_id, partition, next_offset) VALUES (%s, %s, %s)
     ON CONFLICT (log_id, partition) DO UPDATE SET next_offset = excluded.next_offset"""
