@@ -16,9 +16,7 @@ from orrery_services import bus
 from orrery_services.protocol import facts, vectors
 from orrery_services.stack import Stack
 
-from .road_rows import Sent
-
-EVERY_SECONDS = 0.005
+EVERY_SECONDS = 0.02
 Places = dict[int, int]  # partition -> the next offset
 
 
@@ -82,18 +80,6 @@ class Watch:
         looks = [node.get(partition) for node in list(getattr(self, topic).values())]
         found = [held[-1].next if held else 0 for held in looks]
         return (max if anywhere else min)(found, default=0)
-
-    def latency_ms(self, sent: list[Sent]) -> tuple[list[float], list[float]]:
-        """Return from produced to committed: in the first node, and in the last; sorted."""
-        first, last = [], []
-        for row in sent:
-            times = sorted(
-                t for node in self.trades.values() if (t := _when(node[row.partition], row.offset))
-            )
-            if len(times) == len(self._conninfo):
-                first.append((times[0] - row.at) * 1e3)
-                last.append((times[-1] - row.at) * 1e3)
-        return sorted(first), sorted(last)
 
     def done(self, topic: str, end: Places) -> tuple[float, float]:
         """Return when everything before `end` was held by an owner, and when by every node."""

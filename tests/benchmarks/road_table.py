@@ -38,8 +38,8 @@ class Table:
             self.heading, "",
             f"Measured {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC on {machine()}, two "
             f"nodes with every part on it, {seconds:g} s a row, one run. `load` is the load "
-            "average of the last minute when the row was measured. Commit times are read from the "
-            "nodes' marks every 5 ms, and so are late by up to that.", "",
+            "average of the last minute when the row was measured. When a fact was committed is "
+            "what Postgres stamped on its transaction, just before it wrote its log to disk.", "",
             "| work | goal | measured | load |", "|---|---|---|---|",
             *[row.line() for row in self.rows], "",
         ]  # fmt: skip
