@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS progress (
     PRIMARY KEY (log_id, partition)
 ) WITH (fillfactor = 50);
 
--- Which log a topic is. An unknown one stops its readers until `orrery log adopt` opens a new generation.
+-- Which log a topic is, by its UUID. An unknown one stops its readers until `orrery log adopt`.
 CREATE TABLE IF NOT EXISTS logs (
     topic   text NOT NULL,
     log_id  text NOT NULL,

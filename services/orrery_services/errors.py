@@ -6,6 +6,7 @@ ServiceError
 │   ├── PortTaken       a port that a part needs is held by another program
 │   └── PartFailed      a part started and did not become healthy
 ├── OutsideError        broker, Postgres, Connect or the time-series store refuses or is away
+│   └── LogLost         a partition's log ends before, or begins behind, what was read of it
 └── DivergenceError     one natural key, or one number of an origin, has two contents: an alarm
 
 A message says what must hold, what was, where, and what to do about it. The commands of `orrery`
@@ -37,8 +38,20 @@ class OutsideError(ServiceError):
     pass
 
 
+class LogLost(OutsideError):
+    pass
+
+
 class DivergenceError(ServiceError):
     pass
+
+
+def ends_early(topic: str, partition: int, known: int, end: int) -> LogLost:
+    """Offsets below `known` would be given a second time: such a log cannot be gone on with."""
+    return LogLost(
+        f"the end of {topic}/{partition} must not lie below {known}, was {end}: the log lost "
+        f"messages that were read; `orrery log renew {topic}` makes the topic anew"
+    )
 
 
 def made_anew(topic: str, known: str, found: str) -> OutsideError:

@@ -11,7 +11,6 @@ import uuid
 import psycopg
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
 from orrery_kernels.partition import partition_of
 from orrery_services import bus
 from orrery_services.protocol import dead_letters, fold, ticks
@@ -199,34 +198,29 @@ def test_two_packers_at_once_a_kill_and_one_that_wakes_count_every_row_once(stac
     assert sorted(row["price"] for row in rows) == [float(i + 1) for i in range(3000)]
 
 
-def make_anew(settings, topic: str) -> None:
-    admin = AdminClient({"bootstrap.servers": settings.kafka})
-    admin.delete_topics([topic])[topic].result(30)
-    deadline = time.monotonic() + SECONDS_MAX
-    while topic in admin.list_topics(timeout=10).topics:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    topics.ensure(settings)
-
-
-def adopt(stack, topic: str, node: str) -> None:
+def orrery(stack, *arguments: str) -> None:
     subprocess.run(
-        [sys.executable, "-c", ORRERY, "log", "adopt", topic, "--node", node],
+        [sys.executable, "-c", ORRERY, *arguments],
         env={**os.environ, "ORRERY_HOME": str(stack.plan.home)}, check=True, timeout=SECONDS_MAX,
     )  # fmt: skip
 
 
-def wait_until_it_says(stack, part: str, words: str) -> None:
-    """Wait until a part is not ready for this reason."""
-    ready = http_ok(f"http://127.0.0.1:{stack.plan.ports[part]}/readyz")
-    deadline, why = time.monotonic() + SECONDS_MAX, "it is ready"
-    while words not in why:
-        assert time.monotonic() < deadline, f"{part}: {why}"
+def wait_until_one_says(stack, parts: list[str], words: str) -> None:
+    """Wait until one of the parts is not ready for this reason."""
+    asked = [http_ok(f"http://127.0.0.1:{stack.plan.ports[part]}/readyz") for part in parts]
+    deadline, said = time.monotonic() + SECONDS_MAX, []
+    while not any(words in why for why in said):
+        assert time.monotonic() < deadline, said
         time.sleep(0.1)
-        try:
-            ready()
-        except NotReady as reason:
-            why = str(reason)
+        said = [why for ready in asked if (why := why_not(ready))]
+
+
+def why_not(ready) -> str:
+    try:
+        ready()
+    except NotReady as reason:
+        return str(reason)
+    return ""
 
 
 def test_a_topic_made_anew_stops_who_packs_it_until_every_node_has_adopted_it(stack, tag):
@@ -235,14 +229,47 @@ def test_a_topic_made_anew_stops_who_packs_it_until_every_node_has_adopted_it(st
     produce(settings, trades(tag, 100))
     assert len(wait_for(settings, tag, 100)) == 100
 
-    make_anew(settings, "trades")
+    topics.make_anew(settings, "trades")
     for part in packers:
-        wait_until_it_says(stack, part, "made anew")
+        wait_until_one_says(stack, [part], "made anew")
     produce(settings, trades(f"{tag}N", 100))
     for node, part in zip(stack.plan.nodes, packers, strict=True):
-        adopt(stack, "trades", node)
+        orrery(stack, "log", "adopt", "trades", "--node", node)
         faults.kill(stack, part)
     rows = wait_for(settings, tag, 200)
 
     assert sorted(row["price"] for row in rows) == sorted([float(i + 1) for i in range(100)] * 2)
+    stack.wait()
+
+
+def test_a_log_that_lost_its_end_stops_its_partition_alone_until_the_topic_is_renewed(stack, tag):
+    settings = stack.settings("n1")
+    packers = [f"{node}.packer" for node in stack.plan.nodes]
+    lost = partition_of(f"{tag}0", settings.partitions)
+    before, behind = trades(tag, 40), trades(f"{tag}N", 60)
+    beside = [
+        row for row in trades(f"{tag}O", 100) if partition_of(row[0], settings.partitions) != lost
+    ]
+    for row in before:  # a batch each, so that there is a half to lose
+        produce(settings, [row])
+    assert len(wait_for(settings, tag, len(before))) == len(before)
+
+    faults.lose_tail(stack, "trades", lost)
+    stack.wait(["kafka"])
+    for part in packers:
+        faults.kill(stack, part)
+    wait_until_one_says(stack, packers, "the log lost messages")
+    produce(settings, beside)
+    assert len(wait_for(settings, f"{tag}O", len(beside))) == len(beside)
+    orrery(stack, "log", "renew", "trades", "--node", "n1")
+    orrery(stack, "log", "adopt", "trades", "--node", "n2")
+    for part in packers:
+        faults.kill(stack, part)
+    produce(settings, behind)
+    rows = wait_for(settings, tag, len(before) + len(beside) + len(behind))
+
+    sent = [json.loads(value) for _, value in before + beside + behind]
+    assert sorted((row["symbol"], row["price"]) for row in rows) == sorted(
+        (row["symbol"], float(row["price"])) for row in sent
+    )
     stack.wait()

@@ -17,7 +17,7 @@ import structlog
 from confluent_kafka import Message
 
 from .. import bus, metrics
-from ..errors import OutsideError
+from ..errors import OutsideError, ends_early
 from ..protocol import dead_letters, fold, labels, ticks
 from ..protocol.facts import Fact
 from ..protocol.fold import RowCheck
@@ -26,7 +26,7 @@ from ..protocol.rules import Rules
 from . import recovery, steps
 from .committer import Committer
 
-TICKS = "ticks"
+TICKS = ticks.TOPIC
 MESSAGES_AT_ONCE = 200  # read from the log between two looks at whether to go on
 FLIGHTS_MAX = 8  # chunks handed over and not yet committed
 log = structlog.get_logger()
@@ -67,8 +67,9 @@ class Lane:
     # ---- catching up ----
 
     def recover(self, connection: psycopg.Connection) -> bool:
-        """Stand at the node's mark, or return False while the log does not reach back to it."""
-        low, _ = self._reader.ends(TICKS, self.partition)
+        """Stand at the node's mark, or return False while the log does not reach back to it, or
+        has lost its end."""
+        low, end = self._reader.ends(TICKS, self.partition)
         work = recovery.recover(connection, self._chain, self._log_id, self.partition)
         self._recompute_stored(connection, work)
         mark = Mark(self._log_id, *work.position)
@@ -80,7 +81,15 @@ class Lane:
             return False
         work.position = work.position._replace(offset=max(work.position.offset, low))
         self.work = work
-        return True
+        self._check_end(end)
+        return self.work is not None
+
+    def _check_end(self, end: int) -> None:
+        """Stop where the log ends before the fold: the same offsets would come a second time."""
+        if self.work is not None and end < self.work.position.offset:
+            why = ends_early(TICKS, self.partition, self.work.position.offset, end)
+            log.error("a partition stands still", partition=self.partition, reason=str(why))
+            self.work = None
 
     def _recompute_stored(self, connection: psycopg.Connection, work: steps.Work) -> None:
         """Compute input that is held without a result: a new chain's past, or a peer's half."""
@@ -101,6 +110,9 @@ class Lane:
         """Fold the log up to its end, or a bounded stretch of it; True when the end is reached."""
         assert self.work is not None
         low, last = self._reader.ends(TICKS, self.partition)
+        self._check_end(last)
+        if self.work is None:
+            return True
         last = last if end is None else min(end, last)
         if self.work.position.offset < low:
             raise OutsideError(

@@ -166,7 +166,7 @@ class Worker:
                 at, end = lane.offset(), end_heard(partition)
                 if at is None or at == self._looked_at.get(partition):
                     _, end = await self._run(self._reader.ends, TICKS, partition)
-                    if at is None or at < end:
+                    if at is None or at != end:
                         await self._level(lane)
                 self._looked_at[partition] = lane.offset()
                 behind = (end or 0) - (lane.offset() or 0)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from ..node import Node
-from . import common
+from . import common, logs
 
 SHORT = 12  # hex digits shown of an id
 _TOLD = (("run", "run"), ("reuse", "reused"), ("fail", "failed"), ("skip", "skipped"))
@@ -13,10 +13,11 @@ _TOLD = (("run", "run"), ("reuse", "reused"), ("fail", "failed"), ("skip", "skip
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
-        invoke_without_command=True, help="Snapshots, refs or facts, newest first; adopting logs."
+        invoke_without_command=True, help="Snapshots, refs or facts, newest first; logs made anew."
     )
     group.callback()(log)
-    group.command("adopt")(adopt)
+    group.command("adopt")(logs.adopt)
+    group.command("renew")(logs.renew)
     app.add_typer(group, name="log")
 
 
@@ -46,26 +47,6 @@ def log(
             common.show(_facts(found, many, kind), as_json, _print_facts)
         else:
             common.show(_snapshots(found, many), as_json, _print_snapshots)
-
-
-def adopt(
-    topic: Annotated[str, typer.Argument(help="A topic that was made anew.")],
-    node: common.Node = None,
-) -> None:
-    """Go on with another log of a topic: a new generation of it begins."""
-    from .. import bus, store
-    from ..store import heartbeats, reading
-
-    settings = common.settings_of(node)
-    log_id = bus.log_ids(bus.admin(settings.kafka), [topic])[topic]
-    with store.connect(settings.postgres("writer")) as connection:
-        known = reading.logs(connection, topic)
-        if log_id in known:
-            typer.echo(f"{topic} is the log {log_id} already: nothing to adopt")
-            return
-        heartbeats.adopt(connection, topic, log_id)
-    typer.echo(f"{topic}: adopted {log_id} behind {known[-1] if known else 'nothing'}")
-    typer.echo("do the same on every node, then restart its services")
 
 
 def _snapshots(node: Node, many: int) -> list[dict[str, Any]]:

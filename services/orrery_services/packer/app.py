@@ -10,12 +10,13 @@ import threading
 import time
 from collections import Counter
 
+import psycopg
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from .. import bus, clock, metrics, store
 from ..config import Settings
-from ..errors import OutsideError
+from ..errors import LogLost, OutsideError
 from ..protocol import cuts, rows
 from ..protocol.rules import ALL_RULES, rules_from
 from . import figures, start
@@ -51,9 +52,10 @@ class Packer:
         self._assigned: set[int] = set()
         self._changed = False
         self.lanes: dict[int, Lane] = {}
+        self._waiting: dict[int, str] = {}  # assigned partitions that cannot be packed now, why
         self._cuts = Cuts()
         self._paused: set[int] = set()
-        self._retry_at_ns = self._flushed_ns = 0
+        self._retry_at_ns = self._deal_at_ns = self._flushed_ns = 0
         self._figures = figures.Figures(self._consumer)
         self._consumer.subscribe(
             list(rows.ROW_TOPICS),
@@ -77,26 +79,43 @@ class Packer:
         """Make a lane for every assigned partition, drop the others, and fetch what they want."""
         for partition in set(self.lanes) - self._assigned:
             del self.lanes[partition]
-        waiting = []
-        missing = sorted(self._assigned - set(self.lanes))
+        missing, made = sorted(self._assigned - set(self.lanes)), False
+        self._waiting = {}
         if missing:
             with store.connect(self._settings.postgres("reader"), attempts_max=1) as connection:
                 for partition in missing:
-                    self._health.beat()
-                    at = start.mark(connection, partition, self._logs[start.TICKS])
-                    if why := start.check_reach(self._reader, partition, at):
-                        waiting.append(why)
-                        continue
-                    lane = self._new_lane(partition, at)
-                    lane.fold()
-                    self.lanes[partition] = lane
-        self._fetch_all()
-        self._changed = bool(waiting)
-        if waiting:
-            self._put_off(waiting[0])
-        else:
+                    made |= self._begin(connection, partition)
+        if self._changed or made:
+            self._fetch_all()
+        self._changed = False
+        self._tell()
+
+    def _begin(self, connection: psycopg.Connection, partition: int) -> bool:
+        """Make a lane where the log has what its node wants of it; else the partition waits."""
+        self._health.beat()
+        try:
+            at = start.mark(connection, partition, self._logs[start.TICKS])
+            if why := start.check_reach(self._reader, partition, at):
+                self._waiting[partition] = why
+                return False
+            lane = self._new_lane(partition, at)
+            lane.fold()
+        except LogLost as cause:
+            self._waiting[partition] = str(cause)
+            return False
+        self.lanes[partition] = lane
+        return True
+
+    def _tell(self) -> None:
+        """Say what is packed, and what waits and why; that is looked at again after a while."""
+        if not self._waiting:
             self._health.ready()
             log.info("partitions dealt", partitions=sorted(self.lanes))
+            return
+        reason = next(iter(self._waiting.values()))
+        self._health.not_ready(reason)
+        log.warning("partitions wait", partitions=sorted(self._waiting), reason=reason)
+        self._deal_at_ns = clock.monotonic_ns() + int(RETRY_SECONDS * 1e9)
 
     def _new_lane(self, partition: int, at: start.Mark) -> Lane:
         return Lane(
@@ -135,7 +154,7 @@ class Packer:
             if self._fatal:
                 self._renew_producer()
             self.turn_all()
-            if self._changed:
+            if self._changed or (self._waiting and clock.monotonic_ns() > self._deal_at_ns):
                 self._deal()
             if any(lane.must_seek for lane in self.lanes.values()):
                 self._fetch_all()
@@ -151,9 +170,12 @@ class Packer:
         if flush:
             self._flushed_ns = clock.monotonic_ns()
         failed: OutsideError | None = None
-        for lane in self.lanes.values():
+        for partition, lane in list(self.lanes.items()):
             try:
                 lane.turn(limits.batch_rows_max, flush)
+            except LogLost as cause:
+                del self.lanes[partition]
+                self._waiting[partition] = str(cause)
             except OutsideError as cause:
                 failed = cause  # the other lanes get their turn first
         if failed:

@@ -19,7 +19,7 @@ from ..protocol import dead_letters, rows, ticks, vectors
 from ..protocol.rules import ALL_RULES, Rules
 from . import steps
 
-TICKS = "ticks"
+TICKS = ticks.TOPIC
 LABELS_IN_FLIGHT_MAX = 8
 
 

@@ -4,7 +4,7 @@ import psycopg
 
 from .. import bus, store
 from ..config import Settings
-from ..errors import OutsideError, ServiceError
+from ..errors import LogLost, ends_early
 from ..protocol import cuts, rows, vectors
 from ..protocol.marks import Mark
 from ..store import heartbeats
@@ -35,13 +35,10 @@ def mark(connection: psycopg.Connection, partition: int, ticks_log: str) -> Mark
 
 
 def check_reach(reader: bus.LogReader, partition: int, at: Mark) -> str | None:
-    """Return why the packer must wait, or None. Raises ServiceError when the log is too short."""
+    """Return why the partition must wait, or None. Raises LogLost when the log is too short."""
     low, end = reader.ends(TICKS, partition)
     if at.offset > end:
-        raise ServiceError(
-            f"the end of {TICKS}/{partition} must not lie below the mark {at.offset}, was {end}: "
-            f"the log lost messages. `orrery log adopt {TICKS}` opens a new generation of it"
-        )
+        raise ends_early(TICKS, partition, at.offset, end)
     if at.offset < low:
         return (
             f"the mark of partition {partition} is {at.offset}, {TICKS} begins at {low}: "
@@ -53,22 +50,18 @@ def check_reach(reader: bus.LogReader, partition: int, at: Mark) -> str | None:
 def check_rows(
     reader: bus.LogReader, partition: int, logs_now: dict[str, str], vector: vectors.Vector
 ) -> dict[str, int]:
-    """Return the offset at which each row topic is read on, and never a silent gap."""
+    """Return the offset at which each row topic is read on. Raises LogLost instead of a gap."""
     starts = {}
     for topic in rows.ROW_TOPICS:
         want = vectors.next_offset(vector, topic, logs_now[topic])
         low, end = reader.ends(topic, partition)
         if want > end:
-            raise ServiceError(
-                f"the end of {topic}/{partition} must not lie below {want}, which was packed, "
-                f"was {end}: the log lost messages. `orrery log adopt {topic}` opens a new "
-                "generation of it"
-            )
+            raise ends_early(topic, partition, want, end)
         if want < low and want > 0:
-            raise OutsideError(
+            raise LogLost(
                 f"{topic}/{partition} must still hold offset {want}, begins at {low}: rows "
                 "expired before they were packed; raise data.log_retention_hours, and "
-                f"`orrery log adopt {topic}` goes on behind the gap"
+                f"`orrery log renew {topic} --anyway` makes the topic anew without what is left"
             )
         starts[topic] = max(want, low)
     return starts

@@ -15,6 +15,7 @@ from orrery_kernels.columns import TICK_SCHEMA
 
 from . import vectors
 
+TOPIC = "ticks"
 SCHEMA_DIGEST = blake3(TICK_SCHEMA.serialize().to_pybytes()).hexdigest()[:16]
 ROWS_PER_BATCH_MAX = 65_536
 COMPRESS_ROWS_MIN = 64  # below, the frames of sixteen columns cost more than they save

@@ -15,7 +15,7 @@ from confluent_kafka import Message, TopicPartition
 
 from .. import bus, clock, metrics, store
 from ..config import Settings
-from ..errors import DivergenceError, OutsideError
+from ..errors import DivergenceError, OutsideError, ends_early
 from ..protocol import facts
 from ..protocol.rules import rules_from
 from ..store import heartbeats, identity, reading, receiving
@@ -81,10 +81,7 @@ class Replicator:
             for stream in range(self._streams):
                 low, end = reader.ends(FACTS, stream)
                 if known.get(stream, 0) > end:
-                    raise OutsideError(
-                        f"the end of {FACTS}/{stream} must not lie below {known[stream]}, was "
-                        f"{end}: the log lost messages; `orrery log adopt {FACTS}` goes on"
-                    )
+                    raise ends_early(FACTS, stream, known[stream], end)
                 starts[stream] = max(low, known.get(stream, 0))
             return starts
         finally:

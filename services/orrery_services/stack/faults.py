@@ -14,6 +14,7 @@ from .. import cdc
 from . import control, postgres, processes
 from .stack import Stack
 
+_BATCH_HEAD_BYTES = 12  # of a batch in a segment: its offset, and how many bytes follow
 END_SECONDS_MAX = 30.0
 
 
@@ -78,6 +79,19 @@ def reset_connector(stack: Stack, node: str, name: str) -> None:
     """Let a connector forget how far it was: everything comes once more."""
     with admin(stack, node) as connection:
         cdc.begin_anew(stack.settings(node), name, connection)
+
+
+def lose_tail(stack: Stack, topic: str, partition: int) -> None:
+    """Let the broker's disk forget the newer half of a partition, as a loss of power may."""
+    stop(stack, "kafka")
+    for segment in (stack.plan.home / "sky" / "kafka" / f"{topic}-{partition}").glob("*.log"):
+        data, ends = segment.read_bytes(), [0]
+        while (at := ends[-1] + _BATCH_HEAD_BYTES) <= len(data):
+            ends.append(at + int.from_bytes(data[at - 4 : at], "big"))
+        with segment.open("r+b") as file:
+            file.truncate(ends[len(ends) // 2])
+    (stack.plan.home / "sky" / "kafka" / ".kafka_cleanshutdown").unlink(missing_ok=True)
+    start(stack, "kafka")
 
 
 def backup(stack: Stack, node: str, to: Path) -> None:

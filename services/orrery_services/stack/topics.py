@@ -1,5 +1,6 @@
 """The topics of the sky, as schemas/topics.toml declares them. Run again at will."""
 
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from ..config import Settings
 from ..errors import StackError
 
 SECONDS_MAX = 30
+PAUSE_SECONDS = 0.1
 REPLICATION = 1
 HOUR_MS = 3_600_000
 
@@ -64,6 +66,22 @@ def ensure(settings: Settings) -> str:
             if cause.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise StackError(f"topic {name} must be created, but: {cause.args[0]}") from cause
     return f"made {', '.join(topic.topic for topic in missing)}"
+
+
+def make_anew(settings: Settings, topic: str) -> None:
+    """Delete a topic and make it again, empty, with another identity."""
+    admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
+    try:
+        admin.delete_topics([topic])[topic].result(SECONDS_MAX)
+    except KafkaException as cause:
+        if cause.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise StackError(f"topic {topic} must be deleted, but: {cause.args[0]}") from cause
+    deadline = time.monotonic() + SECONDS_MAX
+    while topic in admin.list_topics(timeout=SECONDS_MAX).topics:
+        if time.monotonic() > deadline:
+            raise StackError(f"topic {topic} must be gone within {SECONDS_MAX} s of its deletion")
+        time.sleep(PAUSE_SECONDS)
+    ensure(settings)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import pytest
 from orrery_services import store
+from orrery_services.analytics import steps
 from orrery_services.analytics.committer import Committer
 from orrery_services.analytics.lane import Lane
 from orrery_services.protocol import ticks
@@ -10,6 +11,7 @@ from orrery_services.store import heartbeats, reading
 
 from ..analytics.test_steps import EVERY_ROWS, LOG, MESSAGES, chain, fresh, take
 
+STEPS = [{"kernel": "vwap"}, {"kernel": "ewma", "column": "price", "alpha": 0.3}]
 ACCEPTED = range(len(MESSAGES))
 
 
@@ -66,3 +68,30 @@ def test_who_waits_for_a_commit_may_be_cancelled_and_the_commit_may_not(lane, wr
     assert not flight.committed.cancel()
     assert not settled(lane)
     assert store.newest_mark(writer, 0).ordinal == 1
+
+
+class Log:
+    """A log of `ticks` of which only the ends are asked for."""
+
+    def __init__(self, end: int):
+        self.end = end
+
+    def ends(self, topic: str, partition: int) -> tuple[int, int]:
+        return 0, self.end
+
+
+def test_a_lane_stands_still_while_the_log_ends_before_what_it_folded(lane, writer):
+    store.commit(writer, steps.chain_fact(chain(), STEPS, 8))
+    for offset in ACCEPTED:
+        deliver(lane, offset)
+    assert not settled(lane)
+    position = lane.work.position
+
+    lane._reader = Log(position.offset - 1)
+    assert lane.catch_up()
+    assert lane.work is None
+    assert not lane.recover(writer)
+    lane._reader = Log(position.offset)
+
+    assert lane.recover(writer)
+    assert lane.work.position == position
