@@ -1,10 +1,6 @@
-"""What tests of snapshots and dominoes on the real stack share: the CLI, cuts, replayed facts."""
+"""What tests of snapshots and dominoes on the real stack share: cuts, replayed facts."""
 
 import functools
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 
 from orrery_kernels import Chain
@@ -19,18 +15,6 @@ from orrery_services.store import snapshots
 
 SECONDS_MAX = 240
 NODES = ("n1", "n2")
-ORRERY = "from orrery_services.cli.main import main; main()"
-
-
-def orrery(stack: Stack, *words: str, code: int = 0) -> dict:
-    """Run a command as a person does and return what it prints with --json."""
-    env = {**os.environ, "ORRERY_HOME": str(stack.plan.home)}
-    done = subprocess.run(
-        [sys.executable, "-c", ORRERY, *words, "--json"],
-        env=env, capture_output=True, text=True, timeout=SECONDS_MAX,
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    return json.loads(done.stdout)
 
 
 def made(stack: Stack, node: str) -> dict[int, bytes]:

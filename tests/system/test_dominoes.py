@@ -14,7 +14,8 @@ from orrery_services.stack import faults
 from orrery_services.store import domino_runs
 from orrery_services.store.answers import read_body
 
-from .frozen import NODES, SECONDS_MAX, orrery
+from .command import orrery
+from .frozen import NODES, SECONDS_MAX
 
 pytestmark = pytest.mark.real
 DAMAGE = "UPDATE facts SET payload = set_byte(payload, 9, get_byte(payload, 9) # 1) WHERE key = %s"

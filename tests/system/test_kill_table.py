@@ -8,8 +8,6 @@ ORRERY_TEST_ROUNDS=1 alone plays it once, in the order in which it stands here.
 import json
 import os
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,6 +23,7 @@ from orrery_services.protocol import dead_letters
 from orrery_services.stack import Stack, faults
 from orrery_services.store import reading
 
+from tests.system.command import orrery
 from tests.system.flow import Flow, Held, Key
 
 NODES = ("n1", "n2")
@@ -268,18 +267,6 @@ def quiet(road: Road) -> Road:
     return road
 
 
-def orrery(stack: Stack, *arguments: str, code: int = 0) -> str:
-    """Run the command; return what it printed."""
-    command = [sys.executable, "-c", "from orrery_services.cli.main import main; main()"]
-    told = subprocess.run(
-        [*command, *arguments],
-        env=os.environ | {"ORRERY_HOME": str(stack.plan.home)},
-        capture_output=True, text=True, timeout=COMMAND_SECONDS_MAX,
-    )  # fmt: skip
-    assert told.returncode == code, told.stdout + told.stderr
-    return told.stdout
-
-
 @pytest.mark.parametrize("fault", table())
 def test_both_nodes_hold_every_acknowledged_row_once_after(road, fault):
     FAULTS[fault](road)
@@ -323,14 +310,14 @@ def test_bad_rows_are_dead_letters_and_nothing_else_is(quiet):
 
 @pytest.mark.parametrize("node", NODES)
 def test_recomputed_results_have_the_names_that_are_stored(quiet, node):
-    told = json.loads(orrery(quiet.stack, "verify", "--node", node, "--json"))
+    told = orrery(quiet.stack, "verify", "--node", node, seconds_max=COMMAND_SECONDS_MAX)
 
     assert told["chunks"] > 100
     assert told["differ"] == []
 
 
 def test_the_nodes_have_converged(quiet):
-    told = json.loads(orrery(quiet.stack, "converge", "--wait", "60", "--json"))
+    told = orrery(quiet.stack, "converge", "--wait", "60")
 
     assert told["state"] == "CONVERGED"
     assert told["facts_compared"] > 100
@@ -341,7 +328,7 @@ def test_the_nodes_have_converged(quiet):
 def test_status_is_of_its_schema(quiet):
     schema = json.loads((quiet.stack.plan.root / "schemas/events/status.json").read_text())
 
-    told = json.loads(orrery(quiet.stack, "status", "--json"))
+    told = orrery(quiet.stack, "status")
 
     jsonschema.validate(told, schema)
     assert told["state"] == "CONVERGED"

@@ -15,7 +15,8 @@ from orrery_services.stack import faults
 from orrery_services.store import reading
 from orrery_services.store import snapshots as made_here
 
-from .frozen import NODES, SECONDS_MAX, fired, made, orrery, replayed
+from .command import orrery
+from .frozen import NODES, SECONDS_MAX, fired, made, replayed
 
 pytestmark = pytest.mark.real
 KILLED = ("packer", "analytics", "snapshots")

@@ -7,8 +7,6 @@ import os
 import signal
 import socket
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -20,6 +18,8 @@ from orrery_services.config import ROLES
 from orrery_services.errors import OutsideError, PortTaken
 from orrery_services.stack import Stack, control, faults, make_plan, processes
 from orrery_services.store import identity
+
+from tests.system import command
 
 pytestmark = pytest.mark.real
 NODE = "n1"
@@ -86,10 +86,7 @@ def test_the_second_up_changes_nothing_and_says_so(servers):
 
 
 def test_the_command_says_that_it_is_up_already(servers):
-    env = os.environ | {"ORRERY_HOME": str(servers.plan.home)}
-    command = [sys.executable, "-c", "from orrery_services.cli.main import main; main()", "up"]
-
-    told = subprocess.run(command, env=env, capture_output=True, text=True, timeout=SECONDS_MAX)
+    told = command.run(servers, "up")
 
     assert told.returncode == 0, told.stderr
     assert "is up already" in told.stdout

@@ -18,7 +18,7 @@ from orrery_services.protocol.batches import check_batch
 from orrery_services.stack import faults, topics
 from orrery_services.stack.part import NotReady, http_ok
 
-from tests.system.frozen import ORRERY
+from tests.system import command
 
 pytestmark = pytest.mark.real
 SECONDS_MAX = 120
@@ -198,13 +198,6 @@ def test_two_packers_at_once_a_kill_and_one_that_wakes_count_every_row_once(stac
     assert sorted(row["price"] for row in rows) == [float(i + 1) for i in range(3000)]
 
 
-def orrery(stack, *arguments: str) -> None:
-    subprocess.run(
-        [sys.executable, "-c", ORRERY, *arguments],
-        env={**os.environ, "ORRERY_HOME": str(stack.plan.home)}, check=True, timeout=SECONDS_MAX,
-    )  # fmt: skip
-
-
 def wait_until_one_says(stack, parts: list[str], words: str) -> None:
     """Wait until one of the parts is not ready for this reason."""
     asked = [http_ok(f"http://127.0.0.1:{stack.plan.ports[part]}/readyz") for part in parts]
@@ -234,7 +227,7 @@ def test_a_topic_made_anew_stops_who_packs_it_until_every_node_has_adopted_it(st
         wait_until_one_says(stack, [part], "made anew")
     produce(settings, trades(f"{tag}N", 100))
     for node, part in zip(stack.plan.nodes, packers, strict=True):
-        orrery(stack, "log", "adopt", "trades", "--node", node)
+        assert command.run(stack, "log", "adopt", "trades", "--node", node).returncode == 0
         faults.kill(stack, part)
     rows = wait_for(settings, tag, 200)
 
@@ -261,8 +254,8 @@ def test_a_log_that_lost_its_end_stops_its_partition_alone_until_the_topic_is_re
     wait_until_one_says(stack, packers, "the log lost messages")
     produce(settings, beside)
     assert len(wait_for(settings, f"{tag}O", len(beside))) == len(beside)
-    orrery(stack, "log", "renew", "trades", "--node", "n1")
-    orrery(stack, "log", "adopt", "trades", "--node", "n2")
+    assert command.run(stack, "log", "renew", "trades", "--node", "n1").returncode == 0
+    assert command.run(stack, "log", "adopt", "trades", "--node", "n2").returncode == 0
     for part in packers:
         faults.kill(stack, part)
     produce(settings, behind)
