@@ -116,7 +116,10 @@ class Chain:
 
         Large batches use all processors, or `threads` of them; the bits are the same.
         """
-        return self._session(state).run(batch, threads)
+        session = state.session
+        if session is None or session.chain is not self:
+            session = self._session(state)
+        return session.run(batch, threads)
 
     def tick(self, state: ChainState, symbol: str | None, values: Sequence[float | None]) -> Any:
         """Fold one row, numbers in the order of `inputs`; return the output(s), None for null."""

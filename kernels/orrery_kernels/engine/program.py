@@ -12,9 +12,10 @@ from orrery_kernels.engine import codegen, loader, native
 from orrery_kernels.engine.spec import Kernel
 
 # What every compiled piece looks like from outside: three words in, one out. The interpreter's lock
-# is given up meanwhile (_CALL) or kept, which is quicker for a few rows (_QUICK).
+# is given up meanwhile (_CALL) or kept, which is quicker for a few rows (_QUICK; its arguments are
+# c_void_p and c_int64, which need no converting).
 _CALL = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
-_QUICK = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+_QUICK = ctypes.PYFUNCTYPE(ctypes.c_int64)
 NATIVE = "native."  # prefix of the native functions in the built catalog
 RUNS = ".runs"  # suffix of the loops over runs
 
@@ -47,7 +48,7 @@ def native_address(name: str) -> int:
 
 
 @cache
-def native_call(name: str, quick: bool = False) -> Callable[[int, int, int], int]:
+def native_call(name: str, quick: bool = False) -> Callable[..., int]:
     """Return a native function as a Python callable; `quick` keeps the interpreter's lock."""
     return (_QUICK if quick else _CALL)(native_address(name))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ctypes import c_int64, c_void_p
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ QUICK_ROWS = 256  # up to so many rows the interpreter's lock is kept: giving it
 _FIRST_ROWS = 1_024
 RUN_ROWS_MIN = 4_096  # batches from which loops over runs of one symbol are worth loading
 _SAMPLE_ROWS = 64
+_import = pa.RecordBatch._import_from_c
 _BLOCK, _SYMBOLS = int(Word.BLOCK), int(Word.SYMBOLS)
 
 
@@ -45,11 +47,15 @@ class Session:
         self.schema: pa.Schema | None = None
         self.version = -1
         self.rows, self.block_rows = 0, -1
+        self.own: blocks.Own | None = None
+        self.few: tuple[object, ...] | None = None  # arguments of `quick` for few rows
+        self.place = c_void_p(self.address)
         self._results()
         self._wire()
         self._point_at_code()
         self._make_room(_FIRST_ROWS)
         self.whole, self.quick = native_call("whole"), native_call("whole", quick=True)
+        self.output_schema = chain.output_schema
         self._ticker: Ticker | None = None
         self.run_plan: np.ndarray | None = None
 
@@ -205,8 +211,10 @@ class Session:
     def run(self, batch: pa.RecordBatch, threads: int | None) -> pa.RecordBatch:
         """Fold `batch` into the state and return the outputs; None threads: all processors."""
         schema, rows = batch.schema, batch.num_rows
-        if self.schema is None or not schema.equals(self.schema):
-            self._bind(schema)
+        if schema is not self.schema:
+            if self.schema is None or not schema.equals(self.schema):
+                self._bind(schema)
+            self.schema = schema
         if self.converted or (self.may_lack_kind and batch.column(self.kind).null_count):
             batch = self._convert(batch)
         if rows > self.rows:
@@ -220,15 +228,24 @@ class Session:
             self.control[Word.ONE] = self.state.id_of("")
         if rows >= RUN_ROWS_MIN and self.run_plan is None and self._has_long_runs(batch):
             self._load_run_plan()
-        block = self._block(rows)
+        if rows != self.block_rows:
+            self._lay_out_block(rows)
+        block = self.own.take()
+        address = self.words[_BLOCK] = block.address
         batch._export_to_c(self.array_address)
         try:
-            self._fold(rows, threads)
+            if self.few is None:
+                self._fold(rows, threads)
+            else:
+                before = self.words[_SYMBOLS]
+                reached = self.quick(*self.few)
+                if reached < rows:
+                    self._fold_on(before, reached, rows)
         except StateError:
-            pa.RecordBatch._import_from_c(self.array_address, batch.schema)  # let go of it
+            _import(self.array_address, batch.schema)  # let go of it
             block.words[0] = 0
             raise
-        return pa.RecordBatch._import_from_c(block.address + 64, self.chain.output_schema)
+        return _import(address + 64, self.output_schema)
 
     def _has_long_runs(self, batch: pa.RecordBatch) -> bool:
         if self.mode == 0:
@@ -246,24 +263,28 @@ class Session:
         if self.state.evicts:
             self._fold_evicting(rows)
             return
-        call = self.quick
-        if rows > QUICK_ROWS:
-            threads = threads or loader.processors()
-            if self.state.table.symbols_max < SYMBOLS_MAX:
-                threads = 1  # so that a batch with one symbol too many can be refused as a whole
-            if parallel.worth_it(rows, len(self.kernels), threads):
-                self._fold_on_threads(rows, threads)
-                return
-            call = self.whole
+        threads = threads or loader.processors()
+        if self.state.table.symbols_max < SYMBOLS_MAX:
+            threads = 1  # so that a batch with one symbol too many can be refused as a whole
+        if parallel.worth_it(rows, len(self.kernels), threads):
+            self._fold_on_threads(rows, threads)
+            return
         before = self.words[_SYMBOLS]
-        reached = call(self.address, 0, rows)
+        self._fold_on(before, self.whole(self.address, 0, rows), rows)
+
+    def _fold_on(self, before: int, reached: int, rows: int) -> None:
+        """Fold the rows from `reached`, where there was no room for a symbol; `before` there were.
+
+        Raises:
+            StateError: there may be no more symbols; then nothing of the batch is folded.
+        """
         while reached < rows:
             try:
                 self._grow()
             except StateError:
                 self._take_back(before, self.ids[:reached])
                 raise
-            reached = call(self.address, reached, rows)
+            reached = self.whole(self.address, reached, rows)
 
     def _fold_evicting(self, rows: int) -> None:
         """Fold up to the row that brings one symbol too many, evict, go on from that row."""
@@ -320,20 +341,18 @@ class Session:
         self.remap = np.full(len(batch.column(self.key).dictionary), -2, np.int32)
         self.control[Word.REMAP] = self.remap.ctypes.data
 
-    def _block(self, rows: int) -> blocks.Block:
-        if rows != self.block_rows:
-            self._lay_out_block(rows)
-        block = blocks.take(self.block_size)
-        self.words[_BLOCK] = block.address
-        return block
-
     def _lay_out_block(self, rows: int) -> None:
         """Say where a block for `rows` has its results, validity bits and small integers."""
         count = len(self.chain.output_schema)
         head = _line(64 + words.ARRAY_BYTES * (1 + count) + 24 * count + 8)
         step, bits = _line(8 * rows), _line((rows + 63) // 64 * 8)
         whole = step * count if self.chain.has_whole_outputs else 0
-        self.block_rows, self.block_size = rows, head + self.results * (step + bits) + whole
+        size = head + self.results * (step + bits) + whole
+        if self.own is None or not self.own.fits(size):
+            self.own = blocks.Own(size)
+        few = rows <= QUICK_ROWS and not self.state.evicts
+        self.few = (self.place, c_int64(0), c_int64(rows)) if few else None
+        self.block_rows = rows
         c = self.control
         c[Word.ROWS], c[Word.DATA_OFFSET], c[Word.DATA_STEP], c[Word.BITS_STEP] = (
             rows,
