@@ -47,6 +47,27 @@ def move(
     return Ref(origin, name, target, number, held.move + 1 if held else 1)
 
 
+def follow(
+    standing: Iterable[Ref], origin: str, name: str, target: bytes, number: int
+) -> Ref | None:
+    """Return the move by which origin/name goes to the answer found at a cut; None: it stays.
+
+    standing: the last move of every origin. A ref moves when its answer is another one, never back
+    to an earlier cut. It moves to the same answer again when `name@latest` would else be an answer
+    that another origin found before this cut: origins that miss cuts need not agree in between.
+    """
+    named = [ref for ref in standing if ref.name == name]
+    own = next((ref for ref in named if ref.origin == origin), None)
+    made = Ref(origin, name, target, number, own.move + 1 if own else 1)
+    if own is None:
+        return made
+    if _order(made) <= _order(own):
+        return None
+    latest = max(named, key=_order)
+    behind = latest.target != target and _order(latest) < _order(made)
+    return made if own.target != target or behind else None
+
+
 def resolve(spec: str, refs: Iterable[Ref]) -> Ref:
     """Return what `origin/name`, `name` or `name@latest` points at, the same on every node.
 
@@ -67,12 +88,16 @@ def resolve(spec: str, refs: Iterable[Ref]) -> Ref:
     found = [ref for (_, known), ref in last.items() if known == name]
     found = found or [ref for ref in last.values() if f"{ref.origin}/{ref.name}" == name]
     if found:
-        return max(found, key=lambda ref: (ref.number, ref.target))
+        return max(found, key=_order)
     known = sorted(
         {ref.name for ref in last.values()} | {f"{r.origin}/{r.name}" for r in last.values()}
     )
     near = get_close_matches(name, known, 3, 0.4) or known[:5]
     raise SnapshotError(f"there is no ref {name!r}; nearest: {', '.join(near) or 'none'}")
+
+
+def _order(ref: Ref) -> tuple[int, bytes]:
+    return ref.number, ref.target
 
 
 def find_by_prefix(prefix: str, digests: Iterable[bytes]) -> bytes:

@@ -8,6 +8,7 @@ from ..node import Node
 from . import common, logs
 
 SHORT = 12  # hex digits shown of an id
+NAMES_MAX = 4  # of results whose refs stand at a snapshot
 _TOLD = (("run", "run"), ("reuse", "reused"), ("fail", "failed"), ("skip", "skipped"))
 
 
@@ -81,7 +82,7 @@ def _snapshots(node: Node, many: int) -> list[dict[str, Any]]:
 
 def _print_snapshots(document: list[dict[str, Any]]) -> None:
     for one in document:
-        refs = f"  ({', '.join(one['refs'])})" if one["refs"] else ""
+        refs = f"  ({_some(one['refs'])})" if one["refs"] else ""
         parent = f"  after {one['parent'][:SHORT]}" if one["parent"] else ""
         late = "  with late rows" if one["slice"] else ""
         typer.echo(
@@ -93,11 +94,18 @@ def _print_snapshots(document: list[dict[str, Any]]) -> None:
             typer.echo(f"     {run['chain']} on {run['node']}: {did}")
 
 
+def _some(names: list[str]) -> str:
+    """Return names as one shows them: tags ahead of results, a few of these."""
+    tags = [name for name in names if "/tag/" in name]
+    shown = tags + [name for name in names if name not in tags][:NAMES_MAX]
+    left = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {left} more" if left else "")
+
+
 def _refs(node: Node, many: int) -> list[dict[str, Any]]:
     from ..store import refs
 
-    moves = sorted(refs.held(node.connection), key=lambda ref: ref.at_ns, reverse=True)
-    return [ref._asdict() for ref in moves[:many]]
+    return [ref._asdict() for ref in refs.moves(node.connection, many)]
 
 
 def _print_refs(document: list[dict[str, Any]]) -> None:
@@ -106,7 +114,8 @@ def _print_refs(document: list[dict[str, Any]]) -> None:
     for ref in document:
         typer.echo(
             f"{clock.iso(ref['at_ns'])[:23]}  {ref['node']}/{ref['name']} #{ref['move']} -> "
-            f"{ref['target'][:SHORT]}  of {ref['snapshot'][:SHORT]}  by {ref['by']}"
+            f"{ref['target'][:SHORT]}  on {ref['snapshot'][:SHORT]}, cut {ref['number']}  "
+            f"by {ref['by']}"
         )
 
 

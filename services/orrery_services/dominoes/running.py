@@ -18,7 +18,7 @@ from ..errors import ConfigError, DivergenceError
 from ..protocol import domino_runs as rules
 from ..protocol.domino_runs import DominoRun, Ran
 from ..protocol.facts import Fact
-from ..store import domino_runs, pieces, reading, snapshots
+from ..store import domino_runs, pieces, reading, refs, snapshots
 from ..store.answers import Answers
 from ..store.domino_values import chain_from
 from .steps import BY_SNAPSHOT, Job, process_chains
@@ -86,7 +86,7 @@ class Runner:
         began_ns, chain = clock.wall_ns(), self.chain(job.chain)
         self.answers.refresh()
         if job.asked == BY_SNAPSHOT and (done := self._unchanged(job, chain, began_ns)):
-            self.answers.flush(rules.run_fact(done, self._settings.partitions))
+            self._write(done, [])
             return done
         market, last = self.market(job.snapshot), self._last.get(job.chain)
         steps = lab.run(chain, market, self.answers, job.audit, last, tell)
@@ -96,11 +96,17 @@ class Runner:
         written = rules.declared_fact(chain.digest.hex(), job.chain, declared, stream)
         written += self._points(chain, steps)
         try:
-            self.answers.flush([*written, *rules.run_fact(done, stream)])
+            self._write(done, written)
         except DivergenceError as cause:
             metrics.DIVERGED.inc()
             return self._diverged(done, str(cause))
         return done
+
+    def _write(self, done: DominoRun, written: Sequence[Fact]) -> None:
+        """Commit the answers, the record, and the moves of this node's refs to what was found."""
+        stream = self._settings.partitions
+        with refs.following(self.connection, done, stream) as moves:
+            self.answers.flush([*written, *rules.run_fact(done, stream)], moves)
 
     def _unchanged(self, job: Job, chain: Chain, began_ns: int) -> DominoRun | None:
         """Return what this run finds if no leaf that the chain reads can have changed since the

@@ -19,6 +19,7 @@ from .facts import Fact
 CUT, LEAF, PACK, SNAPSHOT, RECORD = "cut", "leaf", "pack", "snapshot", "record"
 REF, EVENT = "ref", "event"
 TAG = "tag/"  # a tag is a ref below it
+AT = "@"  # between the name of a ref and the number of its move
 NUMBER_DIGITS, MOVE_DIGITS, TIME_DIGITS = 12, 8, 20
 PACK_BYTES_MAX = 256 * 1024
 QUOTES, QUOTE_ROWS, STATE, CALENDARS = "quotes", "quote_rows", "state", "calendars"
@@ -130,8 +131,18 @@ def record_fact(record: bytes, origin: str, meta: Mapping[str, Any], stream: int
     return facts.plain_fact(RECORD, stream, record_key(origin, meta["number"]), meta, record)
 
 
+def moves_prefix(origin: str, name: str) -> str:
+    """Return what the keys of a ref's moves begin with. No name holds an '@', so that the moves of
+    one lie together and no other's between them.
+
+    >>> moves_prefix("n1.x", "curve/USD-SOFR")
+    'ref/n1.x/curve/USD-SOFR@'
+    """
+    return f"{REF}/{origin}/{name}{AT}"
+
+
 def ref_fact(ref: Ref, origin: str, stream: int) -> list[Fact]:
-    key = f"{REF}/{origin}/{ref.name}/{ref.move:0{MOVE_DIGITS}d}"
+    key = f"{moves_prefix(origin, ref.name)}{ref.move:0{MOVE_DIGITS}d}"
     return facts.plain_fact(REF, stream, key, {}, packed(ref._asdict()))
 
 

@@ -7,6 +7,7 @@ processes of the node computes a key, under a lock that it holds until the answe
 """
 
 import time
+from collections.abc import Sequence
 
 import psycopg
 from blake3 import blake3
@@ -103,8 +104,9 @@ class Answers(Memo):
         """Take bytes that were computed again in the place of lost ones."""
         self._hold(output, body)
 
-    def flush(self, more: list[Fact] | None = None) -> None:
-        """Write what is new, and `more` behind it, in one transaction.
+    def flush(self, more: Sequence[Fact] = (), moves: Sequence[Fact] = ()) -> None:
+        """Write what is new, and `more` behind it, in one transaction; the moves of refs only
+        if no answer is held with another content.
 
         Raises DivergenceError when a key was held with another answer: both are in quarantine.
         """
@@ -115,7 +117,9 @@ class Answers(Memo):
             body = self.body(row.output)
             written[bytes_key(name)] = self._fact(BYTES, bytes_key(name), {}, body)
             written[key_name] = self._fact(MEMO, key_name, memo_meta(name), b"")
-        found = ledger.commit(self._connection, [*facts.concat(written.values()), *(more or [])])
+        found = ledger.commit(
+            self._connection, [*facts.concat(written.values()), *more], if_alike=moves
+        )
         for key in new:
             self._known.add(key.hex())
         self._let_go()

@@ -11,6 +11,7 @@ from orrery_kernels.snapshot.canonical import decode
 from orrery_services import compiled
 from orrery_services.errors import ConfigError, OutsideError
 from orrery_services.protocol.domino_runs import DominoRun
+from orrery_services.protocol.snapshots import AT, TAG
 
 from . import domino_runs, refs, snapshots
 from .answers import read_body
@@ -28,6 +29,12 @@ def chain_from(name: str, declared: Mapping[str, Any]) -> Chain:
                 f"a chain of dominoes must have keys of {', '.join(CHAIN_KEYS)}, has {key!r} "
                 f"(dominoes.{name})"
             )
+    for task in declared.get("tasks", ()):
+        if (named := task.get("name", "")).startswith(TAG) or AT in named:
+            raise ConfigError(
+                f"a task's name must not begin with {TAG!r} nor hold {AT!r}: names of snapshots do,"
+                f" was {named!r} (dominoes.{name})"
+            )
     known = catalog.find_dominoes((*catalog.LAB, *declared.get("modules", ())))
     return read_chain(name, declared, known)
 
@@ -38,7 +45,8 @@ def chain_of(connection: psycopg.Connection, run: DominoRun) -> Chain:
 
 
 def find_run(connection: psycopg.Connection, text: str) -> tuple[DominoRun, str]:
-    """Return the run behind `task`, `task@latest`, `task@SNAPSHOT` or `SNAPSHOT:task`; the task.
+    """Return the run behind `task`, `task@latest`, `node/task`, `task@SNAPSHOT` or
+    `SNAPSHOT:task`; the task.
 
     Raises OutsideError that names the results there are.
     """
@@ -46,7 +54,7 @@ def find_run(connection: psycopg.Connection, text: str) -> tuple[DominoRun, str]
     if not colon:
         task, _, where = text.partition("@")
     if where in ("", LATEST) and not colon:
-        run = domino_runs.newest_with(connection, task)
+        run, task = _latest(connection, task)
     else:
         id_ = refs.resolve(connection, where)
         run = domino_runs.newest_with(connection, task, id_.hex(), number_of(connection, id_))
@@ -54,6 +62,17 @@ def find_run(connection: psycopg.Connection, text: str) -> tuple[DominoRun, str]
         there = ", ".join(known_tasks(connection)[:8]) or "none"
         raise OutsideError(f"a result must be held as {text!r}, but is not; there are: {there}")
     return run, task
+
+
+def _latest(connection: psycopg.Connection, name: str) -> tuple[DominoRun | None, str]:
+    """Return the newest run of all nodes with a task; of `node/task` that at which its ref is."""
+    run = domino_runs.newest_with(connection, name)
+    ref = refs.result_at(connection, name) if run is None else None
+    if ref is None:
+        return run, name
+    runs = domino_runs.of_snapshot(connection, ref.snapshot, ref.number)
+    its = [r for r in runs if (step := r.step(ref.name)) and step.output == ref.target]
+    return domino_runs.rules.newest_with(its, ref.name), ref.name
 
 
 def value_of(connection: psycopg.Connection, run: DominoRun, task: str) -> Any:

@@ -46,9 +46,14 @@ def commit(
     facts: Iterable[Fact],
     moves: Sequence[Move] = (),
     rules: Rules = ALL_RULES,
+    if_alike: Iterable[Fact] = (),
 ) -> Outcome:
-    """Write facts and advance marks; nothing or all of it is there afterwards."""
-    by_stream = _by_stream(facts)
+    """Write facts and advance marks; nothing or all of it is there afterwards.
+
+    if_alike: facts to be written with the others unless one of those is held with another content.
+    """
+    last_ones = list(if_alike)
+    by_stream = _by_stream([*facts, *last_ones])
     streams = sorted({*by_stream, *(move.partition for move in moves)})
     early = None if rules.number_under_lock else _last_numbers(connection, streams).fetchall()
     with transaction(connection):
@@ -62,10 +67,11 @@ def commit(
             raise OutsideError("the node must have an incarnation: start its replication service")
         there = dict(held.fetchall())
         last = dict(early or numbers.fetchall())
-        writings = [
-            rules_of_marks.number(given, there, last[stream] or 0)
-            for stream, given in by_stream.items()
-        ]
+        writings = _numbered(by_stream, there, last)
+        if last_ones and any(writing.divergences for writing in writings):
+            left = {fact.key for fact in last_ones}
+            kept = {s: [f for f in given if f.key not in left] for s, given in by_stream.items()}
+            writings = _numbered(kept, there, last)
         for writing in writings:
             insert_facts(connection, own[0], writing.insert)
             insert_divergences(connection, own[0], writing.divergences)
@@ -146,6 +152,17 @@ def links_of(facts: Iterable[Fact]) -> list[Link]:
     results = {place_of(fact.key) for fact in given if fact.kind == RESULT}
     links = (rules_of_marks.link_of(f.key, f.payload) for f in given if f.kind == INPUT)
     return [link for link in links if link.place in results]
+
+
+def _numbered(
+    by_stream: Mapping[int, Sequence[Fact]],
+    there: Mapping[str, bytes],
+    last: Mapping[int, int | None],
+) -> list[Writing]:
+    return [
+        rules_of_marks.number(given, there, last[stream] or 0)
+        for stream, given in by_stream.items()
+    ]
 
 
 def _by_stream(facts: Iterable[Fact]) -> dict[int, list[Fact]]:

@@ -1,7 +1,7 @@
 """Names that move, what people mean by a text, and what happened."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,29 +12,38 @@ from orrery_kernels.snapshot import refs as decisions
 from orrery_services.errors import OutsideError
 from orrery_services.protocol import facts
 from orrery_services.protocol import snapshots as rules
+from orrery_services.protocol.domino_runs import DominoRun
 from orrery_services.protocol.snapshots import TAG, Ref
 
-from . import identity, ledger, reading, snapshots
+from . import identity, ledger, snapshots
 
 DIGITS_MIN = 4
 LOCK_CLASS = 0x0FAC8  # of advisory locks: one per name
 LATEST = "latest"
-
-
-def held(connection: psycopg.Connection) -> list[Ref]:
-    """Return every move of every ref that is held, of all origins."""
-    rows = reading.facts_between(connection, f"{rules.REF}/", f"{rules.REF}0")
-    return [rules.ref_of(facts.data_of(row.payload, _no_pieces)) for row in rows]
+RESULTS = "results"  # the name under which the refs of all results are locked: they move together
 
 
 def standing(connection: psycopg.Connection) -> list[Ref]:
     """Return where every ref of every origin is now: its last move."""
     last: dict[tuple[str, str], Ref] = {}
-    for ref in held(connection):
+    for ref in _refs(connection.execute(_STANDING)):
         before = last.get((ref.node, ref.name))
         if before is None or before.move < ref.move:
             last[ref.node, ref.name] = ref
     return list(last.values())
+
+
+def standing_of(connection: psycopg.Connection, names: Sequence[str]) -> list[Ref]:
+    """Return the last moves of refs of these names, of every incarnation of every origin."""
+    return _refs(connection.execute(_STANDING_OF, (list(names),)))
+
+
+def moves(connection: psycopg.Connection, many: int) -> list[Ref]:
+    """Return the newest moves of all refs of all origins, the newest first."""
+    found: list[Ref] = []
+    for prefix in [prefix for prefix, _ in connection.execute(_STANDING)]:
+        found += _refs(connection.execute(_MOVES, (prefix, prefix + "~", many)))
+    return sorted(found, key=lambda ref: (ref.at_ns, ref.number, ref.name), reverse=True)[:many]
 
 
 def move(connection: psycopg.Connection, stream: int, wanted: Ref, expected: bytes | None) -> Ref:
@@ -43,13 +52,53 @@ def move(connection: psycopg.Connection, stream: int, wanted: Ref, expected: byt
     `wanted.move` is given here. Raises SnapshotError when somebody moved it first.
     """
     with _locked(connection, wanted.name):
-        before = [as_decided(ref) for ref in held(connection)]
+        before = [as_decided(ref) for ref in standing_of(connection, [wanted.name])]
         moved = decisions.move(
             before, wanted.node, wanted.name, expected, bytes.fromhex(wanted.target), wanted.number
         )
         made = wanted._replace(move=moved.move)
         ledger.commit(connection, rules.ref_fact(made, origin(connection), stream))
     return made
+
+
+@contextmanager
+def following(
+    connection: psycopg.Connection, run: DominoRun, stream: int
+) -> Iterator[list[facts.Fact]]:
+    """Give the facts that move this node's refs to what a run found: to be written while this is
+    open. One process of the node at a time is between reading where they are and writing."""
+    found = {step.task: step.output for step in run.steps if step.output}
+    with _locked(connection, RESULTS):
+        given = standing_of(connection, list(found))
+        yield _moves_to(run, found, given, origin(connection), stream)
+
+
+def _moves_to(
+    run: DominoRun, found: Mapping[str, str], given: Iterable[Ref], own: str, stream: int
+) -> list[facts.Fact]:
+    last: dict[tuple[str, str], decisions.Ref] = {}
+    for ref in map(as_decided, given):
+        before = last.get((ref.origin, ref.name))
+        if before is None or before.move < ref.move:
+            last[ref.origin, ref.name] = ref
+    made: list[facts.Fact] = []
+    for name, output in found.items():
+        to = bytes.fromhex(output)
+        moved = decisions.follow(last.values(), run.node, name, to, run.number)
+        if moved is not None:
+            by = f"{run.chain}, {run.asked}"
+            ref = Ref(
+                run.node, name, output, run.number, moved.move, run.snapshot, by, run.ended_ns
+            )
+            made += rules.ref_fact(ref, own, stream)
+    return made
+
+
+def result_at(connection: psycopg.Connection, text: str) -> Ref | None:
+    """Return the move that `origin/name` stands at, of a result; None when there is none."""
+    node, _, name = text.partition("/")
+    found = [ref for ref in standing_of(connection, [name]) if ref.node == node]
+    return max(found, key=lambda ref: ref.move, default=None)
 
 
 def now_at(connection: psycopg.Connection, node: str, name: str) -> bytes | None:
@@ -73,7 +122,7 @@ def resolve(connection: psycopg.Connection, text: str) -> bytes:
         found = snapshots.ids_like(connection, text)
         if found:
             return decisions.find_by_prefix(text, found)
-    known = held(connection)
+    known = standing(connection)
     decided = [as_decided(ref) for ref in known]
     for spec in (TAG + text, text):
         try:
@@ -84,6 +133,11 @@ def resolve(connection: psycopg.Connection, text: str) -> bytes:
     raise SnapshotError(
         f"there is no snapshot, tag or ref {text!r}; nearest: {_nearest(connection, text, known)}"
     )
+
+
+def _refs(cursor: psycopg.Cursor) -> list[Ref]:
+    """Return the refs in rows of (what its key begins with, payload)."""
+    return [rules.ref_of(facts.data_of(bytes(payload), _no_pieces)) for _, payload in cursor]
 
 
 def as_decided(ref: Ref) -> decisions.Ref:
@@ -143,3 +197,26 @@ def _no_pieces(_: bytes) -> bytes:
 _EVENT_ORIGINS = "SELECT origin FROM incarnations UNION SELECT origin FROM origins ORDER BY 1"
 _NEWEST_EVENTS = """
     SELECT payload FROM facts WHERE key >= %s AND key < %s ORDER BY key DESC LIMIT %s"""
+# One step through the index a ref, however often each moved: behind the last of its moves.
+_STANDING = """
+    WITH RECURSIVE refs AS (
+        (SELECT split_part(key, '@', 1) || '@' AS prefix FROM facts
+         WHERE key >= 'ref/' AND key < 'ref0' ORDER BY key LIMIT 1)
+        UNION ALL
+        SELECT (SELECT split_part(key, '@', 1) || '@' FROM facts
+                WHERE key > (refs.prefix || '~') COLLATE "C" AND key < 'ref0' ORDER BY key LIMIT 1)
+        FROM refs WHERE prefix IS NOT NULL
+    ) SELECT prefix, (SELECT payload FROM facts
+                      WHERE key >= prefix COLLATE "C" AND key < (prefix || '~') COLLATE "C"
+                      ORDER BY key DESC LIMIT 1)
+    FROM refs WHERE prefix IS NOT NULL"""
+_STANDING_OF = """
+    SELECT p.prefix, f.payload
+    FROM (SELECT origin FROM incarnations UNION SELECT origin FROM origins) o,
+        unnest(%s::text[]) AS n (name),
+        LATERAL (SELECT 'ref/' || o.origin || '/' || n.name || '@' AS prefix) p,
+        LATERAL (SELECT payload FROM facts
+                 WHERE key >= p.prefix COLLATE "C" AND key < (p.prefix || '~') COLLATE "C"
+                 ORDER BY key DESC LIMIT 1) f"""
+_MOVES = """
+    SELECT key, payload FROM facts WHERE key >= %s AND key < %s ORDER BY key DESC LIMIT %s"""

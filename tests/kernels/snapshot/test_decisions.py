@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from orrery_kernels.errors import SnapshotError
-from orrery_kernels.snapshot.refs import Ref, find_by_prefix, move, resolve
+from orrery_kernels.snapshot.refs import Ref, find_by_prefix, follow, move, resolve
 from orrery_kernels.snapshot.retention import Held, read_policy, retain
 from orrery_kernels.snapshot.triggers import (
     due_by_change,
@@ -56,6 +56,39 @@ class TestRefs:
 
         assert resolve("curve/X@latest", refs).target == target(6)
         assert resolve("n1/curve/X", refs).target == target(5)
+
+    def test_a_followed_ref_moves_when_its_answer_changes_and_never_back(self):
+        first = follow([], "n1", "curve/X", target(1), 4)
+
+        assert first == Ref("n1", "curve/X", target(1), 4, 1)
+        assert follow([first], "n1", "curve/X", target(1), 5) is None
+        assert follow([first], "n1", "curve/X", target(2), 3) is None
+        assert follow([first], "n1", "curve/X", target(2), 5).move == 2
+
+    @given(
+        st.lists(st.integers(0, 2), min_size=1, max_size=12),
+        st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=40),
+    )
+    def test_latest_is_the_answer_of_the_newest_cut_whoever_missed_which(self, answers, turns):
+        moves: list[Ref] = []
+        at = [0, 0, 0]
+
+        def run(node: int, number: int) -> None:
+            last: dict[str, Ref] = {ref.origin: ref for ref in moves}
+            made = follow(last.values(), f"n{node}", "x", target(answers[number]), number)
+            moves.extend([made] if made else [])
+
+        for node, computes in [*turns, (0, True)]:
+            if computes:
+                run(node, at[node])
+            at[node] = min(at[node] + 1, len(answers) - 1)
+        for node in range(3):
+            run(node, len(answers) - 1)
+
+        assert resolve("x@latest", moves).target == target(answers[-1])
+        for origin in {ref.origin for ref in moves}:
+            numbers = [(ref.move, ref.number) for ref in moves if ref.origin == origin]
+            assert numbers == sorted(numbers), "moves count up, and cuts with them"
 
     def test_an_unknown_name_is_answered_with_the_nearest(self):
         refs = [Ref("n1", "curve/USD-SOFR", target(1), 1, 1)]

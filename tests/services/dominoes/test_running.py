@@ -8,14 +8,15 @@ import pytest
 from blake3 import blake3
 from orrery_kernels.domino.memo import LostBody, Row
 from orrery_kernels.errors import DominoError
+from orrery_kernels.snapshot import refs as decisions
 from orrery_kernels.snapshot.changes import filter_of
 from orrery_services import store
 from orrery_services.dominoes.running import Runner
 from orrery_services.dominoes.steps import Job
 from orrery_services.errors import ConfigError, DivergenceError, OutsideError
-from orrery_services.store import domino_runs, heartbeats, reading, receiving
+from orrery_services.store import domino_runs, heartbeats, reading, receiving, refs
 from orrery_services.store.answers import Answers, read_body
-from orrery_services.store.domino_values import chain_from
+from orrery_services.store.domino_values import chain_from, find_run
 
 from .market import RATES_CHAIN, STREAM, moved, write_snapshot
 
@@ -111,6 +112,56 @@ def test_quotes_that_come_again_unchanged_stop_the_wave(writer, runner):
         "ladder/swaps": "reuse",
         "value/swaps": "reuse",
     }
+
+
+def test_every_result_has_a_ref_that_moves_with_it_and_keeps_its_history(writer, runner):
+    first = runner.run(Job(1, "rates", write_snapshot(writer, 1)))
+    runner.run(Job(2, "rates", write_snapshot(writer, 2)))
+    third = runner.run(Job(3, "rates", write_snapshot(writer, 3, moved(T5Y=0.0001))))
+    again = runner.run(Job(1, "rates", first.snapshot, asked="somebody"))
+
+    moves = [ref for ref in refs.moves(writer, 100) if ref.name == "curve/USD-SOFR"]
+    assert {ref.name for ref in refs.standing(writer)} == set(actions(first))
+    assert [(ref.move, ref.number) for ref in moves] == [(2, 3), (1, 1)]
+    assert [ref.target for ref in moves] == [
+        r.step("curve/USD-SOFR").output for r in (third, first)
+    ]
+    assert again.step("curve/USD-SOFR").output == first.step("curve/USD-SOFR").output
+    assert moves[0].by == "rates, snapshot" and moves[0].snapshot == third.snapshot
+
+
+def test_latest_of_a_result_is_that_of_the_greatest_cut_on_every_node(new_node):
+    with opened(new_node("n1")) as n1, opened(new_node("n2")) as n2:
+        for number, rates in ((1, None), (2, moved(T5Y=0.0001)), (3, None)):
+            for one in (n1, n2):
+                snapshot = write_snapshot(one.connection, number, rates)
+            n1.run(Job(number, "rates", snapshot))
+        n2.run(Job(1, "rates", write_snapshot(n2.connection, 1)))
+        replicate(n1, n2)
+
+        for one in (n1, n2):
+            run, task = find_run(one.connection, "curve/USD-SOFR@latest")
+            ref = decisions.resolve(
+                "curve/USD-SOFR@latest", map(refs.as_decided, refs.standing(one.connection))
+            )
+            assert (ref.number, ref.target.hex()) == (3, run.step(task).output)
+            assert refs.resolve(one.connection, "n1/curve/USD-SOFR").hex() == run.snapshot
+        run, task = find_run(n2.connection, "n2/curve/USD-SOFR")
+        assert (task, run.number) == ("curve/USD-SOFR", 1)
+
+
+def test_a_ref_does_not_move_to_an_answer_that_diverges(new_node):
+    with opened(new_node("n1")) as n1:
+        snapshot = write_snapshot(n1.connection, 1)
+        n1.answers.refresh()
+        key = next(step.key for step in n1.plan("rates", snapshot) if step.key)
+        n1.answers.find = lambda _: None  # as if the other answer came in this moment
+        forge(n1, key)
+
+        run = n1.run(Job(1, "rates", snapshot))
+
+        assert (run.attempt, run.failed) == (2, True)
+        assert refs.standing(n1.connection) == []
 
 
 MEAN = {"name": "mean", "domino": "mean"}
@@ -232,6 +283,8 @@ def test_a_snapshot_that_is_not_held_and_a_chain_that_is_not_declared_are_named(
                  "params": {"trades": []}}),
             DominoError, "must be Curve, 'mean' returns float",
         ),
+        (own({"name": "tag/eod", "domino": "mean"}), ConfigError, "must not begin with 'tag/'"),
+        (own({"name": "a@b", "domino": "mean"}), ConfigError, "nor hold '@'"),
     ],
 )  # fmt: skip
 def test_a_declaration_that_cannot_be_is_refused_with_its_reason(declared, error, message):

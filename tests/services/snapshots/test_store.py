@@ -120,7 +120,7 @@ def test_a_ref_moves_only_from_where_one_saw_it(writer):
     moved = tag(writer, two, "eod", one.id)
 
     assert moved.move == 2 and refs.now_at(writer, "n1", "tag/eod") == two.id
-    assert [ref.move for ref in refs.held(writer)] == [1, 2]
+    assert [ref.move for ref in refs.moves(writer, 10)] == [2, 1]
     assert refs.resolve(writer, "eod") == two.id
 
 
