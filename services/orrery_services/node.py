@@ -13,7 +13,7 @@ from . import store
 from .config import Settings, load_settings
 from .errors import ConfigError
 from .protocol.marks import Mark
-from .store import results
+from .store import low, results
 
 
 class Node:
@@ -50,10 +50,15 @@ class Node:
     ) -> pa.Table:
         """Return the rows of a symbol in log order, inputs and outputs side by side.
 
-        With `from_ns` or `to_ns`: those whose event time is in [from_ns, to_ns).
+        With `from_ns` or `to_ns`: those whose event time is in [from_ns, to_ns). Rows that have
+        expired are not among them: `expired` says where what is held begins.
         """
         batches = list(self.batches(chain, symbol, from_ns, to_ns))
         return pa.Table.from_batches(batches, self.schema(chain))
+
+    def expired(self, symbol: str) -> low.Low | None:
+        """Return where the held rows of a symbol's partition begin, None when all are held."""
+        return low.low_of(self.connection, partition_of(symbol, self.settings.partitions))
 
     def snapshot(self, text: str = "latest") -> "Snapshot":
         """Return a snapshot by short id, tag or ref."""
@@ -72,9 +77,11 @@ class Node:
         columns = results.schema(info)
         partition = partition_of(symbol, self.settings.partitions)
         mark = store.marks(self.connection).get((info.id, partition), Mark())
+        gone = self.expired(symbol)
         found = results.chunks(
-            self.connection, info, partition, Mark(), mark.ordinal, symbol=symbol
-        )
+            self.connection, info, partition, gone.mark if gone else Mark(), mark.ordinal,
+            symbol=symbol,
+        )  # fmt: skip
         for chunk in found:
             rows = results.as_rows(chunk, columns)
             rows = rows.filter(pc.equal(rows["symbol"], symbol))

@@ -12,7 +12,7 @@ import pyarrow as pa
 from .. import failpoints
 from ..protocol import facts, marks
 from ..protocol.marks import Mark
-from ..store import reading
+from ..store import low, reading
 from . import steps
 
 INPUTS_AT_ONCE = 64  # stored input chunks decoded and computed together
@@ -24,6 +24,11 @@ def recover(connection: psycopg.Connection, chain: Any, log_id: str, partition: 
     name = facts.chain_id(chain.digest)
     mark = mark_of(connection, name, partition)
     work = at_checkpoint(connection, chain, partition, mark.ordinal)
+    if not work.position.ordinal and (gone := low.low_of(connection, partition)):
+        raise facts.BadFact(
+            f"chain {name} must be computed from the first row on, but {gone.text}; a chain that "
+            "was not computed before they went has no beginning on this node"
+        )
     for _ in cuts_behind(connection, work, mark.ordinal):
         pass  # what a cut made is held
     if work.position.ordinal != mark.ordinal:

@@ -9,7 +9,7 @@ from ..protocol import leaves
 from ..protocol.leaves import Block
 from ..protocol.marks import Mark
 from ..store import leaves as stored
-from ..store import reading
+from ..store import low, reading
 from . import common, nodes
 
 RANGES_SHOWN_MAX = 20
@@ -53,8 +53,15 @@ def compare(found: list[Node], away: dict[str, str], wait: float) -> dict[str, A
         "roots": {node.name: _root_of(parts, node.name) for node in found},
         "away": away,
         "diverged": diverged,
+        "expired": {node.name: _expired(node) for node in found},
         "parts": parts,
     }
+
+
+def _expired(node: Node) -> list[str]:
+    """Return what is said of every partition of which rows have expired: names are compared."""
+    each = (low.low_of(node.connection, p) for p in range(node.settings.partitions))
+    return [gone.text for gone in each if gone]
 
 
 def _root_of(parts: list[dict[str, Any]], node: str) -> str:
@@ -109,6 +116,9 @@ def _print(document: dict[str, Any]) -> None:
     for node, keys in document["diverged"].items():
         for key in keys[:RANGES_SHOWN_MAX]:
             typer.echo(f"{node:<10} has two contents for {key}")
+    for node, texts in document["expired"].items():
+        for text in texts:
+            typer.echo(f"{node:<10} {text} and compared")
     state = document["state"]
     if state == "CATCHING UP":
         state += f" ({document['facts_behind']:,} facts, {document['seconds_behind']} seconds)"

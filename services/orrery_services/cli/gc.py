@@ -3,8 +3,10 @@
 import getpass
 from typing import Annotated, Any
 
+import psycopg
 import typer
 
+from ..config import Settings
 from . import common
 
 SHORT = 12
@@ -19,13 +21,16 @@ def gc(
         str | None,
         typer.Option(help="'tags, last 1000, 30 days, one a day for 5 years'; default: universe."),
     ] = None,
+    rows: Annotated[
+        str | None, typer.Option(help="How long rows keep their bodies: '30 days'; '': for ever.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     node: common.Node = None,
     as_json: common.Json = False,
 ) -> None:
     """Say of every snapshot whether it stays and why, and remove what does not."""
     from .. import clock, store
-    from ..snapshots import collecting
+    from ..snapshots import collecting, expiring
     from ..store import pieces, refs
     from .peers import peers_of
 
@@ -36,15 +41,48 @@ def gc(
     with store.connect(settings.postgres("writer"), attempts_max=2) as writer:
         pieces.index_rest(writer)
         plan = collecting.plan(writer, policy, peers.held, now_ns)
+        age = settings.values["data.retention.rows"] if rows is None else rows
+        old = _old_rows(writer, settings, peers.held, age, now_ns)
         document = plan.told() | {"dry_run": dry_run, "silent_peers": peers.silent}
-        if plan.bodies and not dry_run:
+        document |= {"rows": age, "expiring": [one.told() for one in old]}
+        if (plan.bodies or old) and not dry_run:
             with store.connect(settings.postgres("gc"), attempts_max=2) as collector:
                 collecting.remove(collector, plan.bodies, now_ns)
+                expiring.remove(collector, old, now_ns)
             event = {"what": "gc", "by": getpass.getuser(), "node": settings.node, "at_ns": now_ns}
-            event |= {name: document[name] for name in ("policy", "packs", "answers", "bytes")}
+            told = ("policy", "packs", "answers", "bytes", "rows", "expiring")
+            event |= {name: document[name] for name in told}
             event["removed"] = sum(not one["keep"] for one in document["snapshots"])
             refs.write_events(writer, settings.partitions, [event])
     common.show(document, as_json, _print)
+
+
+def _old_rows(
+    writer: psycopg.Connection, settings: Settings, peers: dict[str, Any], age: str, now_ns: int
+) -> list[Any]:
+    """Return what goes of the rows: below the checkpoints of every chain, declared or named."""
+    if not age:
+        return []
+    from orrery_kernels import Chain
+
+    from ..analytics import recovery
+    from ..protocol.facts import chain_id
+    from ..protocol.marks import Mark
+    from ..snapshots import expiring
+    from ..store import reading, results
+
+    steps = [*settings.chains.values()]
+    named = set(reading.chain_names(writer).values())
+    chains = {chain_id(chain.digest): chain for chain in map(Chain, steps)}
+    chains |= {id_: Chain(results.chain_info(writer, id_).steps) for id_ in named - chains.keys()}
+
+    def begins(chain: str, partition: int, ordinal: int) -> Mark:
+        work = recovery.at_checkpoint(writer, chains[chain], partition, ordinal)
+        return Mark(work.log_id, *work.position)
+
+    older_than_ns = now_ns - expiring.age_of(age)
+    ids, partitions = sorted(chains), settings.partitions
+    return expiring.plan(writer, ids, partitions, begins, peers, older_than_ns)
 
 
 def _print(document: dict[str, Any]) -> None:
@@ -57,5 +95,10 @@ def _print(document: dict[str, Any]) -> None:
         f"{document['bytes']:,} bytes {verb}; "
         f"{document['waiting']:,} wait for peers"
     )
+    for one in document["expiring"]:
+        typer.echo(
+            f"rows of partition {one['partition']} below offset {one['below']:,}: "
+            f"{one['chunks']:,} chunks of {one['bytes']:,} bytes {verb}"
+        )
     for peer in document["silent_peers"]:
         common.complain(f"peer {peer} has been silent too long: gc did not wait for it")

@@ -43,6 +43,8 @@ def read(
         raise ConfigError(f"--format must be one of {', '.join(FORMATS)}, was {form!r}")
     with Node(settings=common.settings_of(node)) as found:
         schema = found.schema(chain)
+        if gone := found.expired(symbol):
+            common.complain(f"{gone.text}: what is read begins there")
         batches = found.batches(chain, symbol, nanoseconds(from_), nanoseconds(to))
         write(batches, schema, form, sys.stdout.buffer)
 

@@ -48,8 +48,8 @@ def verified(node: Node, snapshot: str, since: str | None = None) -> dict[str, A
     fetch = pieces.fetcher(connection)
     made = [m for m in snapshots.made_after(connection, first.number - 1, 10**6)
             if m.number <= last.number]  # fmt: skip
-    leaves, differ = 0, []
-    for key, equal in _leaves(node, made):
+    leaves, differ, expired = 0, [], []
+    for key, equal in _leaves(node, made, expired):
         leaves += 1
         differ += [] if equal else [f"leaf {key}: its rows make another"]
     results = []
@@ -59,19 +59,23 @@ def verified(node: Node, snapshot: str, since: str | None = None) -> dict[str, A
     differ += [_told(result) for result in results if not result["equal"]]
     return {
         "node": node.name, "snapshot": last.id.hex(), "snapshots": len(made), "leaves": leaves,
-        "results": len(results), "differ": differ, "first_difference": next(iter(differ), None),
+        "results": len(results), "expired": expired, "differ": differ,
+        "first_difference": next(iter(differ), None),
     }  # fmt: skip
 
 
-def _leaves(node: Node, made: list[Any]) -> Iterator[tuple[str, bool]]:
-    """Recompute the leaves of these cuts from stored input chunks; yield (key, equal)."""
+def _leaves(node: Node, made: list[Any], expired: list[str]) -> Iterator[tuple[str, bool]]:
+    """Recompute the leaves of these cuts from stored input chunks; yield (key, equal).
+
+    Of cuts below what gc left of the rows nothing is recomputed: `expired` is told so.
+    """
     from orrery_kernels import Chain
 
     from .. import store
     from ..analytics import recovery
     from ..protocol import snapshots as rules
     from ..protocol.marks import Mark
-    from ..store import reading, results
+    from ..store import low, reading, results
 
     connection, numbers = node.connection, {one.number for one in made}
     marks = store.marks(connection)
@@ -79,10 +83,20 @@ def _leaves(node: Node, made: list[Any]) -> Iterator[tuple[str, bool]]:
         info = results.chain_info(connection, name)
         chain = Chain(info.steps)
         for partition in range(node.settings.partitions):
-            keys = {rules.leaf_key(info.id, partition, number) for number in numbers}
+            gone = low.low_of(connection, partition)
+            begins = {
+                n: _ordinal_below(connection, rules, info.id, partition, n)
+                for n in (sorted(numbers) if gone else [made[0].number])
+            }
+            lost = {n for n, ordinal in begins.items() if gone and ordinal < gone.mark.ordinal}
+            if lost:
+                expired.append(f"{gone.text}: {len(lost)} leaves were not made again")
+            if lost == numbers:
+                continue
+            keys = {rules.leaf_key(info.id, partition, number) for number in numbers - lost}
             held, left = reading.ids_of(connection, sorted(keys)), set(keys)
             mark = marks.get((info.id, partition), Mark())
-            first = _ordinal_below(connection, rules, info.id, partition, made[0].number)
+            first = min(ordinal for n, ordinal in begins.items() if n not in lost)
             work = recovery.at_checkpoint(connection, chain, partition, first)
             for fact in recovery.cuts_behind(connection, work, mark.ordinal):
                 if fact.key in left:
@@ -158,6 +172,8 @@ def _told(result: dict[str, Any]) -> str:
 def _print(document: dict[str, Any]) -> None:
     for text in document["differ"][:20]:
         typer.echo(f"differs: {text}")
+    for text in document["expired"]:
+        typer.echo(text)
     typer.echo(
         f"{document['node']}: {document['snapshots']:,} snapshots, {document['leaves']:,} leaves "
         f"and {document['results']:,} results made again, {len(document['differ'])} differ"

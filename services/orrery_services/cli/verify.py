@@ -16,7 +16,7 @@ from ..errors import OutsideError
 from ..node import Node
 from ..protocol import facts
 from ..protocol.marks import Link, Mark
-from ..store import reading, results
+from ..store import low, reading, results
 from . import common
 
 DIFFERENCES_SHOWN_MAX = 20
@@ -39,6 +39,7 @@ class Found(NamedTuple):
     chunks: int
     checkpoints: int
     differ: list[str]
+    expired: tuple[low.Low, bytes] | None = None  # and the root over the names of what is gone
 
 
 def register(app: typer.Typer) -> None:
@@ -56,11 +57,12 @@ def verify(
     """Recompute results from stored input, from the checkpoint before; say how many differ."""
     with Node(settings=common.settings_of(node)) as found:
         parts = list(_parts(found, node, chain, last))
-        document = {"node": found.name, "chunks": 0, "checkpoints": 0, "differ": []}
+        document = {"node": found.name, "chunks": 0, "checkpoints": 0, "differ": [], "expired": []}
     for done, one in enumerate(_recomputed(parts), 1):
         document["chunks"] += one.chunks
         document["checkpoints"] += one.checkpoints
         document["differ"] += one.differ
+        document["expired"] += [_told(*one.expired)] if one.expired else []
         if sys.stderr.isatty():
             count = f"{done} of {len(parts)} partitions, {document['chunks']:,} chunks"
             typer.echo(f"\r{count}", nl=False, err=True)
@@ -114,6 +116,8 @@ def _chain(node: Node, name: str) -> Chain:
 def verify_partition(node: Node, chain: Chain, partition: int, mark: Mark, first: int) -> Found:
     """Recompute the chunks from ordinal `first` to the mark, and the checkpoints between."""
     connection = node.connection
+    gone = low.low_of(connection, partition)
+    first = max(first, gone.mark.ordinal) if gone else first
     work = recovery.at_checkpoint(connection, chain, partition, first)
     every = node.settings.limits.checkpoint_rows
     chunks = checkpoints = 0
@@ -130,7 +134,15 @@ def verify_partition(node: Node, chain: Chain, partition: int, mark: Mark, first
     chunks, checkpoints = chunks + len(group), checkpoints + _checkpoints(group)
     if work.position.ordinal != mark.ordinal:
         differ.append(f"input {work.position.ordinal} of partition {partition} is not held")
-    return Found(chunks, checkpoints, differ)
+    below = (gone, low.root_below(connection, facts.chain_id(chain.digest), gone)) if gone else None
+    return Found(chunks, checkpoints, differ, below)
+
+
+def _told(gone: low.Low, root: bytes) -> dict[str, Any]:
+    return {
+        "partition": gone.partition, "below": gone.mark.offset, "ordinal": gone.mark.ordinal,
+        "on": gone.expired_on, "root": root.hex(), "text": gone.text,
+    }  # fmt: skip
 
 
 def _checkpoints(group: list[tuple[Link, list[facts.Fact]]]) -> int:
@@ -151,6 +163,8 @@ def _compare(connection: Any, group: list[tuple[Link, list[facts.Fact]]]) -> lis
 def _print(document: dict[str, Any]) -> None:
     for key in document["differ"][:DIFFERENCES_SHOWN_MAX]:
         typer.echo(f"differs: {key}")
+    for gone in document["expired"]:
+        typer.echo(f"{gone['text']} (root {gone['root'][:16]}…): recomputed from there")
     typer.echo(
         f"{document['node']}: {document['chunks']:,} chunks recomputed, "
         f"{len(document['differ']):,} differ"

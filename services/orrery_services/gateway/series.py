@@ -7,7 +7,7 @@ from prometheus_client import Counter
 
 from .. import store, tsdb
 from ..protocol.marks import Mark
-from ..store import results
+from ..store import low, results
 from ..store.results import Chunk
 from . import domino_series, projections, steps
 from .projections import SERIES, Stretch
@@ -73,7 +73,9 @@ def rebuild(connection: psycopg.Connection, url: str, node: str) -> int:
     series, samples = Series(url, node), 0
     for (chain, partition), mark in sorted(store.marks(connection).items()):
         info = results.chain_info(connection, chain)
-        found = results.chunks(connection, info, partition, Mark(), mark.ordinal)
+        gone = low.low_of(connection, partition)
+        first = gone.mark if gone else Mark()
+        found = results.chunks(connection, info, partition, first, mark.ordinal)
         samples += series.write(chain, found, _name(connection, chain))
     return samples + domino_series.rebuild(connection, url, node)
 

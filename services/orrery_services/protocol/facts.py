@@ -35,6 +35,7 @@ TREE_BYTES_MAX = 256 * 1024 * 1024
 DIGEST_BYTES = 32
 ZSTD_LEVEL = 1
 OFFSET_DIGITS = 12
+UNRECORDED = "a day that was not recorded"
 
 INPUT, RESULT, CHECKPOINT, PIECE, CHAIN = "in", "out", "ckpt", "piece", "chain"
 
@@ -170,10 +171,15 @@ def gone(payload: bytes, at_ns: int) -> bytes:
 
 
 def expired(payload: bytes) -> str | None:
-    """Return the UTC day on which gc removed a body, None while it is there."""
+    """Return the UTC day on which gc removed a body, None while it is there.
+
+    Of one that went before days were kept this says so in the day's place.
+    """
     form, _, stored = _split(payload)
     if form != GONE:
         return None
+    if not stored:
+        return UNRECORDED
     at_ns, _ = body.read_varint(stored, 0)
     return datetime.fromtimestamp(at_ns / 1e9, UTC).date().isoformat()
 

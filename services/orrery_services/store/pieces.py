@@ -57,7 +57,7 @@ def expired_on(connection: psycopg.Connection, number: int, streams: int) -> str
         low, high = f"{snapshots.PACK}/{stream}/", snapshots.pack_prefix(stream, number) + "~"
         rows = reading.facts_before(connection, low, high, LOOK_BACK_PACKS)
         days += [day for row in rows if (day := facts.expired(row.payload))]
-    return max(days, default=None)
+    return max(days, key=lambda day: (day != facts.UNRECORDED, day), default=None)
 
 
 def is_held(connection: psycopg.Connection, digest: bytes) -> bool:

@@ -115,3 +115,16 @@ def test_keys_of_a_partition_sort_as_its_log_does():
     keys = [facts.place_key("in", PLACE._replace(offset=at)) for at in (9, 10, 99, 100, 10**11)]
 
     assert keys == sorted(keys)
+
+
+def test_a_body_that_is_gone_names_its_day_and_one_from_before_days_says_so():
+    (fact,) = facts.plain_fact("out", 0, "out/a", {"schema": "x"}, b"body")
+    gone = facts.gone(fact.payload, 10**18)
+    without_day = gone[: len(facts.gone(fact.payload, 0)) - 1]
+
+    assert facts.expired(fact.payload) is None
+    assert facts.expired(gone) == "2001-09-09"
+    assert facts.expired(without_day) == facts.UNRECORDED
+    assert facts.meta_of(without_day) == {"schema": "x"}
+    with pytest.raises(facts.BadFact, match="expired on a day that was not recorded: gc removed"):
+        facts.data_of(without_day, None)
