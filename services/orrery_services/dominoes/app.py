@@ -115,20 +115,20 @@ class Loop:
         if not ended.died and not ended.task:  # nothing was begun: the outside was away
             self._waiting[job] = clock.monotonic_ns()
             return
-        self._write_broken(ended)
-        if ended.died and job.attempt < steps.ATTEMPTS_MAX:
+        if self._write_broken(ended) and ended.died and job.attempt < steps.ATTEMPTS_MAX:
             self._waiting[job._replace(attempt=job.attempt + 1)] = clock.monotonic_ns()
 
-    def _write_broken(self, ended: Ended) -> None:
-        """Keep how an attempt ended, unless its worker did so with its last breath."""
+    def _write_broken(self, ended: Ended) -> bool:
+        """Keep how an attempt ended; False when its worker did so with its last breath."""
         job, now_ns = ended.job, clock.wall_ns()
         key = rules.run_key(job.chain, job.number, job.snapshot, self._settings.node, job.attempt)
         if reading.ids_of(self._connection, [key]):
-            return
+            return False
         times = (now_ns - int(ended.seconds * 1e9), now_ns)
         made = steps.broken_run(job, self._settings.node, ended.task, ended.why, times)
         store.commit(self._connection, rules.run_fact(made, self._settings.partitions))
         TASKS.labels(job.chain, "fail").inc()
+        return True
 
     def close(self) -> None:
         self._connection.close()

@@ -12,16 +12,19 @@ import os
 import sys
 from typing import Any, TextIO
 
-from orrery_services import compiled, log
+from orrery_services import compiled, failpoints, log
 from orrery_services.config import load_settings
 
 from . import running, steps
+
+SERVICE = "domino-worker"
 
 
 def main() -> int:
     """Answer jobs until stdin ends."""
     settings = load_settings()
     log.set_up("dominoes", settings.node, os.environ.get("ORRERY_LOG_LEVEL", "INFO"))
+    failpoints.set_up(settings.node, SERVICE)
     compiled.keep_loops()
     answers, sys.stdout = sys.stdout, sys.stderr  # whatever else prints stays out of the answers
     runner = None

@@ -9,10 +9,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from orrery_services import metrics, store
+from orrery_services import failpoints, metrics, store
 from orrery_services.dominoes import app
 from orrery_services.dominoes.pool import Pool
-from orrery_services.store import domino_runs
+from orrery_services.dominoes.running import Runner
+from orrery_services.dominoes.steps import Job
+from orrery_services.dominoes.worker import SERVICE
+from orrery_services.protocol.answers import memo_key
+from orrery_services.store import domino_runs, reading, refs
+from orrery_services.store.answers import read_body
 
 from .market import RATES_CHAIN, write_snapshot
 
@@ -77,6 +82,57 @@ def test_a_killed_worker_loses_no_snapshot_and_doubles_none(new_node, environmen
         assert [(r.attempt, r.failed) for r in (broken, done)] == [(1, True), (2, False)]
         assert done.step("mean").action in ("run", "reuse")
         assert not rates.failed
+
+
+@pytest.mark.parametrize("place", ["in a transaction", "behind a commit"])
+@pytest.mark.parametrize("chain", ["rates", "own"])
+def test_a_kill_while_answers_are_being_kept_loses_none_and_doubles_none(
+    new_node, environment, monkeypatch, tmp_path, chain, place
+):
+    mean, slow = SLOW["tasks"]
+    own = {**SLOW, "tasks": [mean, {**slow, "params": {"rounds": 9**7}}]}  # kept before the record
+    node, other = (new_node(name, {"own": own, "rates": RATES_CHAIN}) for name in ("n1", "n2"))
+    environment(node)
+    armed = tmp_path / "armed"
+    armed.mkdir()
+    monkeypatch.setenv(failpoints.FOLDER, str(armed))
+    point = armed / f"n1.{SERVICE}.{place}"
+    with store.connect(node.postgres("writer")) as writer, looping(node) as loop:
+        loop._chains = [chain]
+        point.touch()
+        snapshot = write_snapshot(writer, 1)
+        (done,) = turn_until(loop, lambda: [r for r in records(writer, chain) if not r.failed])
+
+        assert point.with_name(point.name + failpoints.FIRED).exists(), "nobody was killed"
+        assert undisturbed(other, chain, snapshot) == [
+            (s.task, s.key, s.output) for s in done.steps
+        ]
+        keys = {memo_key(step.key) for step in done.steps}
+        rows = list(reading.facts_between(writer, "memo/", "memo0"))
+        assert {row.key for row in rows} == keys
+        for step in done.steps:
+            assert read_body(writer, bytes.fromhex(step.output)), "its bytes are there"
+        moves = refs.moves(writer, 100)
+        assert sorted(ref.name for ref in moves) == sorted(step.task for step in done.steps)
+        assert reading.quarantined(writer) == []
+        count, last = writer.execute(
+            "SELECT count(*), max(oseq) FROM facts WHERE stream = %s", (node.partitions,)
+        ).fetchone()
+        assert count == last, "numbers without a gap"
+        for _ in range(3):
+            loop.turn()
+        assert [r for r in records(writer, chain) if not r.failed] == [done], "once"
+
+
+def undisturbed(node, chain: str, snapshot: str) -> list[tuple]:
+    """Return what a run finds that nobody kills."""
+    runner = Runner(node)
+    try:
+        assert write_snapshot(runner.connection, 1) == snapshot
+        run = runner.run(Job(1, chain, snapshot))
+        return [(step.task, step.key, step.output) for step in run.steps]
+    finally:
+        runner.close()
 
 
 def records(connection, chain: str) -> list:
