@@ -113,3 +113,19 @@ def test_ticks_and_batches_may_be_mixed_and_are_counted() -> None:
         chain.run(twin, pa.RecordBatch.from_pydict({"symbol": names, "price": values}))
     assert state.rows == 600
     assert state.to_bytes() == twin.to_bytes()
+
+
+def test_a_kernel_without_a_state_reads_rows_without_a_symbol_however_long_they_run() -> None:
+    rows = 5_000
+    chain = Chain([{"kernel": "ta_medprice"}])
+    batch = pa.RecordBatch.from_pydict(
+        {
+            "symbol": pa.array(["A"] * 100 + [None] * (rows - 100), pa.string()),
+            "high": np.full(rows, 3.0),
+            "low": np.full(rows, 1.0),
+        }
+    )
+
+    out = chain.run(chain.new_state(), batch)
+
+    assert out["ta_medprice"].to_pylist() == [2.0] * rows

@@ -36,14 +36,15 @@ def compile_kernel(name: str) -> tuple[str, bytes, bytes]:
 def build(names: Iterable[str] | None = None, processes: int | None = None) -> int:
     """Compile the kernels `names` (default: all) and return how many pieces that took.
 
-    Pieces are the two loops of each kernel, and the native functions that every chain needs.
+    Pieces are the two loops of each kernel (one where it has no state), and the native functions
+    that every chain needs.
     """
     wanted = [*catalog.kernels()] if names is None else [*names]
     for name in wanted:
         if name not in catalog.kernels():
             raise ParameterError(f"a kernel of the catalog must be named, was {name!r}")
     pieces = [*(NATIVE + name for name in native.sources()), *wanted]
-    pieces += [name + RUNS for name in wanted]
+    pieces += [name + RUNS for name in wanted if catalog.kernels()[name].definition.state.fields]
     pieces = [piece for piece in pieces if piece not in loader.catalog()]
     if pieces:
         objects = _compiled(pieces, processes or loader.processors())

@@ -26,13 +26,18 @@ class Source:
 
 
 def generate(kernel: Kernel, runs: bool = False) -> Source:
-    """Return the loop of `kernel` as text to compile: over rows, or over runs of one symbol."""
+    """Return the loop of `kernel` as text to compile: over rows, or over runs of one symbol.
+
+    Without a state both are one.
+    """
     layout = layout_of(kernel)
     lowering = Lowering(kernel.function)
     states = States(kernel, layout)
     body = [states.visit(statement) for statement in lowering.statements(_emit_outputs(kernel))]
     _rename_variables(kernel, states, body)
-    text = (loop_over_runs if runs else loop_over_rows)(kernel, layout, states, body)
+    text = (loop_over_runs if runs and kernel.state.fields else loop_over_rows)(
+        kernel, layout, states, body
+    )
     helpers = pure_texts(lowering)
     digest = hashlib.blake2b(digest_size=32)
     for part in (str(VERSION), kernel.rows, text, *helpers, *helpers.values()):

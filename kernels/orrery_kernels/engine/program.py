@@ -34,6 +34,7 @@ _programs: WeakKeyDictionary[Kernel, dict[bool, Program]] = WeakKeyDictionary()
 def program_of(kernel: Kernel, runs: bool = False) -> Program:
     """Return the program of `kernel`, over rows or over runs, compiled if nobody has before."""
     held = _programs.setdefault(kernel, {})
+    runs = runs and bool(kernel.state.fields)
     if runs not in held:
         found = _from_catalog(kernel, runs)
         held[runs] = found or _from_source(codegen.generate(kernel, runs))
