@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pytest
 from orrery_kernels import (
     ew_var,
     ew_zscore,
@@ -18,6 +19,7 @@ from orrery_kernels import (
     simple_return,
     welford_mean_var,
 )
+from orrery_kernels.engine.ranks import COUNTED
 
 RNG = np.random.default_rng(20261128)
 N = 1_500
@@ -69,13 +71,14 @@ def test_ew_zscore_is_the_distance_from_the_mean_in_deviations_of_pandas():
     assert_same(found[1:], ((PAIR["x"] - ewm.mean()) / ewm.std(bias=True))[1:], 1e-9)
 
 
-def test_hampel_replaces_a_spike_by_the_median_and_leaves_the_rest():
+@pytest.mark.parametrize("size", [21, 150])
+def test_hampel_replaces_a_spike_by_the_median_and_leaves_the_rest(size: int):
     x = RNG.normal(size=300)
-    x[100] = 50.0
-    out = robust_hampel(pa.record_batch({"price": x}), window=21, k=3.0)
+    x[170] = 50.0
+    out = robust_hampel(pa.record_batch({"price": x}), window=size, k=3.0)
 
-    for t in range(20, 300):
-        window = x[t - 20 : t + 1]
+    for t in range(size - 1, 300):
+        window = x[t - size + 1 : t + 1]
         middle = np.median(window)
         far = abs(x[t] - middle) > 3.0 * 1.4826022185056018 * np.median(np.abs(window - middle))
         assert out["hampel_flag"][t].as_py() == int(far)
@@ -104,11 +107,13 @@ def test_rolling_order_statistics_are_those_of_pandas():
     assert_same(quantile, window.quantile(0.1), 1e-13)
 
 
-def test_equal_values_take_their_mean_rank():
+@pytest.mark.parametrize("window", [1, 30, COUNTED, COUNTED + 1])
+def test_equal_values_take_their_mean_rank(window: int):
     coarse = np.round(X, 1)
-    ranks = rolling_rank(pa.record_batch({"price": coarse}), window=30)
 
-    assert_same(column(ranks, "rolling_rank"), pd.Series(coarse).rolling(30).rank(pct=True))
+    ranks = rolling_rank(pa.record_batch({"price": coarse}), window=window)
+
+    assert_same(column(ranks, "rolling_rank"), pd.Series(coarse).rolling(window).rank(pct=True))
 
 
 def test_rolling_beta_is_the_slope_of_the_regression():

@@ -110,17 +110,17 @@ def ordered(size: Size) -> Struct:
         shift=i64,
         block=i64,
         ring=ring(size),
-        starts=ring(lambda p: _blocks(length(p)), i64),
-        sorted=ring(lambda p: _blocks(length(p)) << _block_shift(length(p))),
+        starts=ring(lambda p: blocks(length(p)), i64),
+        sorted=ring(lambda p: blocks(length(p)) << block_shift(length(p))),
     )
 
 
-def _blocks(size: int) -> int:
-    return -(-size >> _block_shift(size))
+def blocks(size: int) -> int:
+    return -(-size >> block_shift(size))
 
 
 @pure
-def _block_shift(size):
+def block_shift(size):
     """Return s for blocks of 2**s values: all in one up to 64, then 64 or sqrt(size / 2)."""
     shift = 0
     for _ in range(40):
@@ -183,7 +183,7 @@ def ordered_below(w, x):
 def ordered_push(w, x, size):
     """Fold x into the window: found by bisection, moved within blocks of some sqrt(size)."""
     if w.n == 0:
-        w.shift = _block_shift(size)
+        w.shift = block_shift(size)
         w.block = _block_size(w.shift)
     old = w.ring[w.at]
     w.ring[w.at] = x
@@ -278,9 +278,9 @@ def ordered_median(w):
 
 
 @inline
-def _ordered_distance(w, k, middle):
-    """Return the k-th smallest |value - middle|, by bisection of how many are below middle."""
-    split = ordered_below(w, middle)
+def _ordered_distance(w, k, middle, split):
+    """Return the k-th smallest |value - middle|, by bisection of how many of the nearest are among
+    the `split` values below middle."""
     low = k + 1 - (w.n - split) if k + 1 > w.n - split else 0
     high = k + 1 if k + 1 < split else split
     for _ in range(40):
@@ -289,10 +289,9 @@ def _ordered_distance(w, k, middle):
         left = (low + high) // 2
         right = k + 1 - left
         below = middle - ordered_get(w, split - 1 - left)
-        if below < ordered_get(w, split + right - 1) - middle:
-            low = left + 1
-        else:
-            high = left
+        more = below < ordered_get(w, split + right - 1) - middle
+        low = left + 1 if more else low
+        high = high if more else left
     right = k + 1 - low
     distance = 0.0
     if low > 0:
@@ -307,6 +306,9 @@ def _ordered_distance(w, k, middle):
 def ordered_mad(w):
     """Return the median absolute deviation from the median, not scaled."""
     middle = ordered_median(w)
-    a = _ordered_distance(w, (w.n - 1) // 2, middle)
-    b = _ordered_distance(w, w.n // 2, middle)
-    return 0.5 * (a + b)
+    split = ordered_below(w, middle)
+    low = (w.n - 1) // 2
+    distance = _ordered_distance(w, low, middle, split)
+    if low < w.n // 2:
+        distance = 0.5 * (distance + _ordered_distance(w, low + 1, middle, split))
+    return distance

@@ -6,12 +6,11 @@ from orrery_kernels.engine import f64, kernel, nan, param
 from orrery_kernels.engine.heaps import split, split_median, split_push, split_quantile
 from orrery_kernels.engine.order import (
     ordered,
-    ordered_below,
-    ordered_get,
     ordered_mad,
     ordered_median,
     ordered_push,
 )
+from orrery_kernels.engine.ranks import ranked, ranked_push
 from orrery_kernels.ticks.parameters import window
 
 _MAD_TO_SD = (
@@ -88,7 +87,7 @@ def rolling_quantile(s, p, x):
 
 @kernel(
     inputs={"x": "price"},
-    state={"w": ordered("window")},
+    state={"w": ranked("window")},
     **window(100, 1),
     memory="window",
     scale=({"x": 1}, 0),
@@ -101,11 +100,5 @@ def rolling_rank(s, p, x):
     Warm-up: min_periods - 1 ticks
     Source: Kendall (1945), Biometrika 33(3), 239-251, for ties
     """
-    ordered_push(s.w, x, p.window)
-    below = ordered_below(s.w, x)
-    equal = 0
-    for k in range(below, s.w.n):
-        if ordered_get(s.w, k) > x:
-            break
-        equal += 1
+    below, equal = ranked_push(s.w, x, p.window)
     return (below + 0.5 * (equal + 1)) / s.w.n if s.w.n >= p.min_periods else nan

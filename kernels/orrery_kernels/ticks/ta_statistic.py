@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from orrery_kernels.engine import f64, i64, kernel, nan, param, sqrt
 from orrery_kernels.engine.functions import ceil
-from orrery_kernels.engine.order import ordered, ordered_below, ordered_get, ordered_push
+from orrery_kernels.engine.order import ordered, ordered_get, ordered_push
+from orrery_kernels.engine.ranks import ranked, ranked_push
 from orrery_kernels.engine.trigonometry import PI, atan
 from orrery_kernels.engine.windows import (
     comoments,
@@ -242,7 +243,7 @@ def ta_percentile(s, p, x):
 
 
 @kernel(
-    inputs={"x": "close"}, state={"w": ordered("period")}, params=period(100, 1),
+    inputs={"x": "close"}, state={"w": ranked("period")}, params=period(100, 1),
     memory=lambda p: p.period + 1, scale=({"x": 1}, 0), shift=({"x": 1}, 0),
 )  # fmt: skip
 def ta_percentrank(s, p, x):
@@ -254,6 +255,6 @@ def ta_percentrank(s, p, x):
     Source: TA-Lib, function PERCENTRANK
     """
     full = s.w.n == p.period
-    below = ordered_below(s.w, x)
-    ordered_push(s.w, x, p.period)
-    return 100.0 * below / p.period if full else nan
+    left = 1 if s.w.ring[s.w.at] < x else 0
+    below, _ = ranked_push(s.w, x, p.period)
+    return 100.0 * (below + left) / p.period if full else nan
