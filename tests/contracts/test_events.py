@@ -146,6 +146,19 @@ def test_a_cut_is_of_its_schema():
     assert problems("cuts", json.loads(cuts.encode(CUT))) == []
 
 
+def test_a_cut_names_static_data_or_says_nothing_of_them():
+    with_static = CUT._replace(static="ab" * 32)
+
+    assert problems("cuts", json.loads(cuts.encode(with_static))) == []
+    assert cuts.decode(cuts.encode(with_static)) == with_static
+    assert b"static" not in cuts.encode(CUT) and cuts.decode(cuts.encode(CUT)) == CUT
+    for odd in ("", "ab", "AB" * 32, None, 7):
+        document = json.loads(cuts.encode(CUT)) | {"static": odd}
+        assert problems("cuts", document)
+        with pytest.raises(ValueError, match="64 hex digits"):
+            cuts.decode(json.dumps(document).encode())
+
+
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(cuts.Cut._fields, CELLS)))
 def test_every_cut_that_is_read_is_of_its_schema(change):
     document = json.loads(cuts.encode(CUT)) | change
@@ -157,7 +170,7 @@ def test_every_cut_that_is_read_is_of_its_schema(change):
     assert problems("cuts", document) == []
 
 
-@pytest.mark.parametrize("field", cuts.Cut._fields)
+@pytest.mark.parametrize("field", [name for name in cuts.Cut._fields if name != cuts.STATIC])
 def test_a_cut_without_a_field_is_refused(field):
     document = {name: value for name, value in CUT._asdict().items() if name != field}
 

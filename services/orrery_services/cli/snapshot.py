@@ -27,7 +27,7 @@ def snapshot(
 ) -> None:
     """Cut the log of every partition now, and wait for the snapshot on this node."""
     from .. import clock
-    from ..snapshots import app, cutting
+    from ..snapshots import app, cutting, steps
     from ..store import snapshots
 
     with Node(settings=common.settings_of(node)) as found:
@@ -35,9 +35,9 @@ def snapshot(
         if not chains:
             raise OutsideError(f"{found.name} must compute a chain, but has computed nothing yet")
         deadline = time.monotonic() + seconds_max
-        wanted = cutting.Wanted(
-            f"by hand#{found.name}-{secrets.token_hex(8)}", "by hand", clock.wall_ns(), chains
-        )
+        static = steps.static_root(found.settings.values["data.static"])
+        firing = f"by hand#{found.name}-{secrets.token_hex(8)}"
+        wanted = cutting.Wanted(firing, "by hand", clock.wall_ns(), chains, static)
         newest = snapshots.newest_cut(found.connection)
         cut = cutting.cut_now(found.settings, wanted, newest, seconds_max)
         document = _wait(found, cut.number, deadline)

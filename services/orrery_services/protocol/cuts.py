@@ -7,13 +7,16 @@ has not fired. The packer of each partition writes a marker into `ticks` for eve
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 TOPIC = "cuts"
 CHAINS_MAX = 64
 NUMBER_MAX = 2**53
+STATIC = "static"
 _TEXT_MAX = 200
+_ROOT = re.compile(r"[0-9a-f]{64}")
 
 
 class Cut(NamedTuple):
@@ -25,10 +28,12 @@ class Cut(NamedTuple):
     at_ns: int  # the cut's own time: when the trigger was due
     node: str  # who wrote it
     chains: Mapping[str, str]  # human name -> id of each chain whose state the snapshot holds
+    static: str = ""  # root of the tree of static data, in hex; empty: there are none
 
 
 def encode(cut: Cut) -> bytes:
-    return json.dumps(cut._asdict(), sort_keys=True, separators=(",", ":")).encode()
+    said = {name: value for name, value in cut._asdict().items() if name != STATIC or value}
+    return json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
 
 
 def decode(data: bytes | None) -> Cut:
@@ -38,7 +43,7 @@ def decode(data: bytes | None) -> Cut:
     1
     """
     found: Any = json.loads(data or b"null")
-    if not isinstance(found, dict) or set(found) != set(Cut._fields):
+    if not isinstance(found, dict) or set(found) | {STATIC} != set(Cut._fields):
         raise ValueError(f"a cut must have {', '.join(Cut._fields)}, was {str(found)[:80]}")
     cut = Cut(**found)
     chains = cut.chains.items() if isinstance(cut.chains, dict) else [(None, None)]
@@ -47,6 +52,8 @@ def decode(data: bytes | None) -> Cut:
         raise ValueError(f"the texts of a cut must have 1 to {_TEXT_MAX} characters")
     if not all(type(at) is int and at >= 0 for at in (cut.number, cut.at_ns)):
         raise ValueError("number and time of a cut must be integers from 0")
+    if STATIC in found and not (isinstance(cut.static, str) and _ROOT.fullmatch(cut.static)):
+        raise ValueError("the static data of a cut must be named by 64 hex digits")
     if not 0 < cut.number < NUMBER_MAX or len(cut.chains) > CHAINS_MAX:
         raise ValueError(f"a cut must have a number from 1 and at most {CHAINS_MAX} chains")
     return cut

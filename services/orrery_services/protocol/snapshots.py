@@ -23,6 +23,7 @@ AT = "@"  # between the name of a ref and the number of its move
 NUMBER_DIGITS, MOVE_DIGITS, TIME_DIGITS = 12, 8, 20
 PACK_BYTES_MAX = 256 * 1024
 QUOTES, QUOTE_ROWS, STATE, CALENDARS = "quotes", "quote_rows", "state", "calendars"
+STATIC = "static"
 TICKS_DIGEST = blake3(TICK_SCHEMA.serialize().to_pybytes()).digest()
 _SIZE = struct.Struct("<I")
 
@@ -184,6 +185,8 @@ def parts_of(
         sections[section] = list(seen.pop())
     if roots := list(calendars):
         sections[CALENDARS] = roots
+    if cut.static:
+        sections[STATIC] = [bytes.fromhex(cut.static)]
     some = cut.chains[names[0]]
     places: dict[str, Any] = {"number": cut.number, "at_ns": cut.at_ns}
     for partition in range(partitions):

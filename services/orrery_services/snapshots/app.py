@@ -30,6 +30,7 @@ class Snapshots:
         declared = settings.data["snapshots"]
         self._triggers = steps.read_triggers(declared, str(settings.universe))
         now = datetime.fromtimestamp(clock.wall_ns() / 1e9, UTC)
+        self._static = steps.static_root(settings.values["data.static"])
         self._offsets = {t.zone: offsets_of(t.zone, now) for t in self._triggers if t.zone}
         self._connection = connect(settings)
         self._making = Making(settings, self._connection)
@@ -64,7 +65,7 @@ class Snapshots:
                 continue  # before anything computes there is nothing to freeze
             for firing in due.fire:
                 at_ns = firing.due_ns or now_ns
-                self._topic.want(Wanted(firing.id, trigger.text, at_ns, chains))
+                self._topic.want(Wanted(firing.id, trigger.text, at_ns, chains, self._static))
             if due.skipped:
                 self._skip(steps.skipped_event(trigger, due.skipped), now_ns)
         self._topic.turn()

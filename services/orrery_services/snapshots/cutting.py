@@ -30,6 +30,7 @@ class Wanted(NamedTuple):
     trigger: str
     at_ns: int
     chains: Mapping[str, str]
+    static: str = ""
 
 
 class Topic:
@@ -97,7 +98,8 @@ class Topic:
             return
         first = next(iter(self._wanted.values()))
         number = max(self.seen.greatest, self._newest) + 1
-        cut = Cut(number, first.id, first.trigger, first.at_ns, self._node, dict(first.chains))
+        cut = Cut(number, first.id, first.trigger, first.at_ns, self._node, dict(first.chains),
+                  first.static)  # fmt: skip
         self._producer.produce(cuts.TOPIC, cuts.encode(cut), first.id, 0)
         self._producer.poll(0)
         self._sent = number, now_ns + ANSWER_NS_MAX

@@ -94,7 +94,7 @@ class Making:
         leaves = snapshots.leaves_of(connection, cut, partitions)
         before = next(iter(snapshots.made_before(connection, cut.number)), None)
         done = steps.complete(cut, leaves, partitions, before and before.at_ns)
-        if done is None:
+        if done is None or not self._has_static(cut):
             return None
         self._keep_calendars(cut.number)
         pieces.index_cut(connection, cut.number, partitions + 1)
@@ -125,6 +125,20 @@ class Making:
         tree, stream = steps.calendar_tree(), self._settings.partitions
         if not pieces.is_held(self._connection, tree.root):
             ledger.commit(self._connection, rules.pack_facts(tree.pieces, stream, number))
+
+    def _has_static(self, cut: Cut) -> bool:
+        """Whether the static data that a cut names are held: declared here, or come from a node
+        that declares them."""
+        root = bytes.fromhex(cut.static)
+        if not root or pieces.is_held(self._connection, root):
+            return True
+        tree = steps.static_tree(self._settings.values["data.static"])
+        if tree is not None and tree.root == root:
+            packs = rules.pack_facts(tree.pieces, self._settings.partitions, cut.number)
+            ledger.commit(self._connection, packs)
+        pieces.index_cut(self._connection, cut.number, self._settings.partitions + 1)
+        pieces.index_rest(self._connection)
+        return pieces.is_held(self._connection, root)
 
     def _facts(self, cut: Cut, done: steps.Complete, parent: bytes | None) -> list[rules.Fact]:
         """Return manifest and record; the record is written once, whatever happens after."""

@@ -148,6 +148,26 @@ def calendar_tree() -> Built:
     return build(names, values, CANONICAL)
 
 
+def static_tree(declared: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Built | None:
+    """Return the tree of the static data that a universe declares, None when there are none.
+
+    >>> static_tree({"instruments": {"X": {"tick_size": 0.01}}}).count
+    1
+    """
+    leaves = {
+        f"{group}/{name}": encode(dict(values))
+        for group, named in declared.items()
+        for name, values in named.items()
+    }
+    return build(list(leaves), list(leaves.values()), CANONICAL) if leaves else None
+
+
+def static_root(declared: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Return what a cut says of static data: their root in hex, "" when there are none."""
+    tree = static_tree(declared)
+    return tree.root.hex() if tree else ""
+
+
 def record_of(
     done: Complete, cut: Cut, parent: bytes | None, node: str, lsn: str, now_ns: int
 ) -> Record:

@@ -153,6 +153,35 @@ def test_the_id_is_a_golden_value():
 GOLDEN = "6a7c68a1fc2a5b8d7780d5f73372db0aa64594aac70d3bd11fca1b79f4f854f3"
 
 
+STATIC = {
+    "instruments": {
+        "USD-SOFR-OIS-10Y": {"tick_size": 0.00005, "currency": "USD"},
+        "EUR/USD": {"tick_size": 0.00001, "lot": 1000, "cls": True},
+    },
+    "holders": {"A1": {"limit": 25e6}},
+}
+
+
+def test_the_root_of_static_data_and_the_id_with_them_are_golden_values():
+    roots = {name: f"{at}" * 64 for at, name in enumerate(("state", "quotes", "quote_rows"))}
+    leaf = snapshots.Leaf(1, "c" * 64, "log", 3, {"cut": 1, "cut_ns": 9}, 5, 0, None, roots)
+    made = cuts.Cut(1, "by hand#1", "by hand", 9, "n1", {"default": "A" * 16})
+    turned = {group: dict(reversed(named.items())) for group, named in reversed(STATIC.items())}
+
+    root = steps.static_root(STATIC)
+    done = steps.complete(
+        made._replace(static=root), {("A" * 16, p): leaf for p in range(2)}, 2, None
+    )
+
+    assert root == GOLDEN_STATIC == steps.static_root(turned), "whatever the order"
+    assert done.frozen.id.hex() == GOLDEN_WITH_STATIC
+    assert steps.static_root({}) == steps.static_root({"instruments": {}}) == ""
+
+
+GOLDEN_STATIC = "0f7e97f5fe454c0a82e39592f44b42db290863616de83945998c89d30a107417"
+GOLDEN_WITH_STATIC = "f3544bbd27b9ea3d90629d14c7d323cedcb1e33151679eab5865546a344544a2"
+
+
 def test_chains_that_saw_other_quotes_make_no_snapshot():
     other = chain(0.5)
     log = Log().trades(at_ns=5, A=1.0).quotes(at_ns=5, X=0.2).cut(1, at_ns=9)

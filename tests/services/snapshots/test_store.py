@@ -2,14 +2,18 @@
 
 import psycopg
 import pytest
+from orrery_kernels.domino.explain import changed_leaves
 from orrery_kernels.errors import SnapshotError
+from orrery_kernels.snapshot.canonical import decode, encode
 from orrery_kernels.snapshot.changes import might_concern
+from orrery_kernels.snapshot.snapshot import leaf
 from orrery_kernels.snapshot.snapshot import leaves as leaves_of
 from orrery_services.errors import OutsideError
 from orrery_services.protocol import facts
+from orrery_services.protocol import snapshots as rules
 from orrery_services.protocol.arrivals import Range
 from orrery_services.protocol.snapshots import TAG, Ref, snapshot_key
-from orrery_services.snapshots import collecting
+from orrery_services.snapshots import collecting, steps
 from orrery_services.snapshots.making import Making
 from orrery_services.store import holds, ledger, mended, pieces, reading, refs
 from orrery_services.store import snapshots as store
@@ -23,7 +27,9 @@ class Universe:
     """What Making asks of settings."""
 
     partitions, node = P, "n1"
-    values = {"data.changes.paths_max": 20, "data.changes.wrong_yes_rate": 1e-6}  # noqa: RUF012
+    values = {  # noqa: RUF012
+        "data.changes.paths_max": 20, "data.changes.wrong_yes_rate": 1e-6, "data.static": {},
+    }  # fmt: skip
 
 
 def freeze(writer: psycopg.Connection, cuts: int) -> list[store.Made]:
@@ -248,3 +254,48 @@ def test_pieces_that_were_not_indexed_are_found_again(writer, server, database):
     opened, fetch = store.open_snapshot(writer, made.id)
     assert packs == 2, "the leaves, and the calendars"
     assert len(leaves_of(opened, "state/default", fetch)) == 40
+
+
+TICK = {"instruments": {"X": {"tick_size": 0.01}, "Y": {"tick_size": 0.5}}}
+FINER = {"instruments": {"X": {"tick_size": 0.001}, "Y": {"tick_size": 0.5}}}
+
+
+def declaring(static: dict) -> Universe:
+    found = Universe()
+    found.values = Universe.values | {"data.static": static}
+    return found
+
+
+def test_static_data_are_leaves_and_a_diff_names_the_one_that_changed(writer):
+    log, work, made = Log(), fresh(), []
+    for number, static in enumerate((TICK, TICK, FINER), 1):
+        log.trades(A=float(number)).cut(number)
+        ledger.commit(writer, take(work, log))
+        making = Making(declaring(static), writer)
+        making.add([cut(number)._replace(static=steps.static_root(static))])
+        made += making.turn()
+
+    first, second, third = (store.open_snapshot(writer, one.id) for one in made)
+    assert leaf(first[0], "static/instruments/X", first[1]) == encode({"tick_size": 0.01})
+    assert first[0].sections["static"] == second[0].sections["static"]
+    changed = dict(changed_leaves(second[0], third[0], third[1]))
+    assert [path for path in changed if path.startswith("static/")] == ["static/instruments/X"]
+    assert decode(changed["static/instruments/X"].after) == {"tick_size": 0.001}
+
+
+def test_a_node_that_declares_other_static_data_waits_for_those_that_the_cut_names(writer):
+    log, work = Log(), fresh()
+    log.trades(A=1.0).cut(1)
+    ledger.commit(writer, take(work, log))
+    making = Making(declaring(FINER), writer)
+    named = steps.static_tree(TICK)
+    making.add([cut(1)._replace(static=named.root.hex())])
+
+    waiting = making.turn()
+    ledger.commit(writer, rules.pack_facts(named.pieces, P, 1))  # as it comes from the other node
+    making._looks[1] = 0, 0
+    (made,) = making.turn()
+
+    assert waiting == []
+    opened, fetch = store.open_snapshot(writer, made.id)
+    assert leaf(opened, "static/instruments/X", fetch) == encode({"tick_size": 0.01})
