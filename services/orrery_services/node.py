@@ -134,7 +134,9 @@ class Snapshot:
             return pa.table({"name": names, "state": pa.array(found.values(), pa.binary())})
         values = [decode(body) for body in found.values()]
         if values and isinstance(values[0], dict):
-            return pa.table({"name": names, **{k: [v[k] for v in values] for k in values[0]}})
+            keys = dict.fromkeys(key for value in values for key in value)
+            columns = {key: [value.get(key) for value in values] for key in keys}
+            return pa.table({"name": names, **columns})
         return pa.table({"name": names, "value": pa.array(values, pa.float64())})
 
 

@@ -97,6 +97,27 @@ def message_at(stack, topic: str, partition: int, offset: int) -> dict:
     return json.loads(message.value())
 
 
+def test_the_refs_of_both_nodes_are_listed_with_their_moves_and_lead_to_the_results(stack, ran):
+    tasks = {step.task for step in ran["n1"].steps}
+    results = {(node, task) for node in NODES for task in tasks}
+    until(lambda: results <= {(r["node"], r["name"]) for r in refs_of(stack)})
+
+    listed = refs_of(stack)
+    for node, task in sorted(results):
+        moves = [r for r in listed if (r["node"], r["name"]) == (node, task)]
+        assert [r["move"] for r in moves] == list(range(len(moves), 0, -1)), "newest first, no gap"
+        numbers = [r["number"] for r in moves]
+        assert numbers == sorted(numbers, reverse=True)
+        assert all(r["by"].startswith("rates, ") for r in moves)
+    tree = orrery(stack, "why", "n1/curve/USD-SOFR", "--node", "n2")
+    at = next(r for r in refs_of(stack) if (r["node"], r["name"]) == ("n1", "curve/USD-SOFR"))
+    assert tree["run"]["cut"] <= at["number"] and tree["computed_by"] in NODES
+
+
+def refs_of(stack) -> list[dict]:
+    return orrery(stack, "log", "--refs", "-n", "1000", "--node", "n2")
+
+
 def test_diff_names_the_quote_the_dominoes_and_how_far_results_moved(stack, ran):
     before = runs(stack, "n1")[-1]
     quote(stack, {"USD-SOFR-OIS-5Y": RATES["USD-SOFR-OIS-5Y"] + 0.0001})

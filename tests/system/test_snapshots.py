@@ -71,6 +71,21 @@ def test_a_snapshot_by_hand_is_the_same_on_both_nodes_and_holds_what_lies_below_
     assert {row["topic"] for row in rows if row["name"] in quotes} == {"market_quotes"}
 
 
+def test_static_data_are_in_every_snapshot_the_same_on_both_nodes(stack, quotes):
+    declared = stack.settings("n1").values["data.static"]["instruments"]
+
+    told = orrery(stack, "snapshot", "--wait", "90")
+    wait_for(stack, {told["number"]})
+    tables = []
+    for name in NODES:
+        with Node(settings=stack.settings(name)) as node:
+            rows = node.snapshot(told["id"]).table("static").to_pylist()
+            tables.append({row.pop("name"): row for row in rows})
+
+    assert tables[0] == tables[1]
+    assert tables[0] == {f"instruments/{name}": values for name, values in declared.items()}
+
+
 def test_killing_who_makes_them_loses_no_snapshot_and_doubles_none(stack, quotes):
     settings = stack.settings("n1")
 
@@ -127,12 +142,13 @@ def test_people_can_name_compare_show_and_remove_snapshots(stack, quotes):
 
     shown = orrery(stack, "show", f"{after['id'][:12]}:quotes/{name}")
     listed = orrery(stack, "log", "-n", "1000")
-    collected = orrery(stack, "gc", "--keep", "tags, last 1", "--node", "n1")
+    collected = orrery(stack, "gc", "--keep", "tags, last 1", "--rows", "1 days", "--node", "n1")
 
     assert [leaf["after"] for leaf in changes] == [0.5]
     assert shown["value"] == 0.5 and shown["row"]["topic"] == "market_quotes"
     assert any(f"n1/tag/eod-{name}" in one["refs"] for one in listed)
     stays = {one["id"]: one["why"] for one in collected["snapshots"] if one["keep"]}
+    assert collected["expiring"] == [], "no row is a day old"
     assert before["id"] in stays and len(stays) < len(collected["snapshots"])
     with Node(settings=stack.settings("n1")) as node:
         assert node.snapshot(f"eod-{name}").table("quotes").num_rows >= len(quotes)

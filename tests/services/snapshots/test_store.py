@@ -9,6 +9,7 @@ from orrery_kernels.snapshot.changes import might_concern
 from orrery_kernels.snapshot.snapshot import leaf
 from orrery_kernels.snapshot.snapshot import leaves as leaves_of
 from orrery_services.errors import OutsideError
+from orrery_services.node import Snapshot
 from orrery_services.protocol import facts
 from orrery_services.protocol import snapshots as rules
 from orrery_services.protocol.arrivals import Range
@@ -256,8 +257,8 @@ def test_pieces_that_were_not_indexed_are_found_again(writer, server, database):
     assert len(leaves_of(opened, "state/default", fetch)) == 40
 
 
-TICK = {"instruments": {"X": {"tick_size": 0.01}, "Y": {"tick_size": 0.5}}}
-FINER = {"instruments": {"X": {"tick_size": 0.001}, "Y": {"tick_size": 0.5}}}
+TICK = {"instruments": {"X": {"tick_size": 0.01}, "Y": {"tick_size": 0.5, "lot": 10}}}
+FINER = {"instruments": {"X": {"tick_size": 0.001}, "Y": {"tick_size": 0.5, "lot": 10}}}
 
 
 def declaring(static: dict) -> Universe:
@@ -277,6 +278,11 @@ def test_static_data_are_leaves_and_a_diff_names_the_one_that_changed(writer):
 
     first, second, third = (store.open_snapshot(writer, one.id) for one in made)
     assert leaf(first[0], "static/instruments/X", first[1]) == encode({"tick_size": 0.01})
+    table = Snapshot(writer, made[0].id).table("static").to_pylist()
+    assert table == [
+        {"name": "instruments/X", "tick_size": 0.01, "lot": None},
+        {"name": "instruments/Y", "tick_size": 0.5, "lot": 10},
+    ]
     assert first[0].sections["static"] == second[0].sections["static"]
     changed = dict(changed_leaves(second[0], third[0], third[1]))
     assert [path for path in changed if path.startswith("static/")] == ["static/instruments/X"]
