@@ -18,11 +18,12 @@ GRANT EXECUTE ON FUNCTION current_incarnation(), server_identity() TO orrery_wri
 -- The replicator inserts under a replication origin, which keeps its rows out of this node's own change stream.
 GRANT EXECUTE ON FUNCTION pg_replication_origin_create(text), pg_replication_origin_oid(text),
     pg_replication_origin_session_setup(text), pg_replication_origin_session_reset(),
-    pg_replication_origin_session_is_setup() TO orrery_writer;
+    pg_replication_origin_session_is_setup(),
+    pg_replication_origin_xact_setup(pg_lsn, timestamptz) TO orrery_writer;
 
 DO $$ BEGIN
     IF pg_replication_origin_oid('orrery') IS NULL THEN PERFORM pg_replication_origin_create('orrery'); END IF;
-    IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'orrery_facts') THEN
-        CREATE PUBLICATION orrery_facts FOR TABLE facts, heartbeats WITH (publish = 'insert');
+    IF NOT EXISTS (SELECT FROM pg_publication_tables WHERE pubname = 'orrery' AND tablename = 'facts') THEN
+        ALTER PUBLICATION orrery ADD TABLE facts, heartbeats;
     END IF;
 END $$;

@@ -16,7 +16,7 @@ from . import connect
 from .config import Settings
 from .errors import OutsideError
 
-SLOTS = {"trades-source": "orrery_trades", "facts-source": "orrery_facts"}
+SLOTS = {"source": "orrery"}
 MARK = "slot.failover"
 STOP_SECONDS_MAX = 30.0
 PAUSE_SECONDS = 0.1

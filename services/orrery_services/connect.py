@@ -16,7 +16,7 @@ from .config import Settings
 from .errors import ConfigError, OutsideError
 
 SECONDS_MAX = 30.0
-NAMES = ("trades-source", "facts-source")
+NAMES = ("source",)
 
 
 def connector_config(settings: Settings, name: str) -> dict[str, str]:

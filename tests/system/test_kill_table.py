@@ -168,9 +168,8 @@ def pause_a_packer(road: Road) -> None:
         faults.resume(road.stack, "n2.packer")
 
 
-def drop_both_slots(road: Road) -> None:
-    for slot in ("orrery_trades", "orrery_facts"):
-        faults.drop_slot(road.stack, "n1", slot)
+def drop_the_slot(road: Road) -> None:
+    faults.drop_slot(road.stack, "n1")
 
 
 def take_the_sky_away(road: Road) -> None:
@@ -228,7 +227,7 @@ FAULTS: dict[str, Callable[[Road], None]] = {
     "kill the broker": kill_the_broker,
     "stop Postgres without a checkpoint": stop_postgres,
     "pause a packer and wake it": pause_a_packer,
-    "drop both slots": drop_both_slots,
+    "drop the slot": drop_the_slot,
     "take the sky away": take_the_sky_away,
     "repeat everything": repeat_everything,
     "lose a disk": lose_a_disk,

@@ -107,7 +107,7 @@ def test_rows_committed_while_a_slot_is_gone_arrive_all_the_same(servers):
     insert_trades(servers, "SLOT.TEST", 2)
     wait_until(lambda: len(set(captured(servers, "SLOT.TEST"))) == 2, "what came before")
 
-    faults.drop_slot(servers, NODE, "orrery_trades")
+    faults.drop_slot(servers, NODE)
     insert_trades(servers, "SLOT.TEST", 5)
 
     wait_until(lambda: len(ids(servers, "SLOT.TEST")) == 7, "all seven rows")
@@ -117,9 +117,9 @@ def test_rows_committed_while_a_slot_is_gone_arrive_all_the_same(servers):
 def is_marked(stack: Stack) -> bool:
     settings = stack.settings(NODE)
     with faults.admin(stack, NODE) as admin:
-        slot = cdc.slot(admin, "trades-source")
+        slot = cdc.slot(admin, "source")
     try:
-        config = connect.config(settings, "trades-source")
+        config = connect.config(settings, "source")
     except OutsideError:  # Connect answers nothing useful while its own group settles
         return False
     return bool(slot and slot.ours and slot.active and config and config[cdc.MARK] == "false")

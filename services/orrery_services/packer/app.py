@@ -19,7 +19,7 @@ from ..config import Settings
 from ..errors import LogLost, OutsideError
 from ..protocol import cuts, rows
 from ..protocol.rules import ALL_RULES, rules_from
-from . import figures, start
+from . import figures, held, start
 from .cuts import Cuts
 from .lane import Lane
 from .sequencer import Send
@@ -54,6 +54,7 @@ class Packer:
         self.lanes: dict[int, Lane] = {}
         self._waiting: dict[int, str] = {}  # assigned partitions that cannot be packed now, why
         self._cuts = Cuts()
+        self._held = held.Held(settings.postgres("reader"), self._logs[start.TICKS])
         self._paused: set[int] = set()
         self._retry_at_ns = self._deal_at_ns = self._flushed_ns = 0
         self._figures = figures.Figures(self._consumer)
@@ -159,6 +160,7 @@ class Packer:
             if any(lane.must_seek for lane in self.lanes.values()):
                 self._fetch_all()
             self._pace()
+            self._held.look({p: lane.sequencer.position for p, lane in self.lanes.items()})
             self._figures.look(self.lanes)
         except OutsideError as cause:
             self._put_off(str(cause))
@@ -200,17 +202,18 @@ class Packer:
         if any(lane.waits_for_flush() for lane in lanes):
             wait = self._flush_in_ns() / 1e9
             return wait if self._all_sent() else min(wait, REPORT_SECONDS)
-        return IDLE_SECONDS
+        return held.LOOK_MS / 1000 if self._held.watches() else IDLE_SECONDS
 
     def _flush_in_ns(self) -> int:
         """Return how long until rows go whose batch is not full: at once after a quiet while.
 
         All lanes flush together, so that what follows, up to the commit, is done for all at once.
-        While the broker has not acknowledged what was sent before, more are let come: so batches
-        grow with the load.
+        While the broker has not acknowledged what was sent before, or the node does not come after
+        with holding it, more are let come: so batches grow with the load.
         """
         waits = self._settings.limits.batch_wait_ms_max
-        wait_ms = min(waits, PACE_MS) if self._all_sent() else waits
+        flows = self._all_sent() and not self._held.is_late()
+        wait_ms = min(waits, PACE_MS) if flows else waits
         return max(0, self._flushed_ns + wait_ms * 1_000_000 - clock.monotonic_ns())
 
     def _all_sent(self) -> bool:
@@ -306,6 +309,7 @@ class Packer:
         except OutsideError as cause:
             log.warning("left with unsent rows: whoever packs next reads them", reason=str(cause))
         self._figures.commit(self.lanes)
+        self._held.close()
         self._consumer.close()
         self._reader.close()
 

@@ -69,7 +69,7 @@ def admin(stack: Stack, node: str) -> psycopg.Connection:
     return psycopg.connect(postgres.admin_conninfo(stack.plan, node), autocommit=True)
 
 
-def drop_slot(stack: Stack, node: str, slot: str = "orrery_facts") -> None:
+def drop_slot(stack: Stack, node: str, slot: str = "orrery") -> None:
     """Drop a replication slot under its reader."""
     with admin(stack, node) as connection:
         cdc.drop_slot(connection, slot)

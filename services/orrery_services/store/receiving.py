@@ -102,6 +102,7 @@ def receive(
         after = _advance(connection, at, [log_id for (log_id,) in logs], rules)
         ledger.write_marks(connection, before, after)
         _write_progress(connection, log_id, next_offsets)
+        connection.execute(_STAMP)
         failpoints.reach("in a transaction")
     failpoints.reach("behind a commit")
     if found.clashes:
@@ -262,6 +263,8 @@ def _write_progress(
         connection.cursor().executemany(_WRITE_PROGRESS, rows)
 
 
+# A session with a replication origin stamps all its transactions with the time of its first one.
+_STAMP = "SELECT pg_replication_origin_xact_setup('0/1', clock_timestamp())"
 _HELD = "SELECT key, id FROM facts WHERE key = ANY(%s)"
 _NUMBERED = """
     WITH asked AS (SELECT * FROM unnest(%s::text[], %s::int[], %s::bigint[])

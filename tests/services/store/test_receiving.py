@@ -163,3 +163,14 @@ def test_a_chain_that_only_another_node_computes_has_a_mark_here_too(replica):
     receive(replica, given)
 
     assert (CHAIN, 0) in store.marks(replica)
+
+
+def test_every_transaction_of_a_replica_is_stamped_with_its_own_time(replica):
+    before = replica.execute("SELECT clock_timestamp()").fetchone()[0]
+    receive(replica, receipts(0, 0, 1))
+    between = replica.execute("SELECT clock_timestamp()").fetchone()[0]
+    receive(replica, receipts(3, 1, 3))
+
+    query = "SELECT pg_xact_commit_timestamp(xmin) FROM facts WHERE oseq = %s"
+    first, second = (replica.execute(query, (oseq,)).fetchone()[0] for oseq in (1, 3))
+    assert before < first < between < second

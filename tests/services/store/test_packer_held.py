@@ -1,0 +1,86 @@
+"""A packer sees how long its node takes to hold what was packed."""
+
+import time
+
+import pytest
+from orrery_services import store
+from orrery_services.packer import held
+from orrery_services.store import heartbeats
+
+from .test_ledger import LOG, chunks, move
+
+
+@pytest.fixture
+def watch(server, database, writer):
+    heartbeats.adopt_first(writer, "ticks", LOG)
+    made = held.Held(server.conninfo(database, "orrery_reader"), LOG)
+    yield made
+    made.close()
+
+
+def commit(writer, offset: int, ordinal: int) -> None:
+    made = chunks(offset, ordinal)
+    store.commit(writer, made, [move(made)])
+
+
+def pause() -> None:
+    time.sleep(held.LOOK_MS / 1000 + 0.01)
+
+
+def test_what_is_held_at_once_is_not_late(watch, writer):
+    commit(writer, 0, 0)
+
+    watch.look({0: 1})
+
+    assert not watch.watches()
+    assert not watch.is_late()
+
+
+def test_what_is_not_held_is_late_after_a_while_and_no_more_when_the_next_comes_in_time(
+    watch, writer
+):
+    watch.look({0: 1})
+    early = watch.is_late()
+    time.sleep(held.LATE_MS / 1000 + 0.01)
+    late = watch.is_late()
+    commit(writer, 0, 0)
+    time.sleep(held.LATE_MS / 1000)
+    watch.look({0: 1})
+    after = watch.is_late()
+    commit(writer, 1, 1)
+    pause()
+    time.sleep(held.LATE_MS / 1000)
+    watch.look({0: 2})
+
+    assert (early, late, after) == (False, True, True)
+    assert not watch.watches()
+    assert not watch.is_late()
+
+
+def test_nothing_is_looked_for_when_all_is_held(watch, writer):
+    commit(writer, 0, 0)
+    watch.look({0: 1})
+    pause()
+
+    watch.close()
+    watch.look({0: 1})
+
+    assert watch._connection is None
+
+
+def test_a_partition_that_went_elsewhere_is_not_waited_for(watch):
+    watch.look({0: 1, 1: 5})
+    pause()
+
+    watch.look({})
+
+    assert not watch.watches()
+
+
+def test_a_database_that_does_not_answer_makes_batches_larger_and_stops_nothing(watch):
+    watch._conninfo = "postgresql://nobody@127.0.0.1:1/nothing"
+
+    watch.look({0: 1})
+    time.sleep(held.LATE_MS / 1000 + 0.01)
+
+    assert watch.is_late()
