@@ -5,6 +5,7 @@ trees: a section that did not change costs nothing, one that changed a little co
 """
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from orrery_kernels.domino.domino import near
@@ -16,6 +17,8 @@ from orrery_kernels.snapshot.digest import digest, digest_all
 from orrery_kernels.snapshot.patterns import fixed_part, is_plain, matches
 from orrery_kernels.snapshot.snapshot import Snapshot, leaf, leaves
 from orrery_kernels.snapshot.tree import CANONICAL, Fetch, read_root
+
+CHANGES_MAX = 1000  # leaves of a section that are looked at one by one for what changed
 
 
 class Market:
@@ -80,7 +83,8 @@ class Market:
             name = path.encode()
             kind = self._kind(self.snapshot.locate(path)[0])
             parts.append((len(name).to_bytes(4, "little") + name, kind + body))
-        bodies = digest_all([body for _, body in parts])
+        alone = len(parts) == 1  # one is sooner hashed by itself
+        bodies = [digest(parts[0][1])] if alone else digest_all([body for _, body in parts])
         return digest(b"".join(name + body for (name, _), body in zip(parts, bodies, strict=True)))
 
     def _body(self, path: str) -> bytes | None:
@@ -140,7 +144,7 @@ class Market:
                 if section in before._sections:
                     self._sections[section] = before._sections[section]
             else:
-                changed.append(f"{section}/*")
+                changed += before._changed(section, now, self.fetch)
         if before.snapshot.sections.keys() != self.snapshot.sections.keys():
             return
         for pattern, found in before._digests.items():
@@ -148,6 +152,17 @@ class Market:
                 self._digests[pattern] = found
                 if pattern in before._paths:
                     self._paths[pattern] = before._paths[pattern]
+
+    def _changed(self, section: str, now: Sequence[bytes], fetch: Fetch) -> list[str]:
+        """Return the paths of a section, not read as a whole, that changed: those of a few leaves,
+        else all of it. Where nothing is known of it no tree is looked at."""
+        every = f"{section}/*"
+        if not any(_touches(pattern, every) for pattern in self._digests):
+            return [every]
+        pairs = zip(self.snapshot.sections[section], now, strict=True)
+        names = (change.name for old, new in pairs for change in diff(old, new, fetch))
+        few = list(islice(names, CHANGES_MAX + 1))
+        return [f"{section}/{name}" for name in few] if len(few) <= CHANGES_MAX else [every]
 
     def _patched(
         self, section: str, now: Sequence[bytes], fetch: Fetch, changed: list[str]

@@ -51,5 +51,16 @@ def transaction(connection: psycopg.Connection) -> Iterator[psycopg.Connection]:
         raise
 
 
+@contextmanager
+def soon(connection: psycopg.Connection) -> Iterator[psycopg.Connection]:
+    """A transaction whose commit does not wait for the disk: for what can be made again from facts.
+
+    It is seen by others at once, and lost only with the server.
+    """
+    with transaction(connection):
+        connection.execute("SET LOCAL synchronous_commit = off")
+        yield connection
+
+
 def _first_line(cause: BaseException) -> str:
     return str(cause).strip().split("\n", 1)[0]

@@ -2,6 +2,8 @@
 
 import psycopg
 
+from .connection import soon
+
 
 def hold(connection: psycopg.Connection, id_: bytes, holder: str) -> None:
     _soon(connection, _HOLD, (id_, holder))
@@ -18,8 +20,7 @@ def release_all(connection: psycopg.Connection, service: str) -> None:
 
 def _soon(connection: psycopg.Connection, statement: str, values: tuple) -> None:
     """Do what need not outlive a power cut: nothing is in flight after one."""
-    with connection.transaction():
-        connection.execute("SET LOCAL synchronous_commit = off")
+    with soon(connection):
         connection.execute(statement, values)
 
 

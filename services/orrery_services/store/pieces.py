@@ -14,6 +14,7 @@ from orrery_services.errors import OutsideError
 from orrery_services.protocol import facts, snapshots
 
 from . import mended, reading
+from .connection import soon
 
 LOOK_BACK_PACKS = 50
 CACHE_BYTES_MAX = 64 * 1024 * 1024
@@ -31,7 +32,7 @@ def index(connection: psycopg.Connection, packs: Iterable[reading.Row]) -> int:
             (blake3(piece).digest(), row.key, at, len(piece))
             for at, piece in snapshots.pieces_of(data)
         ]
-        with connection.cursor() as cursor:
+        with soon(connection), connection.cursor() as cursor:
             cursor.executemany(_INDEX, rows)
         count += 1
     return count
@@ -39,8 +40,8 @@ def index(connection: psycopg.Connection, packs: Iterable[reading.Row]) -> int:
 
 def index_cut(connection: psycopg.Connection, number: int, streams: int) -> None:
     """Note the pieces that came with one cut."""
-    for partition in range(streams):
-        prefix = snapshots.pack_prefix(partition, number)
+    prefixes = [snapshots.pack_prefix(partition, number) for partition in range(streams)]
+    for (prefix,) in connection.execute(_WITH_PACKS, (prefixes,)).fetchall():
         index(connection, reading.facts_between(connection, prefix, prefix + "~"))
 
 
@@ -107,6 +108,9 @@ def _pack_with(connection: psycopg.Connection, digest: bytes) -> list[bytes]:
 _INDEX = """
     INSERT INTO tree_pieces (digest, pack, at, size) VALUES (%b, %s, %s, %s)
     ON CONFLICT (digest) DO NOTHING"""
+_WITH_PACKS = """
+    SELECT p FROM unnest(%s::text[]) AS p WHERE EXISTS (
+        SELECT FROM facts WHERE key >= p COLLATE "C" AND key < (p || '~') COLLATE "C")"""
 _NOT_INDEXED = """
     SELECT f.key FROM facts f WHERE f.key >= 'pack/' AND f.key < 'pack0'
         AND NOT EXISTS (SELECT FROM tree_pieces t WHERE t.pack = f.key) ORDER BY 1"""

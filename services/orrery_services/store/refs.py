@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import psycopg
@@ -137,7 +138,13 @@ def resolve(connection: psycopg.Connection, text: str) -> bytes:
 
 def _refs(cursor: psycopg.Cursor) -> list[Ref]:
     """Return the refs in rows of (what its key begins with, payload)."""
-    return [rules.ref_of(facts.data_of(bytes(payload), _no_pieces)) for _, payload in cursor]
+    return [_ref(bytes(payload)) for _, payload in cursor]
+
+
+@lru_cache(maxsize=4096)
+def _ref(payload: bytes) -> Ref:
+    """Return the move in a payload: the same few are asked for at every run."""
+    return rules.ref_of(facts.data_of(payload, _no_pieces))
 
 
 def as_decided(ref: Ref) -> decisions.Ref:

@@ -18,6 +18,7 @@ from orrery_services.protocol import snapshots as rules
 from orrery_services.protocol.facts import Fact
 
 from . import ledger, mended, pieces, reading
+from .connection import soon
 
 CHANGES_MAX = 64  # snapshots over which one looks for changes
 CHANNEL = "snapshots"  # LISTEN: the payload is the id in hex
@@ -142,7 +143,7 @@ def keep(
     changed: the filter over the leaves that changed since its parent, where there is one.
     """
     ledger.commit(connection, written)
-    with connection.transaction():
+    with soon(connection):
         connection.execute(_INSERT, (*made, changed))
         connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, made.id.hex()))
 

@@ -123,6 +123,36 @@ def actions(steps):
     return {step.task: step.action for step in steps}
 
 
+class TestMarket:
+    PATHS = ("quotes/USD-03", "quotes/USD-04", "quotes/USD-1*", "quotes/*", "static/notional")
+
+    @pytest.mark.parametrize("read", [PATHS[:2], PATHS[:1] + PATHS[4:], PATHS[2:], PATHS])
+    @pytest.mark.parametrize(
+        "change",
+        [{}, {"USD-03": 9.0}, {"USD-12": 9.0, "USD-04": 2.0}, {"NEW": 1.0},
+         {f"X{i}": 1.0 for i in range(1500)}],
+        ids=["nothing", "one", "two", "another", "more than are looked at"],
+    )  # fmt: skip
+    def test_what_is_taken_over_from_the_market_before_is_what_one_finds_anew(self, read, change):
+        before = market_of()
+        for pattern in read:
+            before.digest(pattern)
+
+        after, anew = market_of(change, before=before), market_of(change)
+
+        for pattern in self.PATHS:
+            assert after.digest(pattern) == anew.digest(pattern), pattern
+
+    def test_of_leaves_that_did_not_change_nothing_is_read_again(self):
+        before = market_of()
+        digests = [before.digest(path) for path in self.PATHS[:2]]
+
+        after = market_of({"USD-07": 9.0}, before=before)
+        after._body = None  # nothing is there to read with
+
+        assert [after.digest(path) for path in self.PATHS[:2]] == digests
+
+
 class TestDeclaration:
     def test_tasks_come_after_what_they_read(self):
         assert rates().names == ["curve/USD", "ladder/USD", "book"]

@@ -2,7 +2,7 @@
 
 import psycopg
 from orrery_kernels.snapshot.canonical import encode
-from orrery_kernels.snapshot.snapshot import Record, freeze
+from orrery_kernels.snapshot.snapshot import Frozen, Record, freeze
 from orrery_kernels.snapshot.tree import CANONICAL, build
 from orrery_services.protocol import snapshots as rules
 from orrery_services.store import identity, ledger, pieces, snapshots
@@ -47,6 +47,14 @@ def write_snapshot(
     writer: psycopg.Connection, number: int, rates: dict[str, float] | None = None
 ) -> str:
     """Write the snapshot of a cut; return its id in hex."""
+    made = write_leaves(writer, number, rates)
+    return write_manifest(writer, number, made)
+
+
+def write_leaves(
+    writer: psycopg.Connection, number: int, rates: dict[str, float] | None = None
+) -> Frozen:
+    """Write what lies below a snapshot, as workers do; return the snapshot."""
     rates = RATES if rates is None else rates
     names = list(rates)
     rows = [
@@ -64,14 +72,19 @@ def write_snapshot(
     cut = {"number": number, "at_ns": DAY_NS + number, "ticks/0": {"log": "log", "offset": number}}
     made = freeze({"quotes": quotes.root, "quote_rows": origins.root}, cut, {}, {})
     packs = rules.pack_facts({**quotes.pieces, **origins.pieces}, PARTITION, number)
+    ledger.commit(writer, packs)
+    return made
+
+
+def write_manifest(writer: psycopg.Connection, number: int, made: Frozen) -> str:
+    """Make the snapshot of leaves that are held, as the snapshots service does."""
+    pieces.index_cut(writer, number, STREAM)  # before anybody hears of the snapshot
     before = next(iter(snapshots.made_before(writer, number)), None)
     parent = before.id if before else None
     found = rules.manifest_fact(made.id, made.manifest, number, STREAM)
     record = Record(made.id, number, parent, "by hand", snapshots.lsn(writer), DAY_NS, "n1")
     meta = {"number": number, "snapshot": made.id.hex(), "trigger": "by hand"}
     found += rules.record_fact(record.to_bytes(), identity.who(writer).origin, meta, STREAM)
-    ledger.commit(writer, packs)
-    pieces.index_rest(writer)  # before anybody hears of the snapshot
     snapshots.keep(writer, found, snapshots.Made(number, made.id, parent, DAY_NS, "by hand"))
     return made.id.hex()
 
