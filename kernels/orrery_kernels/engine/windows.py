@@ -54,9 +54,9 @@ def sums_push(w, x, size):
         w.n += 1
         w.per = 1.0 / w.n
     w.total += x - old
-    w.largest = max(w.largest, max(abs(w.total), abs(x)))
+    w.largest = max(w.largest, abs(w.total))
     due = w.age >= max(size, _REMADE_TICKS_MIN)
-    if due or abs(w.total) * 4096.0 < w.largest or w.total - w.total != 0.0:
+    if due or not abs(w.total) * 4096.0 - w.largest >= 0.0:  # inf - inf asks for it too
         w.age = 0
         total = 0.0
         largest = 0.0
@@ -313,9 +313,9 @@ def trend_push(m, x, size):
     else:
         m.sw += size * d - m.s1
         m.s1 += d - (old - m.pivot)
-    m.largest = max(m.largest, max(abs(d) * size, max(abs(m.sw), abs(m.s1))))
+    m.largest = max(m.largest, abs(m.sw))
     due = m.age >= max(size, _REMADE_TICKS_MIN)
-    if due or abs(m.sw) * 4096.0 < m.largest or m.sw - m.sw != 0.0:
+    if due or not abs(m.sw) * 4096.0 - m.largest >= 0.0:  # inf - inf asks for it too
         start = 0 if m.n < size else m.at
         m.age = 0
         m.pivot = x
