@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
+from orrery_kernels.engine import loader
 from orrery_kernels.engine.spec import Kernel
 from orrery_kernels.errors import StepError
 
@@ -63,12 +65,23 @@ def broken() -> Mapping[str, Exception]:
     return dict(_broken)
 
 
+def _find(name: str) -> Any:
+    """Return the public function `name`, or None; all families are imported only for the latter."""
+    if name not in _kernels and name not in _functions:
+        family = loader.family_of(name)
+        if family is None:
+            _import_families()
+        else:
+            with suppress(Exception):  # _import_families says what it was
+                importlib.import_module(f"orrery_kernels.ticks.{family}")
+    return _kernels.get(name) or _functions.get(name)
+
+
 def lookup(name: str) -> Any:
     """Return the public function `name`; KeyError (naming broken families) when there is none."""
-    found = _kernels.get(name) or _functions.get(name)
+    found = _find(name)
     if found is None:
         _import_families()
-        found = _kernels.get(name) or _functions.get(name)
     if found is None:
         raise KeyError(name + "".join(f"; family {m} is broken: {e}" for m, e in _broken.items()))
     return found
@@ -76,7 +89,6 @@ def lookup(name: str) -> Any:
 
 def definition(name: str) -> Kernel | None:
     """Return the definition of the kernel `name`, None when there is none."""
-    if name not in _kernels:
-        _import_families()
+    _find(name)
     public = _kernels.get(name)
     return None if public is None else public.definition

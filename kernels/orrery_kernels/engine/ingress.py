@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from orrery_kernels.engine import words
 from orrery_kernels.engine.spec import f64, i64
@@ -81,6 +80,8 @@ def _as_float(array: pa.Array, name: str) -> pa.Array:
 
 
 def _sides(array: pa.Array, name: str) -> pa.Array:
+    import pyarrow.compute as pc  # here: it costs more to import than a first batch to compute
+
     words = pc.utf8_lower(array.cast(pa.string())).dictionary_encode()
     known = []
     for word in words.dictionary.to_pylist():

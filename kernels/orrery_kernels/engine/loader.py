@@ -15,9 +15,7 @@ import hashlib
 import json
 import os
 import platform
-import shutil
-import subprocess
-import tempfile
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -47,14 +45,31 @@ def processors() -> int:
 
 
 @lru_cache(maxsize=1)
+def _sources() -> dict[str, bytes]:
+    """Return the text of every source file that a kernel may depend on, by its place."""
+    found = {}
+    for folder in ("engine", "ticks", "."):
+        for path in sorted((_PACKAGE / folder).glob("*.py")):
+            found[f"{folder}/{path.name}"] = path.read_bytes()
+    return found
+
+
+@lru_cache(maxsize=1)
 def package_digest() -> str:
     """Return the digest of every source file of the lab, which names the compiled catalog."""
     digest = hashlib.blake2b(platform.machine().encode(), digest_size=16)
-    for folder in ("engine", "ticks", "."):
-        for path in sorted((_PACKAGE / folder).glob("*.py")):
-            text = path.read_bytes()
-            digest.update(f"{folder}/{path.name}:{len(text)}:".encode() + text)
+    for place, text in _sources().items():
+        digest.update(f"{place}:{len(text)}:".encode() + text)
     return digest.hexdigest()
+
+
+def family_of(name: str) -> str | None:
+    """Return the module of `ticks` whose text defines `name`, None when there is none."""
+    line = re.compile(rb"^def " + re.escape(name.encode()) + rb"\(", re.MULTILINE)
+    for place, text in _sources().items():
+        if place.startswith("ticks/") and line.search(text):
+            return place[len("ticks/") : -len(".py")]
+    return None
 
 
 @lru_cache(maxsize=1)
@@ -115,6 +130,10 @@ def symbol(digest: bytes) -> str:
 
 def _install(folder: Path, name: str, objects: Mapping[str, bytes]) -> str:
     """Link `objects` into folder/name.so (.o without a linker) and return the file's name."""
+    import shutil  # these three here: most processes never write, and start sooner
+    import subprocess
+    import tempfile
+
     folder.mkdir(parents=True, exist_ok=True)
     linker = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -134,6 +153,8 @@ def _install(folder: Path, name: str, objects: Mapping[str, bytes]) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
+    import tempfile
+
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(data)
     Path(file.name).chmod(0o644)  # an image is built by one user and read by another

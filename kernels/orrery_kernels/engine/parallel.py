@@ -8,9 +8,12 @@ the threads.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from threading import Condition
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 THREADS_MAX = 8
 WORK_MIN = 600_000  # rows x kernels below which one thread is as quick
@@ -20,6 +23,8 @@ BLOCK_ROWS_MIN = 16_384
 
 @cache
 def _pool() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor
+
     return ThreadPoolExecutor(THREADS_MAX - 1, thread_name_prefix="orrery-kernels")
 
 

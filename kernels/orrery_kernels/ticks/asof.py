@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from orrery_kernels.engine import i64, ingress, words
 from orrery_kernels.engine.matching import Join
@@ -100,6 +99,8 @@ def _key_column(batch: pa.RecordBatch, names: Sequence[str]) -> pa.Array:
     texts = [c if ingress.key_mode(c.type) else ingress.keys(c) for c in columns]
     if len(texts) == 1:
         return texts[0]
+    import pyarrow.compute as pc
+
     return pc.binary_join_element_wise(*map(ingress.keys, texts), "\x1f")
 
 
