@@ -1,6 +1,5 @@
 """orrery replay SNAPSHOT --verify: make it all again from stored bytes, and compare names."""
 
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -39,6 +38,7 @@ def replay(
 def verified(node: Node, snapshot: str, since: str | None = None) -> dict[str, Any]:
     """Replay one snapshot, or all from `since` to it; say what was compared and what differs."""
     from ..store import pieces, refs, snapshots
+    from . import replay_leaves
 
     connection = node.connection
     last = snapshots.made_as(connection, refs.resolve(connection, snapshot))
@@ -48,63 +48,18 @@ def verified(node: Node, snapshot: str, since: str | None = None) -> dict[str, A
     fetch = pieces.fetcher(connection)
     made = [m for m in snapshots.made_after(connection, first.number - 1, 10**6)
             if m.number <= last.number]  # fmt: skip
-    leaves, differ, expired = 0, [], []
-    for key, equal in _leaves(node, made, expired):
-        leaves += 1
-        differ += [] if equal else [f"leaf {key}: its rows make another"]
-    results = []
-    for one in made:
-        differ += _manifest(node, one)
-        results += _results(node, one, fetch)
-    differ += [_told(result) for result in results if not result["equal"]]
+    parts, expired = replay_leaves.parts_of(node, _chains(node, last), {m.number for m in made})
+    by_part, (others, results) = replay_leaves.recomputed(
+        node, parts, lambda: _frozen_again(node, made, fetch)
+    )
+    leaves = [judged for part in by_part for judged in part]
+    differ = [f"leaf {key}: its rows make another" for key, equal in leaves if not equal]
+    differ += others + [_told(result) for result in results if not result["equal"]]
     return {
-        "node": node.name, "snapshot": last.id.hex(), "snapshots": len(made), "leaves": leaves,
+        "node": node.name, "snapshot": last.id.hex(), "snapshots": len(made), "leaves": len(leaves),
         "results": len(results), "expired": expired, "differ": differ,
         "first_difference": next(iter(differ), None),
     }  # fmt: skip
-
-
-def _leaves(node: Node, made: list[Any], expired: list[str]) -> Iterator[tuple[str, bool]]:
-    """Recompute the leaves of these cuts from stored input chunks; yield (key, equal).
-
-    Of cuts below what gc left of the rows nothing is recomputed: `expired` is told so.
-    """
-    from orrery_kernels import Chain
-
-    from .. import store
-    from ..analytics import recovery
-    from ..protocol import snapshots as rules
-    from ..protocol.marks import Mark
-    from ..store import low, reading, results
-
-    connection, numbers = node.connection, {one.number for one in made}
-    marks = store.marks(connection)
-    for name in sorted(_chains(node, made[-1])):
-        info = results.chain_info(connection, name)
-        chain = Chain(info.steps)
-        for partition in range(node.settings.partitions):
-            gone = low.low_of(connection, partition)
-            begins = {
-                n: _ordinal_below(connection, rules, info.id, partition, n)
-                for n in (sorted(numbers) if gone else [made[0].number])
-            }
-            lost = {n for n, ordinal in begins.items() if gone and ordinal < gone.mark.ordinal}
-            if lost:
-                expired.append(f"{gone.text}: {len(lost)} leaves were not made again")
-            if lost == numbers:
-                continue
-            keys = {rules.leaf_key(info.id, partition, number) for number in numbers - lost}
-            held, left = reading.ids_of(connection, sorted(keys)), set(keys)
-            mark = marks.get((info.id, partition), Mark())
-            first = min(ordinal for n, ordinal in begins.items() if n not in lost)
-            work = recovery.at_checkpoint(connection, chain, partition, first)
-            for fact in recovery.cuts_behind(connection, work, mark.ordinal):
-                if fact.key in left:
-                    left.discard(fact.key)
-                    yield fact.key, held.get(fact.key) == fact.id
-                if not left:
-                    break
-            yield from ((key, False) for key in sorted(left))
 
 
 def _chains(node: Node, made: Any) -> list[str]:
@@ -115,18 +70,15 @@ def _chains(node: Node, made: Any) -> list[str]:
     return [s.removeprefix(f"{STATE}/") for s in opened.sections if s.startswith(f"{STATE}/")]
 
 
-def _ordinal_below(connection: Any, rules: Any, chain: str, partition: int, number: int) -> int:
-    """Return the ordinal of the input chunk that is a cut's marker: a state before it will do."""
-    from ..protocol import facts
-    from ..store import reading
-
-    row = reading.fact_by_key(connection, rules.leaf_key(chain, partition, number))
-    if row is None:
-        return 0
-    leaf = rules.leaf_of(facts.data_of(row.payload, reading.fetch_piece(connection, row.stream)))
-    place = facts.Place(leaf.log, partition, leaf.offset)
-    marker = reading.fact_by_key(connection, facts.place_key(facts.INPUT, place))
-    return facts.meta_of(marker.payload)["ordinal"] if marker else 0
+def _frozen_again(
+    node: Node, made: list[Any], fetch: Any
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return how snapshots differ that are frozen again from their leaves, and every result."""
+    differ, found = [], []
+    for one in made:
+        differ += _manifest(node, one)
+        found += _results(node, one, fetch)
+    return differ, found
 
 
 def _manifest(node: Node, made: Any) -> list[str]:

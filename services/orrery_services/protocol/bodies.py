@@ -5,7 +5,7 @@ Gives what `body.decode` of each gives. Columns of one row cost far more to make
 
 import struct
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -19,13 +19,13 @@ _FLOAT, _INTEGER = struct.Struct("<d"), struct.Struct("<q")
 def decode(bodies: Sequence[bytes], schema: pa.Schema) -> pa.RecordBatch:
     """Return the rows of many bodies end to end. Raises BadBody as `body.decode` does."""
     batches: list[pa.RecordBatch] = []
-    kinds = _kinds(schema)
-    rows: list[list[Any]] = []
+    kinds, bits = _kinds(schema), _bits(schema)
+    rows: list[Sequence[Any]] = []
     for data in bodies:
         if (row := _only_row(data, kinds)) is not None:
             rows.append(row)
         elif body.rows_in(data) <= few.VALUES_MAX:
-            rows += _few_rows(data, schema)
+            rows += _few_rows(data, schema, kinds, bits)
         else:
             batches += [_from_rows(rows, schema), body.decode(data, schema)]
             rows = []
@@ -38,7 +38,14 @@ def _kinds(schema: pa.Schema) -> tuple[int, ...]:
     return tuple(known.get(kind, WHOLE) for kind in schema.types)
 
 
-def _from_rows(rows: list[list[Any]], schema: pa.Schema) -> pa.RecordBatch:
+@lru_cache(maxsize=64)
+def _bits(schema: pa.Schema) -> tuple[int, ...]:
+    """Return the width of every whole number, 0 of other columns."""
+    kinds = zip(_kinds(schema), schema.types, strict=True)
+    return tuple(type_.bit_width if kind == WHOLE else 0 for kind, type_ in kinds)
+
+
+def _from_rows(rows: list[Sequence[Any]], schema: pa.Schema) -> pa.RecordBatch:
     cells = zip(*rows, strict=True) if rows else [()] * len(schema)
     try:
         columns = [pa.array(cell, kind) for cell, kind in zip(cells, schema.types, strict=True)]
@@ -75,37 +82,39 @@ def _only_row(data: bytes, kinds: Sequence[int]) -> list[Any] | None:
     return row
 
 
-def _few_rows(data: bytes, schema: pa.Schema) -> list[list[Any]]:
+def _few_rows(
+    data: bytes, schema: pa.Schema, kinds: Sequence[int], bits: Sequence[int]
+) -> list[tuple[Any, ...]]:
     """Return the rows of a body of a few."""
     count, at = body.read_varint(data, 0)
-    columns: list[list[Any]] = [[None] * count for _ in schema]
-    seen: set[int] = set()
-    while at < len(data):
-        if at + 2 > len(data) or data[at] >= len(schema) or data[at] in seen:
-            raise body.BadBody(f"a column must be one of {len(schema)}, and once, at byte {at}")
+    many, end = len(kinds), len(data)
+    columns: list[Sequence[Any]] = [()] * many
+    while at < end:
+        if at + 2 > end or data[at] >= many or columns[data[at]]:
+            raise body.BadBody(f"a column must be one of {many}, and once, at byte {at}")
         index, form = data[at], data[at + 1]
-        seen.add(index)
-        length, at = body.read_varint(data, at + 2)
+        short = at + 2 < end and data[at + 2] <= 0x7F
+        length, at = (data[at + 2], at + 3) if short else body.read_varint(data, at + 2)
+        part = data[at : at + length]
         try:
-            values = _few_values(data[at : at + length], form, count, schema.field(index).type)
+            columns[index] = _few_values(part, form, count, kinds[index], bits[index])
         except (ValueError, LookupError, StopIteration, struct.error) as cause:
             raise body.BadBody(f"column {schema.names[index]!r} must decode: {cause}") from cause
-        columns[index] = values
         at += length
-    return [list(row) for row in zip(*columns, strict=True)]
+    nothing = (None,) * count
+    return list(zip(*[column or nothing for column in columns], strict=True))
 
 
-def _few_values(data: bytes, form: int, rows: int, kind: pa.DataType) -> list[Any]:
-    if kind == pa.string():
-        read = _few_strings
-    else:
-        read = _few_floats if kind == pa.float64() else partial(_few_integers, bits=kind.bit_width)
-    if not form & body.HAS_NULLS:
-        return read(data, form, rows)
-    size = (rows + 7) // 8
-    bits = int.from_bytes(data[:size], "little")
-    values = iter(read(data[size:], form & ~body.HAS_NULLS, bits.bit_count()))
-    return [next(values) if bits >> row & 1 else None for row in range(rows)]
+def _few_values(data: bytes, form: int, rows: int, kind: int, bits: int) -> list[Any]:
+    if form & body.HAS_NULLS:
+        size = (rows + 7) // 8
+        there = int.from_bytes(data[:size], "little")
+        form &= ~body.HAS_NULLS
+        values = iter(_few_values(data[size:], form, there.bit_count(), kind, bits))
+        return [next(values) if there >> row & 1 else None for row in range(rows)]
+    if kind == TEXT:
+        return _few_strings(data, form, rows)
+    return _few_floats(data, form, rows) if kind == REAL else _few_integers(data, form, rows, bits)
 
 
 def _few_floats(data: bytes, form: int, count: int) -> list[float]:

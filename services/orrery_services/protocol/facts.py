@@ -187,6 +187,10 @@ def expired(payload: bytes) -> str | None:
 def data_of(payload: bytes, fetch: FetchPiece) -> bytes:
     """Return the body behind a payload, its pieces fetched by name."""
     form, _, stored = _split(payload)
+    return _data_of(form, stored, payload, fetch)
+
+
+def _data_of(form: int, stored: bytes, payload: bytes, fetch: FetchPiece) -> bytes:
     if form == GONE:
         raise BadFact(f"the body must be held, but expired on {expired(payload)}: gc removed it")
     if form != TREE:
@@ -217,17 +221,24 @@ def many_rows_of(
 ) -> tuple[list[int], pa.RecordBatch]:
     """Return how many rows each chunk has, and all of them end to end. Raises BadFact when one is
     of another schema."""
+    named = f'"schema":"{_named(schema)}"}}'.encode()  # the meta is canonical, and it comes last
+    held = []
     for payload in payloads:
-        _check_schema(payload, schema)
-    held = [data_of(payload, fetch) for payload in payloads]
+        form, meta, stored = _split(payload)
+        if not meta.endswith(named):
+            _check_schema(payload, schema)
+        held.append(_data_of(form, stored, payload, fetch))
     return [body.rows_in(data) for data in held], bodies.decode(held, schema)
 
 
 def _check_schema(payload: bytes, schema: pa.Schema) -> None:
-    named = meta_of(payload).get("schema")
-    expected = ticks.SCHEMA_DIGEST if schema is TICK_SCHEMA else schema_digest(schema)
+    named, expected = meta_of(payload).get("schema"), _named(schema)
     if named != expected:
         raise BadFact(f"the schema of a chunk must be {expected}, was {named}")
+
+
+def _named(schema: pa.Schema) -> str:
+    return ticks.SCHEMA_DIGEST if schema is TICK_SCHEMA else schema_digest(schema)
 
 
 def column_of(payload: bytes, fetch: FetchPiece, schema: pa.Schema, name: str) -> pa.Array:

@@ -6,7 +6,7 @@ from orrery_kernels.errors import SnapshotError
 from orrery_kernels.snapshot.snapshot import leaves as leaves_of
 from orrery_services import store as stored
 from orrery_services.analytics import recovery, steps
-from orrery_services.cli import gc, replay, verify
+from orrery_services.cli import gc, replay, replay_leaves, verify
 from orrery_services.protocol import facts
 from orrery_services.protocol.leaves import blocks
 from orrery_services.protocol.leaves import root as root_of
@@ -198,3 +198,32 @@ def test_the_age_of_rows_is_one_age():
     for policy in ("tags", "last 7", "one a day for 5 years", "30 days, 2 days"):
         with pytest.raises(SnapshotError, match="kept for one age such as '30 days'"):
             expiring.age_of(policy)
+
+
+def test_many_chunks_are_made_again_by_several_processes_with_the_same_answer(
+    filled, server, database, monkeypatch
+):
+    node = Held(filled)
+    node.settings = Elsewhere(server.conninfo(database, "orrery_reader"))
+    numbers = set(range(1, CUTS + 1))
+    parts, _ = replay_leaves.parts_of(node, ["default"], numbers)
+    alone = replay_leaves.recomputed(node, parts * 4, lambda: "done")
+    monkeypatch.setattr(replay_leaves, "CHUNKS_ALONE_MAX", 0)
+    monkeypatch.setattr(replay_leaves.os, "cpu_count", lambda: 2)
+
+    apart = replay_leaves.recomputed(node, parts * 4, lambda: "done")
+
+    assert apart == alone
+    assert [equal for _, equal in apart[0][0]] == [True] * CUTS and apart[1] == "done"
+
+
+class Elsewhere:
+    """Settings of a node that another process can open."""
+
+    node, partitions = "n1", 1
+
+    def __init__(self, conninfo: str):
+        self.conninfo = conninfo
+
+    def postgres(self, _: str) -> str:
+        return self.conninfo
