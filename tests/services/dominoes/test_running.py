@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -162,6 +163,19 @@ def test_a_ref_does_not_move_to_an_answer_that_diverges(new_node):
 
         assert (run.attempt, run.failed) == (2, True)
         assert refs.standing(n1.connection) == []
+
+
+def test_of_two_processes_one_computes_a_key_and_the_other_finds_its_answer(new_node):
+    node, key, body = new_node(), b"k" * 32, b"answer"
+    with opened(node) as one, opened(node) as other:
+        assert one.answers.claim(key) is None, "it is ours to compute"
+        with ThreadPoolExecutor(1) as thread:
+            waiting = thread.submit(other.answers.claim, key)
+            one.answers.keep(key, Row(blake3(body).digest()), body)
+            one.answers.flush()
+
+            assert waiting.result(60) == Row(blake3(body).digest())
+        assert other.answers.body(blake3(body).digest()) == body
 
 
 MEAN = {"name": "mean", "domino": "mean"}

@@ -6,7 +6,7 @@ from orrery_kernels.errors import SnapshotError
 from orrery_kernels.snapshot.snapshot import leaves as leaves_of
 from orrery_services import store as stored
 from orrery_services.analytics import recovery, steps
-from orrery_services.cli import gc, replay, replay_leaves, verify
+from orrery_services.cli import converge, gc, replay, replay_leaves, verify
 from orrery_services.protocol import facts
 from orrery_services.protocol.leaves import blocks
 from orrery_services.protocol.leaves import root as root_of
@@ -183,6 +183,14 @@ def test_replay_makes_again_what_it_can_and_says_what_it_cannot(filled, server, 
     assert "1 leaves were not made again" in old["expired"][0]
     assert all_of_them["first_difference"] is None
     assert 0 < all_of_them["leaves"] < CUTS
+
+
+def test_converge_says_of_which_rows_only_names_are_compared(filled, server, database):
+    assert converge._expired(Held(filled)) == []
+
+    expire(filled, server, database, 2.0)
+
+    assert converge._expired(Held(filled)) == [low.low_of(filled, 0).text]
 
 
 def test_snapshots_stay_whole_when_the_rows_below_them_go(filled, server, database):

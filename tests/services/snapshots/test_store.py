@@ -1,5 +1,7 @@
 """Snapshots, names and gc in a real database."""
 
+import duckdb
+import polars
 import psycopg
 import pytest
 from orrery_kernels.domino.explain import changed_leaves
@@ -287,6 +289,21 @@ def test_static_data_are_leaves_and_a_diff_names_the_one_that_changed(writer):
     changed = dict(changed_leaves(second[0], third[0], third[1]))
     assert [path for path in changed if path.startswith("static/")] == ["static/instruments/X"]
     assert decode(changed["static/instruments/X"].after) == {"tick_size": 0.001}
+
+
+def test_a_table_of_leaves_is_read_by_pandas_polars_and_duckdb(writer):
+    (made,) = freeze(writer, 1)
+
+    quotes = Snapshot(writer, made.id).table("quotes")
+
+    sums = [
+        quotes.to_pandas()["value"].sum(),
+        polars.from_arrow(quotes)["value"].sum(),
+        duckdb.sql("SELECT sum(value) FROM quotes").fetchall()[0][0],
+    ]
+    assert quotes.num_rows == 40 and sums == [820.0, 820.0, 820.0]
+    lent = polars.from_arrow(quotes)["value"].to_arrow().buffers()[1].address
+    assert lent == quotes["value"].chunk(0).buffers()[1].address, "no copy"
 
 
 def test_a_node_that_declares_other_static_data_waits_for_those_that_the_cut_names(writer):
