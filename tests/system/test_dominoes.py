@@ -14,7 +14,7 @@ from orrery_services.stack import faults
 from orrery_services.store import domino_runs
 from orrery_services.store.answers import read_body
 
-from .command import orrery
+from .command import orrery, run
 from .frozen import NODES, SECONDS_MAX
 
 pytestmark = pytest.mark.real
@@ -116,6 +116,20 @@ def test_the_refs_of_both_nodes_are_listed_with_their_moves_and_lead_to_the_resu
 
 def refs_of(stack) -> list[dict]:
     return orrery(stack, "log", "--refs", "-n", "1000", "--node", "n2")
+
+
+def test_history_shows_a_node_of_the_curve_as_its_answers_say(stack, ran):
+    words = ("history", "curve/USD-SOFR", "--tenor", "10Y", "--node", "n2")
+
+    def told() -> list[dict]:
+        done = run(stack, *words, "--json")
+        return json.loads(done.stdout)["samples"] if done.returncode == 0 else []
+
+    sample = until(told)[-1]
+    shown = orrery(stack, "show", "curve/USD-SOFR@latest", "--node", "n2")["rows"]
+    assert sample["point"] == "USD-SOFR-OIS-10Y"
+    (value,) = (row["value"] for row in shown if row["point"] == sample["point"])
+    assert sample["value"] == pytest.approx(value, rel=1e-12), "the store keeps 15 digits"
 
 
 def test_diff_names_the_quote_the_dominoes_and_how_far_results_moved(stack, ran):
