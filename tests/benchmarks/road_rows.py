@@ -13,6 +13,7 @@ from orrery_services import bus
 
 SYMBOLS = [f"S{i}.DEMO" for i in range(20)]
 BATCH_ROWS = 5_000
+DEFAULT_LINGER_MS = 5  # librdkafka's
 MADE_ROWS = 50_000  # distinct rows; more are repeats of these
 
 
@@ -49,8 +50,9 @@ def preload(kafka: str, count: int) -> None:
 
 
 def paced(kafka: str, rows_per_second: int, seconds: float) -> list[Sent]:
-    """Produce trades at a steady rate; return what the broker has acknowledged."""
-    producer, sent = bus.producer(kafka), []
+    """Produce trades at a steady rate, as a client with its defaults does; return what the broker
+    has acknowledged."""
+    producer, sent = bus.producer(kafka, linger_ms=DEFAULT_LINGER_MS), []
     begin, count = time.perf_counter(), int(rows_per_second * seconds)
     for i in range(count):
         symbol, row = trade(i)

@@ -18,7 +18,7 @@ from .series import Series
 
 DUTY = 0.1  # of the time at most: the ledger comes first
 NICE = 10  # where processors are short, everybody else comes first too
-PAUSE_SECONDS_MIN = 0.2
+PAUSE_SECONDS_MIN = 1.0  # many small chunks at once cost little more than one
 RETRY_SECONDS = 2.0
 ROWS_A_CHUNK = 1000  # assumed, to turn the bound of samples into chunks
 log = structlog.get_logger()
@@ -28,6 +28,7 @@ class Gateway:
     def __init__(self, settings: Settings):
         self._settings = settings
         self._connection = store.connect(settings.postgres("writer"))
+        self._connection.execute("SET synchronous_commit = off")  # what is lost is projected again
         self._series = Series(settings.tsdb, settings.node) if settings.tsdb else None
         self._tsdb_away = False
         self._chains: dict[str, results.ChainInfo] = {}

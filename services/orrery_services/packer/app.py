@@ -28,7 +28,6 @@ GROUP = "orrery-packer"
 FETCH_MAX = 10_000  # messages taken from the client at once
 LANE_ROWS_MAX = 40_000  # a partition with more is paused: the others go on
 IDLE_SECONDS = 0.1
-PACE_MS = 20  # between two batches that are not full, while nothing is on its way
 REPORT_SECONDS = 0.001
 RETRY_SECONDS = 1.0
 DRAIN_SECONDS_MAX = 2.5
@@ -54,7 +53,11 @@ class Packer:
         self.lanes: dict[int, Lane] = {}
         self._waiting: dict[int, str] = {}  # assigned partitions that cannot be packed now, why
         self._cuts = Cuts()
-        self._held = held.Held(settings.postgres("reader"), self._logs[start.TICKS])
+        self._held = held.Held(
+            settings.postgres("reader"),
+            self._logs[start.TICKS],
+            settings.limits.batch_wait_ms_max,
+        )
         self._paused: set[int] = set()
         self._retry_at_ns = self._deal_at_ns = self._flushed_ns = 0
         self._figures = figures.Figures(self._consumer)
@@ -212,9 +215,8 @@ class Packer:
         with holding it, more are let come: so batches grow with the load.
         """
         waits = self._settings.limits.batch_wait_ms_max
-        flows = self._all_sent() and not self._held.is_late()
-        wait_ms = min(waits, PACE_MS) if flows else waits
-        return max(0, self._flushed_ns + wait_ms * 1_000_000 - clock.monotonic_ns())
+        wait_ms = self._held.pace_ms() if self._all_sent() else waits
+        return max(0, self._flushed_ns + int(wait_ms * 1_000_000) - clock.monotonic_ns())
 
     def _all_sent(self) -> bool:
         return all(lane.sequencer.idle() for lane in self.lanes.values())

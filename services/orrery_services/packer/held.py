@@ -2,7 +2,8 @@
 
 One stretch of the log is watched at a time: from where the lanes stood until the node's marks are
 there. Where that takes long, the hops behind are busy with batches, and larger ones cost them no
-more than small ones.
+more than small ones: so the pace between batches grows by half with every stretch that was late,
+and shrinks by a fifth with every one that was not.
 """
 
 from collections.abc import Mapping
@@ -13,16 +14,19 @@ from .. import clock
 
 LOOK_MS = 15  # between two looks at the marks, while there is something to look for
 LATE_MS = 60  # from packed to held
+PACE_MS_MIN = 20
+SLOWER, FASTER = 1.5, 0.8
 AWAY_SECONDS = 1.0  # nobody asks a Postgres that did not answer for so long
 
 
 class Held:
-    def __init__(self, conninfo: str, log_id: str):
+    def __init__(self, conninfo: str, log_id: str, pace_ms_max: float):
+        self._pace_ms, self._pace_ms_max = float(PACE_MS_MIN), pace_ms_max
         self._conninfo, self._log_id = conninfo, log_id
         self._connection: psycopg.Connection | None = None
         self._wanted: dict[int, int] = {}  # partition -> the offset that its mark must reach
         self._reached: dict[int, int] = {}
-        self._since_ns = self._look_ns = self._took_ns = 0
+        self._since_ns = self._look_ns = 0
 
     def look(self, positions: Mapping[int, int]) -> None:
         """Take note of where the lanes stand, and ask the node how far it is, but not too often."""
@@ -41,17 +45,21 @@ class Held:
             if p in positions and marks.get(p, 0) < offset
         }
         if not self._wanted:
-            self._took_ns = now_ns - self._since_ns
+            self._adapt(now_ns - self._since_ns > LATE_MS * 1_000_000)
             self._reached = {p: at for p, at in positions.items() if marks.get(p, 0) >= at}
 
     def watches(self) -> bool:
         """Whether something is on its way."""
         return bool(self._wanted)
 
-    def is_late(self) -> bool:
-        """Whether what was packed last took long to be held, or is on its way for long."""
-        waits_ns = clock.monotonic_ns() - self._since_ns if self._wanted else 0
-        return max(self._took_ns, waits_ns) > LATE_MS * 1_000_000
+    def pace_ms(self) -> float:
+        """Return how long to wait between two batches that are not full."""
+        late = self._wanted and clock.monotonic_ns() - self._since_ns > 4 * LATE_MS * 1_000_000
+        return self._pace_ms_max if late else min(self._pace_ms, self._pace_ms_max)
+
+    def _adapt(self, late: bool) -> None:
+        pace_ms = self._pace_ms * (SLOWER if late else FASTER)
+        self._pace_ms = min(max(pace_ms, PACE_MS_MIN), max(self._pace_ms_max, PACE_MS_MIN))
 
     def _marks(self, now_ns: int) -> dict[int, int]:
         """Return how far the node is, by partition; nothing while it does not answer."""

@@ -9,11 +9,13 @@ from orrery_services.store import heartbeats
 
 from .test_ledger import LOG, chunks, move
 
+PACE_MS_MAX = 250
+
 
 @pytest.fixture
 def watch(server, database, writer):
     heartbeats.adopt_first(writer, "ticks", LOG)
-    made = held.Held(server.conninfo(database, "orrery_reader"), LOG)
+    made = held.Held(server.conninfo(database, "orrery_reader"), LOG, PACE_MS_MAX)
     yield made
     made.close()
 
@@ -27,34 +29,28 @@ def pause() -> None:
     time.sleep(held.LOOK_MS / 1000 + 0.01)
 
 
-def test_what_is_held_at_once_is_not_late(watch, writer):
+def test_what_is_held_at_once_keeps_the_pace(watch, writer):
     commit(writer, 0, 0)
 
     watch.look({0: 1})
 
     assert not watch.watches()
-    assert not watch.is_late()
+    assert watch.pace_ms() == held.PACE_MS_MIN
 
 
-def test_what_is_not_held_is_late_after_a_while_and_no_more_when_the_next_comes_in_time(
-    watch, writer
-):
+def test_what_is_held_late_slows_the_pace_and_what_is_held_in_time_brings_it_back(watch, writer):
     watch.look({0: 1})
-    early = watch.is_late()
     time.sleep(held.LATE_MS / 1000 + 0.01)
-    late = watch.is_late()
     commit(writer, 0, 0)
-    time.sleep(held.LATE_MS / 1000)
     watch.look({0: 1})
-    after = watch.is_late()
+    slow = watch.pace_ms()
     commit(writer, 1, 1)
-    pause()
     time.sleep(held.LATE_MS / 1000)
     watch.look({0: 2})
 
-    assert (early, late, after) == (False, True, True)
+    assert slow == held.PACE_MS_MIN * held.SLOWER
+    assert held.PACE_MS_MIN <= watch.pace_ms() < slow
     assert not watch.watches()
-    assert not watch.is_late()
 
 
 def test_nothing_is_looked_for_when_all_is_held(watch, writer):
@@ -81,6 +77,6 @@ def test_a_database_that_does_not_answer_makes_batches_larger_and_stops_nothing(
     watch._conninfo = "postgresql://nobody@127.0.0.1:1/nothing"
 
     watch.look({0: 1})
-    time.sleep(held.LATE_MS / 1000 + 0.01)
+    time.sleep(4 * held.LATE_MS / 1000 + 0.01)
 
-    assert watch.is_late()
+    assert watch.pace_ms() == PACE_MS_MAX
