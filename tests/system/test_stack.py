@@ -4,6 +4,7 @@ One node and no services: these tests are about servers, slots and processes.
 """
 
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -273,3 +274,14 @@ def test_down_leaves_no_process_and_clean_leaves_no_file(short_tmp, request):
     assert stack.down() is False
     stack.clean()
     assert not home.exists()
+
+
+def test_a_home_deleted_under_it_ends_everything(short_tmp, request):
+    start, _ = request.getfixturevalue("start_and_remove")
+    home = short_tmp / "deleted"
+    start(home, (NODE,), services=())
+    assert len(processes.children_of_stack(home)) >= 3
+
+    shutil.rmtree(home, ignore_errors=True)
+
+    wait_until(lambda: not processes.children_of_stack(home), "every part ended")

@@ -45,18 +45,23 @@ class Supervisor:
         """Write what happened where `make up` and people look."""
         seconds = round(time.monotonic() - self.began, 2)
         line = {"seconds": seconds, "part": name, "state": state, "why": why}
-        with (self.stack.run / "progress.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
         log_lines.info("part", **line)
+        try:
+            with (self.stack.run / "progress.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as cause:  # the home is gone: `run` sees that and ends everything
+            log_lines.error("nobody can read what happens", reason=str(cause))
 
     def run(self) -> None:
         for name in self.runners:
             self.runners[name].start(self.runners)
-        while not self.leaving.wait(KEEP_SECONDS):
-            self.keep()
-        self.report("stack", "stopping", "")
-        self.stop_all()
-        self.report("stack", "stopped", "")
+        try:
+            while not self.leaving.wait(KEEP_SECONDS) and self.stack.run.exists():
+                self.keep()
+        finally:  # whatever ends it: no part is left behind
+            self.report("stack", "stopping", "")
+            self.stop_all()
+            self.report("stack", "stopped", "")
 
     def keep(self) -> None:
         """Do what must be done again and again: bounded logs, connectors that failed."""
