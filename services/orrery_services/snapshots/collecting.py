@@ -76,9 +76,10 @@ def plan(
     }
     held = [Held(m.id, m.number, times.get(m.number, m.at_ns)) for m in made]
     names: dict[bool, dict[str, bytes]] = {True: {}, False: {}}
-    for ref in refs.standing(connection):
-        is_tag = ref.name.startswith(rules.TAG)
-        names[is_tag][f"{ref.node}/{ref.name}"] = bytes.fromhex(ref.snapshot)
+    found = domino_runs.where_found(connection)
+    for ref in refs.standing(connection):  # of a result: the newest that gave the same answer
+        is_tag, run = ref.name.startswith(rules.TAG), found.get((ref.node, ref.name, ref.target))
+        names[is_tag][f"{ref.node}/{ref.name}"] = bytes.fromhex((run or ref).snapshot)
     kept = retain(held, names[True], names[False], holds.held(connection), policy, now_ns)
     needed = {one.snapshot for one in kept if one.keep}
     packs = useless_packs(connection, needed, max((m.number for m in made), default=0))

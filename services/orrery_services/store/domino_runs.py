@@ -66,6 +66,18 @@ def newest_with(
     return rules.newest_with(found, task)
 
 
+def where_found(connection: psycopg.Connection) -> dict[tuple[str, str, str], DominoRun]:
+    """Return the newest run in which a node found an answer by (node, task, answer), of the last
+    LOOK_BACK_MAX of every chain."""
+    found: dict[tuple[str, str, str], DominoRun] = {}
+    for chain in chains(connection):
+        for run in last(connection, chain, LOOK_BACK_MAX):
+            for step in run.steps:
+                if step.output:
+                    found.setdefault((run.node, step.task, step.output), run)
+    return found
+
+
 def declared(connection: psycopg.Connection, digest: str) -> tuple[str, dict]:
     """Return name and declaration of a chain by its digest (hex)."""
     row = reading.fact_by_key(connection, rules.declared_key(digest))

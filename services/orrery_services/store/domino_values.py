@@ -65,11 +65,14 @@ def find_run(connection: psycopg.Connection, text: str) -> tuple[DominoRun, str]
 
 
 def _latest(connection: psycopg.Connection, name: str) -> tuple[DominoRun | None, str]:
-    """Return the newest run of all nodes with a task; of `node/task` that at which its ref is."""
+    """Return the newest run of all nodes with a task; of `node/task` the newest of the node that
+    found what its ref is at."""
     run = domino_runs.newest_with(connection, name)
     ref = refs.result_at(connection, name) if run is None else None
     if ref is None:
         return run, name
+    if its := domino_runs.where_found(connection).get((ref.node, ref.name, ref.target)):
+        return its, ref.name
     runs = domino_runs.of_snapshot(connection, ref.snapshot, ref.number)
     its = [r for r in runs if (step := r.step(ref.name)) and step.output == ref.target]
     return domino_runs.rules.newest_with(its, ref.name), ref.name

@@ -77,6 +77,21 @@ def test_what_gc_removed_is_said_to_have_expired_and_latest_answers_stay(runner,
     assert [step.action for step in again.steps] == ["reuse"] * 4, "by their keys"
 
 
+def test_a_ref_needs_the_newest_snapshot_on_which_its_answer_was_found(runner):
+    first = run_on(runner, 1)
+    second = run_on(runner, 2)
+    third = run_on(runner, 3, {name: rate + 0.0001 for name, rate in RATES.items()})
+
+    plan = collecting.plan(runner.connection, "last 1", {}, now_ns=DAY_NS)
+    run, task = domino_values.find_run(runner.connection, "n1/day/USD-SOFR")
+
+    kept = {one.snapshot.hex() for one in plan.kept if one.keep}
+    assert third.step("day/USD-SOFR").output == second.step("day/USD-SOFR").output
+    assert kept == {third.snapshot}, "all refs are at answers that were found there"
+    assert (run.snapshot, task) == (third.snapshot, "day/USD-SOFR")
+    assert first.snapshot not in kept
+
+
 def test_a_result_that_is_not_held_is_answered_with_those_that_are(runner):
     run = run_on(runner, 1)
 
