@@ -74,5 +74,5 @@ images:  ## build our images and list all by digest in k8s/images/images.env (RE
 compose-test: install  ## docker-compose.yml on a real engine (needs root)
 	@REQUIRE=compose $(BIN)/python -m pytest -q -m compose tests/compose
 
-kube-test: install  ## the manifests on a real control plane and kubelet (needs root)
-	@REQUIRE=kube $(BIN)/python -m pytest -q -m kube tests/kube
+kube-test: install  ## the manifests on a real control plane and kubelet, and what it measured (needs root)
+	@REQUIRE=kube $(BIN)/python -m pytest -q -rP -m kube tests/kube
