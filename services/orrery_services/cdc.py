@@ -18,6 +18,7 @@ from .errors import OutsideError
 
 SLOTS = {"source": "orrery"}
 MARK = "slot.failover"
+BEGINS = "orrery.begins"  # in the configuration of a connector that somebody is beginning anew
 STOP_SECONDS_MAX = 30.0
 PAUSE_SECONDS = 0.1
 LOCK = 0x_0C_DC_0001  # two keepers of one node take turns
@@ -49,6 +50,7 @@ def register(settings: Settings, name: str) -> str | None:
     if current is None:
         return keep(settings, name)
     wanted = connect.connector_config(settings, name) | {MARK: current.get(MARK, "false")}
+    wanted |= {BEGINS: current[BEGINS]} if BEGINS in current else {}
     if current != wanted | {"name": current.get("name")}:
         connect.put(settings, name, wanted)
     return None
@@ -77,7 +79,10 @@ def _keep(settings: Settings, name: str, connection: psycopg.Connection) -> str 
         return "registered"
     state, why = connect.state(settings, name)
     if state == "STOPPED":
-        return None  # by somebody who means it
+        if BEGINS not in current:
+            return None  # by somebody who means it
+        begin_anew(settings, name, connection)
+        return "begun anew: whoever did so was interrupted"
     found = slot(connection, name)
     if found is not None and found.lost:
         begin_anew(settings, name, connection)
@@ -92,20 +97,27 @@ def _keep(settings: Settings, name: str, connection: psycopg.Connection) -> str 
         connect.restart(settings, name)
         return f"started again: {why}"
     if current.get(MARK) == "true" and found and found.active and _streams(settings, name):
-        connect.put(settings, name, current | {MARK: "false"})
+        begun = {key: value for key, value in current.items() if key != BEGINS}
+        connect.put(settings, name, begun | {MARK: "false"})
     return None
 
 
 def begin_anew(settings: Settings, name: str, connection: psycopg.Connection) -> None:
-    """Start a connector with no memory, no slot, and leave to make one with the mark."""
-    known = connect.config(settings, name) is not None
-    if known:
+    """Start a connector with no memory, no slot, and leave to make one with the mark.
+
+    Its configuration says so from the first step until it streams: whoever finds it stopped halfway
+    begins again.
+    """
+    current = connect.config(settings, name)
+    if current is not None:
+        connect.put(settings, name, current | {BEGINS: "true"})
         connect.stop(settings, name)
         _wait_stopped(settings, name)
         connect.reset_offsets(settings, name)
     drop_slot(connection, SLOTS[name])
-    connect.put(settings, name, connect.connector_config(settings, name) | {MARK: "true"})
-    if known:
+    fresh = {MARK: "true", BEGINS: "true"}
+    connect.put(settings, name, connect.connector_config(settings, name) | fresh)
+    if current is not None:
         connect.resume(settings, name)
 
 

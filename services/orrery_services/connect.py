@@ -6,6 +6,7 @@ hold {placeholders}; passwords are not among them: Connect reads those itself fr
 
 import functools
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from .config import Settings
 from .errors import ConfigError, OutsideError
 
 SECONDS_MAX = 30.0
+CONFLICT_SECONDS_MAX = 15.0  # it rebalances, or another connector is being changed
+CONFLICT_PAUSE_SECONDS = 0.3
 NAMES = ("source",)
 
 
@@ -124,10 +127,15 @@ def _call(
     settings: Settings, verb: str, path: str, body: object = None, missing_ok: bool = False
 ) -> Any:
     url = f"{settings.connect}/connectors{path}"
-    try:
-        answer = _client().request(verb, url, json=body)
-    except httpx.HTTPError as cause:
-        raise OutsideError(f"Kafka Connect must answer at {url}, but: {cause}") from cause
+    deadline = time.monotonic() + CONFLICT_SECONDS_MAX
+    while True:
+        try:
+            answer = _client().request(verb, url, json=body)
+        except httpx.HTTPError as cause:
+            raise OutsideError(f"Kafka Connect must answer at {url}, but: {cause}") from cause
+        if answer.status_code != 409 or time.monotonic() > deadline:
+            break
+        time.sleep(CONFLICT_PAUSE_SECONDS)
     if answer.status_code == 404 and missing_ok:
         return None
     if answer.status_code >= 400:

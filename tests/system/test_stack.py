@@ -18,6 +18,7 @@ from orrery_services import cdc, connect
 from orrery_services.config import ROLES
 from orrery_services.errors import OutsideError, PortTaken
 from orrery_services.stack import Stack, control, faults, make_plan, processes
+from orrery_services.stack.supervisor import KEEP_SECONDS
 from orrery_services.store import identity
 
 from tests.system import command
@@ -242,6 +243,31 @@ def test_after_kill_9_of_the_supervisor_up_recovers_with_the_data(servers):
     wait_until(lambda: len(ids(servers, "KEPT.TEST")) == 2, "rows from before")
     insert_trades(servers, "AFTER.TEST", 1)
     wait_until(lambda: captured(servers, "AFTER.TEST"), "rows from after")
+
+
+def test_a_connector_that_somebody_left_halfway_through_its_new_beginning_is_begun_again(servers):
+    settings = servers.settings(NODE)
+    current = connect.config(settings, "source")
+    connect.put(settings, "source", current | {cdc.BEGINS: "true"})
+    connect.stop(settings, "source")
+
+    wait_until(lambda: connect.state(settings, "source")[0] == "RUNNING", "it runs")
+    wait_until(lambda: cdc.BEGINS not in connect.config(settings, "source"), "it streams")
+    insert_trades(servers, "HALFWAY.TEST", 2)
+    wait_until(lambda: captured(servers, "HALFWAY.TEST"), "rows from after")
+
+
+def test_a_connector_that_somebody_stopped_stays_stopped(servers):
+    settings = servers.settings(NODE)
+    connect.stop(settings, "source")
+    wait_until(lambda: connect.state(settings, "source")[0] == "STOPPED", "it is stopped")
+
+    time.sleep(3 * KEEP_SECONDS)
+    state, _ = connect.state(settings, "source")
+    connect.resume(settings, "source")
+
+    assert state == "STOPPED"
+    wait_until(lambda: connect.state(settings, "source")[0] == "RUNNING", "it runs")
 
 
 def test_an_empty_disk_and_a_backup_put_back_give_a_working_node(servers, short_tmp):
