@@ -163,4 +163,3 @@ def test_postgres_away_is_said_in_one_line_and_comes_back(node, server, tmp_path
     server.start()
 
     assert len(runs.open_runs()) == 1
-
