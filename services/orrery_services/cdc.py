@@ -75,6 +75,9 @@ def keep(settings: Settings, name: str) -> str | None:
 def _keep(settings: Settings, name: str, connection: psycopg.Connection) -> str | None:
     current = connect.config(settings, name)
     if current is None:
+        connect.expect_started(settings)  # while it starts it knows no connector at all
+        current = connect.config(settings, name)
+    if current is None:
         begin_anew(settings, name, connection)
         return "registered"
     state, why = connect.state(settings, name)

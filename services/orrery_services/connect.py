@@ -92,6 +92,17 @@ def state(settings: Settings, name: str) -> tuple[str, str]:
     return worst["state"], (causes[-1] if causes else trace)[:300]
 
 
+def expect_started(settings: Settings) -> None:
+    """Raise OutsideError until Connect has read which connectors it has."""
+    url = f"{settings.connect}/health"
+    try:
+        answer = _client().get(url)
+    except httpx.HTTPError as cause:
+        raise OutsideError(f"Kafka Connect must answer at {url}, but: {cause}") from cause
+    if answer.status_code != 200:
+        raise OutsideError(f"Kafka Connect must have started, but says: {answer.text[:200]}")
+
+
 def restart(settings: Settings, name: str) -> None:
     """Start a connector and its task again, failed ones only."""
     query = "restart?includeTasks=true&onlyFailed=true"

@@ -245,6 +245,25 @@ def test_after_kill_9_of_the_supervisor_up_recovers_with_the_data(servers):
     wait_until(lambda: captured(servers, "AFTER.TEST"), "rows from after")
 
 
+def test_a_slot_stays_the_one_it_was_when_connect_is_killed(servers):
+    def decoded() -> int:
+        with faults.admin(servers, NODE) as admin:
+            return admin.execute("SELECT total_txns FROM pg_stat_replication_slots").fetchone()[0]
+
+    known = decoded()
+    insert_trades(servers, "SLOT.TEST", 20)  # a transaction each
+    wait_until(lambda: decoded() >= known + 20, "they are decoded")
+    before = decoded()
+
+    faults.kill(servers, "connect")
+    servers.wait()
+    insert_trades(servers, "BEHIND.TEST", 1)
+    wait_until(lambda: captured(servers, "BEHIND.TEST"), "the row")
+    time.sleep(2 * KEEP_SECONDS)
+
+    assert decoded() > before, "a slot made anew counts from nothing"
+
+
 def test_a_connector_that_somebody_left_halfway_through_its_new_beginning_is_begun_again(servers):
     settings = servers.settings(NODE)
     current = connect.config(settings, "source")

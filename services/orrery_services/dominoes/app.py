@@ -11,7 +11,7 @@ from ..config import Settings
 from ..errors import OutsideError
 from ..metrics import SECONDS_BUCKETS
 from ..protocol import domino_runs as rules
-from ..store import domino_runs, holds, reading
+from ..store import domino_runs, holds, reading, refs
 from . import steps
 from .pool import Ended, Pool
 from .steps import Job
@@ -90,7 +90,7 @@ class Loop:
         owners = {chain: steps.owner(chain, table, here) for chain in self._chains}
         foreign = [job for job in self._waiting if owners[job.chain] != here]
         keys = {steps.owners_key(job, owners[job.chain]): job for job in foreign}
-        held = {keys[key] for key in reading.ids_of(self._connection, list(keys))}
+        held = {keys[key] for key in reading.begun_with(self._connection, list(keys))}
         takeover = self._settings.limits.takeover_seconds
         for job in sorted(self._waiting):
             waited = clock.seconds_since(self._waiting[job])
@@ -122,10 +122,11 @@ class Loop:
         """Keep how an attempt ended; False when its worker did so with its last breath."""
         job, now_ns = ended.job, clock.wall_ns()
         key = rules.run_key(job.chain, job.number, job.snapshot, self._settings.node, job.attempt)
-        if reading.ids_of(self._connection, [key]):
+        if reading.begun_with(self._connection, [key]):
             return False
         times = (now_ns - int(ended.seconds * 1e9), now_ns)
         made = steps.broken_run(job, self._settings.node, ended.task, ended.why, times)
+        made = made._replace(incarnation=refs.origin(self._connection).partition(".")[2])
         store.commit(self._connection, rules.run_fact(made, self._settings.partitions))
         TASKS.labels(job.chain, "fail").inc()
         return True

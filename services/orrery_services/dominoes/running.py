@@ -152,6 +152,7 @@ class Runner:
             job.chain, chain.digest.hex(), job.snapshot, job.number, cut.get("at_ns", 0),
             self._settings.node, job.attempt, job.asked, job.audit, began_ns, clock.wall_ns(),
             tuple(ran(steps[task.name]) for task in chain.tasks),
+            refs.origin(self.connection).partition(".")[2],
         )  # fmt: skip
 
     def _points(self, chain: Chain, steps: Sequence[Step]) -> list[Fact]:

@@ -52,7 +52,7 @@ def owner(chain: str, table: Mapping[str, Any], here: str) -> str:
 
 
 def owners_key(job: Job, owner: str) -> str:
-    """Return the key of the record that says: the owner's answers are here."""
+    """Return what the key of the record begins with that says: the owner's answers are here."""
     return run_key(job.chain, job.number, job.snapshot, owner, 1)
 
 

@@ -1,7 +1,8 @@
 """What a chain of dominoes did on one snapshot: the record, a fact under the run and its attempt.
 
-    domino/<chain>/<cut>/<snapshot>/<node>/<attempt>
+    domino/<chain>/<cut>/<snapshot>/<node>/<attempt>/<incarnation>
 
+A node that lost its disk may run again what its peers remember: under its new incarnation.
 An error has no memo key: it is kept here, in the step of the task that failed. The chain as it was
 declared is a fact too, under the digest that the record names; and the numbers of an answer by name
 (points/<digest>), for series and people that do without the lab.
@@ -44,10 +45,12 @@ class DominoRun(NamedTuple):
     began_ns: int  # UTC
     ended_ns: int
     steps: tuple[Ran, ...]
+    incarnation: str = ""
 
     @property
     def key(self) -> str:
-        return run_key(self.chain, self.number, self.snapshot, self.node, self.attempt)
+        key = run_key(self.chain, self.number, self.snapshot, self.node, self.attempt)
+        return f"{key}/{self.incarnation}" if self.incarnation else key
 
     def step(self, task: str) -> Ran | None:
         return next((step for step in self.steps if step.task == task), None)
@@ -76,6 +79,7 @@ def runs_prefix(chain: str, number: int | None = None, snapshot: str = "") -> st
 
 
 def run_key(chain: str, number: int, snapshot: str, node: str, attempt: int) -> str:
+    """Return what the key of an attempt begins with, in whichever incarnation of its node."""
     return f"{runs_prefix(chain, number, snapshot)}{node}/{attempt:0{ATTEMPT_DIGITS}d}"
 
 

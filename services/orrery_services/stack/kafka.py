@@ -98,7 +98,7 @@ def connect(stack: plan.Plan) -> Part:
         command=lambda: java(
             stack, "connect", CONNECT_HEAP_MB, main, str(stack.run / "connect.properties")
         ),
-        ready=http_ok(f"http://127.0.0.1:{stack.ports['connect']}/connectors"),
+        ready=http_ok(f"http://127.0.0.1:{stack.ports['connect']}/health"),
         after=("kafka",),
         ready_seconds=300.0,
         stop_seconds=15.0,

@@ -81,6 +81,11 @@ def ids_of(connection: psycopg.Connection, keys: Sequence[str]) -> dict[str, byt
     return {key: bytes(id_) for key, id_ in found}
 
 
+def begun_with(connection: psycopg.Connection, prefixes: Sequence[str]) -> set[str]:
+    """Return those of these beginnings that the natural key of a held fact has."""
+    return {prefix for (prefix,) in connection.execute(_BEGUN, (list(prefixes),))}
+
+
 def facts_named(connection: psycopg.Connection, prefix: str, many: int = 20) -> list[Row]:
     """Return the facts whose id begins with these hex digits, at most `many`."""
     low = bytes.fromhex(prefix.ljust(64, "0"))
@@ -206,6 +211,9 @@ _MARKS_OF = f"{_MARKS} WHERE partition = %s"
 _FACT = "id, kind, origin, stream, oseq, key, payload"
 _FACTS = f"SELECT {_FACT} FROM facts"  # noqa: S608 - the columns are a constant
 _BY_KEY = f"{_FACTS} WHERE key = %s"
+_BEGUN = """
+    SELECT p FROM unnest(%s::text[]) AS p
+    WHERE EXISTS (SELECT FROM facts WHERE key >= p AND key < p || '~')"""
 _IDS = "SELECT key, id FROM facts WHERE key = ANY(%s)"
 _BY_KEYS = f"{_FACTS} WHERE key = ANY(%s)"
 _NAMED = f"{_FACTS} WHERE id BETWEEN %s AND %s ORDER BY id LIMIT %s"

@@ -68,3 +68,10 @@ def test_latest_is_the_greatest_cut_then_the_greatest_digest_and_never_a_failure
     assert rules.newest_with(runs, "curve/X") == runs[2]
     assert rules.newest_with(list(reversed(runs)), "curve/X") == runs[2]
     assert rules.newest_with(runs, "curve/Y") is None
+
+
+def test_what_a_node_runs_again_after_it_lost_its_disk_is_another_record():
+    before, after = a_run(7, "aa"), a_run(7, "bb")._replace(incarnation="Q0pn")
+
+    assert after.key == f"{before.key}/Q0pn"
+    assert after.key.startswith(rules.run_key("rates", 7, "ab" * 32, "n1", 1))
