@@ -20,6 +20,7 @@ from ..config import find_root, node_names
 from ..errors import PortTaken, StackError
 from . import processes
 
+PLAN = "plan.json"  # in the home
 PORT_BASE = 20_000  # below 32768, where the kernel takes ports for outgoing connections
 PORTS_PER_NODE = 100
 SKY_PORTS = {"kafka": 92, "controller": 93, "connect": 83}
@@ -119,12 +120,17 @@ def check_ports(plan: Plan) -> None:
 def save(plan: Plan) -> None:
     plan.home.mkdir(parents=True, exist_ok=True)
     document = asdict(plan) | {"home": str(plan.home), "root": str(plan.root)}
-    write_whole(plan.home / "plan.json", json.dumps(document, indent=1))
+    write_whole(plan.home / PLAN, json.dumps(document, indent=1))
+
+
+def is_there(home: Path) -> bool:
+    """Whether a home has its plan: parts that start anew make folders, nobody makes a plan."""
+    return (home / PLAN).exists()
 
 
 def load(home: Path) -> Plan | None:
     """Return the plan of the stack that was last asked for here, or None."""
-    path = home / "plan.json"
+    path = home / PLAN
     try:
         document = json.loads(path.read_text())
     except FileNotFoundError:

@@ -56,7 +56,7 @@ class Supervisor:
         for name in self.runners:
             self.runners[name].start(self.runners)
         try:
-            while not self.leaving.wait(KEEP_SECONDS) and self.stack.run.exists():
+            while not self.leaving.wait(KEEP_SECONDS) and plan.is_there(self.stack.home):
                 self.keep()
         finally:  # whatever ends it: no part is left behind
             self.report("stack", "stopping", "")
