@@ -47,7 +47,7 @@ def _chunks(stack: Stack, node: str, chain: str) -> dict[int, list[Chunk]]:
     key = vectors.row_key("trades", log_id)
     found: dict[int, list[Chunk]] = defaultdict(list)
     with psycopg.connect(settings.postgres("reader")) as connection:
-        for fact, head, at in connection.execute(_COMMITTED, (chain,)):
+        for fact, head, at in connection.execute(_COMMITTED, (facts.HEAD_BYTES, chain)):
             link = marks.link_of(fact, bytes(head))
             if key in link.changed:
                 found[link.place.partition].append(Chunk(link.changed[key], at))
@@ -71,7 +71,7 @@ def alone_ms(stack: Stack) -> float:
 
 
 _COMMITTED = """
-    SELECT i.key, substring(i.payload FOR 8400), extract(epoch FROM greatest(
+    SELECT i.key, substring(i.payload FOR %s), extract(epoch FROM greatest(
         pg_xact_commit_timestamp(i.xmin), pg_xact_commit_timestamp(o.xmin)))::float8
     FROM facts i JOIN facts o ON o.key = 'out/' || %s || substr(i.key, 3)
     WHERE i.kind = 'in' AND o.kind = 'out'"""

@@ -31,6 +31,7 @@ RAW, ZSTD, TREE, GONE = range(4)
 ROW_BYTES_MAX = 512 * 1024
 BODY_BYTES_MAX = 470 * 1024  # of one row, uncompressed; meta and head take the rest
 META_BYTES_MAX = 40 * 1024  # holds the changed entries of a vector
+HEAD_BYTES = META_BYTES_MAX + 16  # of a payload: enough to read any meta
 TREE_BYTES_MAX = 256 * 1024 * 1024
 DIGEST_BYTES = 32
 ZSTD_LEVEL = 1
@@ -160,7 +161,7 @@ def schema_digest(schema: pa.Schema) -> str:
 
 
 def meta_of(payload: bytes) -> dict[str, Any]:
-    """Return the meta of a payload, or of its first META_BYTES_MAX bytes."""
+    """Return the meta of a payload, or of its first HEAD_BYTES."""
     _, meta, _ = _split(payload)
     return msgspec.json.decode(meta)
 

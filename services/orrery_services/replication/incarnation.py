@@ -97,7 +97,7 @@ def begin_sources_when_possible(settings: Settings, connection: psycopg.Connecti
 
 
 def begin_sources(settings: Settings, connection: psycopg.Connection) -> None:
-    """Give both connectors new offsets and slots, once per incarnation."""
+    """Give every connector new offsets and slots, once per incarnation."""
     if identity.sources_begun(connection):
         return
     with psycopg.connect(settings.postgres("cdc"), autocommit=True) as slots:

@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 class Keeper(threading.Thread):
-    """Looks at both connectors every few seconds until told to stop."""
+    """Looks at every connector every few seconds until told to stop."""
 
     def __init__(self, settings: Settings):
         super().__init__(name="keeper", daemon=True)

@@ -19,7 +19,6 @@ from ..protocol.marks import Mark
 from ..store import identity, reading
 
 BODIES_AT_ONCE = 200  # in one transaction
-HEAD_BYTES = facts.META_BYTES_MAX + 16
 Named = Mapping[str, Mapping[str, int]]  # origin -> stream -> greatest number that is held
 Begins = Callable[[str, int, int], Mark]  # (chain, partition, ordinal) -> its checkpoint before
 
@@ -147,7 +146,7 @@ def remove(connection: psycopg.Connection, expiring: Iterable[Expiring], now_ns:
     for one in expiring:
         for low, high in one.ranges:
             while rows := connection.execute(
-                _BODIES, (HEAD_BYTES, low, high, BODIES_AT_ONCE)
+                _BODIES, (facts.HEAD_BYTES, low, high, BODIES_AT_ONCE)
             ).fetchall():
                 emptied = [(facts.gone(bytes(head), now_ns), key) for key, head in rows]
                 with connection.transaction(), connection.cursor() as cursor:

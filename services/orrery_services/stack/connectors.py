@@ -27,7 +27,7 @@ def check(settings: Settings, name: str) -> None:
 
 
 def ensure(settings: Settings) -> str:
-    """Register both connectors of this node and wait until they run."""
+    """Register the connectors of this node and wait until they run."""
     for name in connect.NAMES:
         cdc.register(settings, name)
     for name in connect.NAMES:

@@ -53,9 +53,9 @@ class Supervisor:
             log_lines.error("nobody can read what happens", reason=str(cause))
 
     def run(self) -> None:
-        for name in self.runners:
-            self.runners[name].start(self.runners)
         try:
+            for name in self.runners:
+                self.runners[name].start(self.runners)
             while not self.leaving.wait(KEEP_SECONDS) and plan.is_there(self.stack.home):
                 self.keep()
         finally:  # whatever ends it: no part is left behind

@@ -77,7 +77,7 @@ def _key(mark: Mark, partition: int) -> str:
 
 
 def _head(connection: psycopg.Connection, low: str, end: str) -> tuple[str, bytes] | None:
-    row = connection.execute(_HEAD, (facts.META_BYTES_MAX, low, end)).fetchone()
+    row = connection.execute(_HEAD, (facts.HEAD_BYTES, low, end)).fetchone()
     return (row[0], bytes(row[1])) if row else None
 
 

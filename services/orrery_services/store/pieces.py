@@ -41,7 +41,7 @@ def index(connection: psycopg.Connection, packs: Iterable[reading.Row]) -> int:
 def index_cut(connection: psycopg.Connection, number: int, streams: int) -> None:
     """Note the pieces that came with one cut."""
     prefixes = [snapshots.pack_prefix(partition, number) for partition in range(streams)]
-    for (prefix,) in connection.execute(_WITH_PACKS, (prefixes,)).fetchall():
+    for prefix in sorted(reading.begun_with(connection, prefixes)):
         index(connection, reading.facts_between(connection, prefix, prefix + "~"))
 
 
@@ -108,9 +108,6 @@ def _pack_with(connection: psycopg.Connection, digest: bytes) -> list[bytes]:
 _INDEX = """
     INSERT INTO tree_pieces (digest, pack, at, size) VALUES (%b, %s, %s, %s)
     ON CONFLICT (digest) DO NOTHING"""
-_WITH_PACKS = """
-    SELECT p FROM unnest(%s::text[]) AS p WHERE EXISTS (
-        SELECT FROM facts WHERE key >= p COLLATE "C" AND key < (p || '~') COLLATE "C")"""
 _NOT_INDEXED = """
     SELECT f.key FROM facts f WHERE f.key >= 'pack/' AND f.key < 'pack0'
         AND NOT EXISTS (SELECT FROM tree_pieces t WHERE t.pack = f.key) ORDER BY 1"""

@@ -163,7 +163,7 @@ def checkpoints(
 
 def links_from(connection: psycopg.Connection, keys: Iterable[str]) -> list[Link]:
     """Return the links of input chunks by their keys."""
-    found = connection.execute(_HEADS, (list(keys),))
+    found = connection.execute(_HEADS, (facts.HEAD_BYTES, list(keys)))
     return [rules_of_marks.link_of(key, bytes(head)) for key, head in found]
 
 
@@ -227,4 +227,4 @@ _UNDER = f"""
 _RANGE = f"{_FACTS} WHERE key >= %s AND key < %s"
 _BETWEEN = f"{_RANGE} ORDER BY key LIMIT %s"
 _BACKWARDS = f"{_RANGE} ORDER BY key DESC LIMIT %s"
-_HEADS = "SELECT key, substring(payload FOR 8400) FROM facts WHERE key = ANY(%s) ORDER BY key"
+_HEADS = "SELECT key, substring(payload FOR %s) FROM facts WHERE key = ANY(%s) ORDER BY key"

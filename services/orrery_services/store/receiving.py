@@ -19,7 +19,7 @@ from orrery_services.protocol.facts import INPUT, RESULT, Fact
 from orrery_services.protocol.marks import Divergence, Link, Mark
 from orrery_services.protocol.rules import ALL_RULES, Rules
 
-from . import ledger
+from . import ledger, reading
 from .connection import transaction
 
 ORIGIN_NAME = "orrery"
@@ -242,11 +242,14 @@ def _links_beyond(
         for log_id in logs[logs.index(mark.log_id) if mark.log_id in logs else 0 :]:
             first = mark.offset if log_id == mark.log_id else 0
             low = facts.place_key(INPUT, facts.Place(log_id, partition, first))
-            end = f"{INPUT}/{log_id}/{partition}/:"  # ":" sorts behind the digits
+            end = reading.end_of(INPUT, log_id, partition)
             slots.append((chain, partition))
             stretches.append((low, end, f"{RESULT}/{chain}"))
     lows, ends, results = zip(*stretches, strict=True) if stretches else ((), (), ())
-    asked = (list(lows), list(ends), list(results), many, len(INPUT) + 1)
+    asked = {
+        "lows": list(lows), "ends": list(ends), "results": list(results), "many": many,
+        "cut": len(INPUT) + 1, "head": facts.HEAD_BYTES,
+    }  # fmt: skip
     for number, key, head, held in connection.execute(_LINKS, asked):
         links, places = found[slots[number - 1]]
         links.append(rules_of_marks.link_of(key, bytes(head)))
@@ -284,12 +287,12 @@ _AHEAD = """
 _KNOW_SOURCE = "INSERT INTO origins (origin, stream) VALUES (%s, %s) ON CONFLICT DO NOTHING"
 _LOGS = "SELECT log_id FROM logs WHERE topic = 'ticks' ORDER BY adopted, log_id"
 _LINKS = """
-    SELECT s.n, i.key, substring(i.payload FOR 8400),
-        EXISTS (SELECT FROM facts r WHERE r.key = s.result || substr(i.key, s.cut))
-    FROM (SELECT n, low, past, result, many, cut FROM unnest(%s::text[], %s::text[], %s::text[])
-            WITH ORDINALITY AS u (low, past, result, n), (VALUES (%s, %s)) AS v (many, cut)) AS s
+    SELECT s.n, i.key, substring(i.payload FOR %(head)s),
+        EXISTS (SELECT FROM facts r WHERE r.key = s.result || substr(i.key, %(cut)s))
+    FROM unnest(%(lows)s::text[], %(ends)s::text[], %(results)s::text[])
+        WITH ORDINALITY AS s (low, past, result, n)
     CROSS JOIN LATERAL (SELECT key, payload FROM facts WHERE key >= s.low AND key < s.past
-        ORDER BY key LIMIT s.many) AS i"""
+        ORDER BY key LIMIT %(many)s) AS i"""
 _WRITE_PROGRESS = """
     INSERT INTO progress (log_id, partition, next_offset) VALUES (%s, %s, %s)
     ON CONFLICT (log_id, partition) DO UPDATE SET next_offset = excluded.next_offset"""

@@ -4,6 +4,7 @@ import psycopg
 import pytest
 from orrery_services import store
 from orrery_services.errors import DivergenceError
+from orrery_services.protocol import facts
 from orrery_services.protocol.arrivals import Range
 from orrery_services.store import heartbeats, reading, receiving
 
@@ -174,3 +175,17 @@ def test_every_transaction_of_a_replica_is_stamped_with_its_own_time(replica):
     query = "SELECT pg_xact_commit_timestamp(xmin) FROM facts WHERE oseq = %s"
     first, second = (replica.execute(query, (oseq,)).fetchone()[0] for oseq in (1, 3))
     assert before < first < between < second
+
+
+def test_a_chunk_that_changes_many_sources_moves_the_mark(replica):
+    changed = {f"row:trades:{source:064d}": 1 for source in range(400)}
+    place = facts.Place(LOG, 0, 0)
+    meta = {"ordinal": 0, "changed": changed}
+    given = [
+        *facts.plain_fact("in", 0, facts.place_key("in", place), meta, b"i"),
+        *facts.plain_fact("out", 0, facts.place_key("out", place, CHAIN), {}, b"r"),
+    ]
+
+    receive(replica, [store.Receipt(OTHER, 1 + i, fact) for i, fact in enumerate(given)])
+
+    assert store.marks(replica)[CHAIN, 0] == (LOG, 1, 1, changed)
