@@ -249,9 +249,10 @@ def test_a_log_that_lost_its_end_stops_its_partition_alone_until_the_topic_is_re
 
     faults.lose_tail(stack, "trades", lost)
     stack.wait(["kafka"])
+    wait_until_one_says(stack, packers, "the log lost messages")  # those that were running
     for part in packers:
         faults.kill(stack, part)
-    wait_until_one_says(stack, packers, "the log lost messages")
+    wait_until_one_says(stack, packers, "the log lost messages")  # and those that begin
     produce(settings, beside)
     assert len(wait_for(settings, f"{tag}O", len(beside))) == len(beside)
     assert command.run(stack, "log", "renew", "trades", "--node", "n1").returncode == 0

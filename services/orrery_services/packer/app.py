@@ -179,12 +179,17 @@ class Packer:
             try:
                 lane.turn(limits.batch_rows_max, flush)
             except LogLost as cause:
-                del self.lanes[partition]
-                self._waiting[partition] = str(cause)
+                self._lose(partition, str(cause))
             except OutsideError as cause:
                 failed = cause  # the other lanes get their turn first
         if failed:
             raise failed
+
+    def _lose(self, partition: int, why: str) -> None:
+        """Let a partition wait, and no other: after a while its logs are looked at anew."""
+        self.lanes.pop(partition, None)
+        self._waiting[partition] = why
+        self._tell()
 
     def _put_off(self, why: str) -> None:
         log.warning("waiting", reason=why)
@@ -226,7 +231,7 @@ class Packer:
         for message in messages:
             error = message.error()
             if error is not None:
-                self._complain(error)
+                self._complain(error, message.partition())
                 continue
             place = message.topic(), message.partition()
             held = by_place.get(place)
@@ -240,9 +245,9 @@ class Packer:
             elif lane := self.lanes.get(partition):
                 lane.buffer.add(topic, held)
 
-    def _complain(self, error: KafkaError) -> None:
+    def _complain(self, error: KafkaError, partition: int) -> None:
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            self._put_off(f"a row topic does not reach where it was read: {error.str()}")
+            self._lose(partition, f"a row topic does not reach where it was read: {error.str()}")
         else:
             log.warning("kafka", reason=error.str())
 
