@@ -6,7 +6,11 @@ from importlib import import_module
 from orrery_kernels.domino.domino import Domino
 from orrery_kernels.errors import DominoError
 
-LAB = ("orrery_kernels.curves.dominoes", "orrery_kernels.risk.dominoes")
+LAB = (
+    "orrery_kernels.curves.dominoes",
+    "orrery_kernels.risk.dominoes",
+    "orrery_kernels.domino.states",
+)
 
 
 def find_dominoes(modules: Sequence[str] = LAB) -> dict[str, Domino]:

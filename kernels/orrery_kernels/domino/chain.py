@@ -108,9 +108,14 @@ def _read_task(chain: str, task: Mapping, names: list[str], dominoes: Mapping) -
     reads = _bind(where, domino, task, names)
     parameters = check_parameters(called, domino.parameters, task.get("params", {}), where)
     tolerance = task.get("tolerance", domino.tolerance)
-    places = [[r.input, r.target if not r.from_task else None, r.many] for r in reads]
+    places = [_place(read, i.schema) for read, i in zip(reads, domino.inputs, strict=True)]
     body = [_KEY_VERSION, domino.code, domino.name, domino.version, parameters, places]
     return Task(task["name"], domino, reads, parameters, tolerance, digest(encode(body)))
+
+
+def _place(read: Read, schema: Any) -> list:
+    place = [read.input, None if read.from_task else read.target, read.many]
+    return place if schema is None else [*place, [[f.name, str(f.type)] for f in schema]]
 
 
 def _bind(where: str, domino: Domino, task: Mapping, names: list[str]) -> tuple[Read, ...]:
@@ -145,7 +150,7 @@ def _read(where: str, name: str, many: bool, target: str, names: list[str]) -> R
     if not many and not is_plain(target):
         raise DominoError(
             f"{where}: input {name!r} takes one leaf, {target!r} may mean many: annotate "
-            f"it as Leaves"
+            f"it as Leaves or Rows"
         )
     return Read(name, target, False, many)
 

@@ -5,8 +5,9 @@
                    calendar: Annotated[Calendar, "calendars/SOFR"], *,
                    interpolation: str = "log_linear") -> Curve: ...
 
-Positional parameters are inputs: a `Leaves` is every leaf that a path pattern means, anything else
-one leaf or the output of another domino. What is annotated is where the input comes from unless a
+Positional parameters are inputs: a `Leaves` is every leaf that a path pattern means, `Rows` the
+same as one record batch (see by_row.py), anything else one leaf or the output of another domino.
+What is annotated is where the input comes from unless a
 chain says otherwise. Keyword-only parameters are numbers and words from the declaration.
 """
 
@@ -17,8 +18,10 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+import pyarrow as pa
+
 from orrery_kernels.domino.code import code_bytes
-from orrery_kernels.domino.views import Leaves
+from orrery_kernels.domino.views import NAME, Leaves, Rows
 from orrery_kernels.errors import DominoError
 from orrery_kernels.snapshot.digest import digest
 
@@ -32,10 +35,11 @@ class Input:
     name: str
     type: Any
     path: str | None
+    schema: pa.Schema | None = None  # of Rows
 
     @property
     def many(self) -> bool:
-        return self.type is Leaves
+        return self.type in (Leaves, Rows)
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,11 @@ class Domino:
     def code(self) -> bytes:
         """The digest of all its code, worked out when first asked for: an import hashes nothing."""
         return digest(self.code_bytes)
+
+    @property
+    def by_row(self) -> int | None:
+        """Return which input it maps over, None when its answer is not one row for each leaf."""
+        return next((at for at, i in enumerate(self.inputs) if i.type is Rows), None)
 
     def __call__(self, *args: Any, **parameters: Any) -> Any:
         return self.function(*args, **parameters)
@@ -115,6 +124,7 @@ def read_signature(
             inputs.append(_input(name, hint))
     if hints.get("return") is None:
         raise DominoError(f"domino {called!r} must say what it returns: '-> float', '-> Curve'")
+    _check_rows(called, inputs, hints["return"])
     return tuple(inputs), tuple(parameters), hints["return"]
 
 
@@ -170,14 +180,29 @@ def _input(name: str, hint: Any) -> Input:
     if get_origin(hint) is not Annotated:
         return Input(name, hint, None)
     kind, *notes = get_args(hint)
-    return Input(name, kind, next((note for note in notes if isinstance(note, str)), None))
+    path = next((note for note in notes if isinstance(note, str)), None)
+    return Input(name, kind, path, next((n for n in notes if isinstance(n, pa.Schema)), None))
+
+
+def _check_rows(called: str, inputs: list[Input], output: Any) -> None:
+    rows = [i for i in inputs if i.type is Rows]
+    if len(rows) > 1:
+        raise DominoError(f"domino {called!r} must map over one input, was {len(rows)} of Rows")
+    for i in rows:
+        if not i.schema or NAME in i.schema.names:
+            raise DominoError(
+                f"input {i.name!r} of domino {called!r} must declare columns beside {NAME!r}: "
+                f'Annotated[Rows, "quotes/*", pa.schema({{"value": pa.float64()}})]'
+            )
+        if output is not pa.RecordBatch:
+            raise DominoError(f"domino {called!r} has rows in: it must return a pa.RecordBatch")
 
 
 def _classes_in(hint: Any) -> list[type]:
     """Return the classes of objects that a type may hold, for reading them back."""
     if get_args(hint):
         return [found for part in get_args(hint) for found in _classes_in(part)]
-    if isinstance(hint, type) and hint is not Leaves:
+    if isinstance(hint, type) and hint not in (Leaves, Rows):
         made = hasattr(hint, "to_bytes") and hasattr(hint, "from_bytes") and hint is not int
         if made or is_dataclass(hint):
             inner = get_type_hints(hint) if is_dataclass(hint) and not made else {}

@@ -103,6 +103,11 @@ class Market:
             self._kinds[section] = read_root(self.fetch(root)).kind
         return self._kinds[section]
 
+    def holds_values(self, section: str) -> bool:
+        """Return whether leaves are values or records, not the digests of wider ones."""
+        kind = self._kind(section)
+        return kind == CANONICAL or kind in self.snapshot.code.values()
+
     def section_of(self, pattern: str) -> str | None:
         """Return the section in which all of a pattern lies, None if it may span several."""
         fixed = fixed_part(pattern)

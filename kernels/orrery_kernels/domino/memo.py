@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from orrery_kernels.domino.chain import Task
 from orrery_kernels.domino.market import Market
@@ -168,11 +169,22 @@ def _rounded(value: Any, tolerance: float) -> Any:
         return _whole(value / tolerance)
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         return np.rint(value / tolerance)
+    if isinstance(value, pa.RecordBatch):
+        columns = zip(value.schema.names, value.columns, strict=True)
+        return {
+            name: [_rounded_column(column, tolerance), column.is_null()] for name, column in columns
+        }
     if isinstance(value, Mapping):
         return {key: _rounded(item, tolerance) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_rounded(item, tolerance) for item in value]
     return value
+
+
+def _rounded_column(column: pa.Array, tolerance: float) -> Any:
+    if not pa.types.is_floating(column.type):
+        return column
+    return _rounded(column.fill_null(0.0).to_numpy(zero_copy_only=False), tolerance)
 
 
 def _whole(value: float) -> Any:

@@ -5,6 +5,9 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+
+from orrery_kernels.domino.views import NAME
 
 POINTS_MAX = 1000  # of one answer; a larger one is no series
 
@@ -43,8 +46,22 @@ def _collect(value: Any, name: str, found: dict[str, float]) -> None:
         return
     if is_dataclass(value):
         value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, pa.RecordBatch):
+        value = _by_name(value)
     if isinstance(value, list | tuple | np.ndarray):
         value = dict(enumerate(value))
     if isinstance(value, Mapping):
         for key, item in value.items():
             _collect(item, f"{name}/{key}" if name else str(key), found)
+
+
+def _by_name(rows: pa.RecordBatch) -> Any:
+    """Return rows by their names, if they have some; of one number each that number."""
+    few = rows.slice(0, POINTS_MAX + 1).to_pydict()
+    names, columns = few.pop(NAME, None), list(few.values())
+    if names is None:
+        return few
+    if len(columns) == 1:
+        return dict(zip(names, columns[0], strict=True))
+    cells = zip(*columns, strict=True)
+    return {name: dict(zip(few, row, strict=True)) for name, row in zip(names, cells, strict=True)}

@@ -7,8 +7,9 @@ the caller's affair. `plan` says beforehand what `run` would do, and why.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from orrery_kernels.domino import by_row
 from orrery_kernels.domino.chain import Chain, Task
-from orrery_kernels.domino.domino import fits_input
+from orrery_kernels.domino.compute import Computed, answer, arguments_of, checked, compute, sealed
 from orrery_kernels.domino.market import Market
 from orrery_kernels.domino.memo import (
     Lookup,
@@ -19,13 +20,12 @@ from orrery_kernels.domino.memo import (
     coarse_digest,
     key_of,
     narrow_key,
-    read_set_of,
 )
-from orrery_kernels.domino.views import freeze
 from orrery_kernels.errors import DominoError
-from orrery_kernels.snapshot.canonical import decode, encode
-from orrery_kernels.snapshot.digest import digest
+from orrery_kernels.snapshot.canonical import decode
+from orrery_kernels.snapshot.snapshot import Snapshot
 
+NEAR = "inputs equal within tolerance"
 Action = Literal["reuse", "run", "wait", "fail", "skip"]
 
 
@@ -41,12 +41,11 @@ class Step(NamedTuple):
     read_set: ReadSet | None = None
 
 
-class Computed(NamedTuple):
-    """What one run of a domino gave."""
+class Last(NamedTuple):
+    """The steps of the run before, and the snapshot that it was on."""
 
-    row: Row
-    body: bytes
-    read_set: ReadSet | None
+    steps: Mapping[str, Step]
+    snapshot: Snapshot | None = None
 
 
 def plan(
@@ -54,12 +53,12 @@ def plan(
     market: Market,
     find: Lookup,
     audit: bool = False,
-    last: Mapping[str, Step] | None = None,
+    last: Last | None = None,
 ) -> list[Step]:
     """Say for every task whether its answer is known, and if not, why it must run.
 
-    last: the steps of the run before, to name what changed since. A task that waits for one that
-    must run may still be cut off, when that one's answer is what it was.
+    last: the run before, to name what changed since. A task that waits for one that must run may
+    still be cut off, when that one's answer is what it was.
     """
     steps: dict[str, Step] = {}
     for task in chain.tasks:
@@ -81,12 +80,13 @@ def run(
     market: Market,
     memo: Store,
     audit: bool = False,
-    last: Mapping[str, Step] | None = None,
+    last: Last | None = None,
     tell: Callable[[str], object] | None = None,
 ) -> list[Step]:
     """Run or reuse every task, one after another. A failure stops its own downstream only.
 
-    tell: is called with the name of each task before it is looked at.
+    last: the run before: of a domino that maps over rows only those that changed since are
+    computed, unless it is an audit. tell: is called with the name of each task before its turn.
     """
     steps: dict[str, Step] = {}
     for task in chain.tasks:
@@ -99,56 +99,13 @@ def run(
         try:
             step = _look_up(task, chain, market, memo.find, steps, audit, last)
             if step.row is None:
-                step = _narrow_or_run(step, task, chain, market, memo, steps)
+                before = None if audit else last
+                step = _narrow_or_run(step, task, chain, market, memo, steps, before)
             steps[task.name] = _with_near(step, task, market, memo, steps, audit)
         except Exception as error:  # whatever a domino raises is its own: it must not stop others
             why = f"{type(error).__name__}: {error}"
             steps[task.name] = Step(task.name, "fail", why)
     return list(steps.values())
-
-
-def compute(task: Task, arguments: Sequence[Any]) -> Computed:
-    """Run one domino. Raises what it raises, and DominoError when it breaks its word."""
-    before = [_own_bytes(argument) for argument in arguments]
-    value = task.domino.function(*arguments, **task.parameters)
-    for read, argument, was in zip(task.reads, arguments, before, strict=True):
-        if was is not None and was != _own_bytes(argument):
-            raise DominoError(
-                f"task {task.name!r} must not change its input {read.input!r}, it did"
-            )
-    if not fits_input(type(value), task.domino.output):
-        raise DominoError(
-            f"task {task.name!r} must return {task.domino.output}, returned {type(value).__name__}"
-        )
-    body = encode(value)
-    coarse = coarse_digest(value, task.tolerance) if task.tolerance else None
-    return Computed(Row(digest(body), coarse), body, read_set_of(arguments))
-
-
-def arguments_of(
-    task: Task, chain: Chain, market: Market, outputs: Mapping[str, bytes], memo: Store
-) -> list[Any]:
-    """Return the values of a task's inputs, none of which can be changed.
-
-    outputs: task -> digest of its answer.
-    """
-    found = []
-    for read, declared in zip(task.reads, task.domino.inputs, strict=True):
-        if read.from_task:
-            classes = chain.task(read.target).domino.classes
-            body = _checked(memo.body(outputs[read.target]), outputs[read.target], read.target)
-            found.append(freeze(decode(body, classes)))
-        elif read.many:
-            found.append(market.leaves(read.target, task.domino.classes))
-        else:
-            value = freeze(market.value(read.target, task.domino.classes))
-            if not fits_input(type(value), declared.type):
-                raise DominoError(
-                    f"task {task.name!r}: input {read.input!r} must be {declared.type}, "
-                    f"{read.target!r} is {type(value).__name__}"
-                )
-            found.append(value)
-    return found
 
 
 def input_digests(
@@ -174,7 +131,7 @@ def _look_up(
     find: Lookup,
     steps: Mapping[str, Step],
     audit: bool,
-    last: Mapping[str, Step] | None,
+    last: Last | None,
 ) -> Step:
     rows = {name: steps[name].row for name in task.upstream}
     exact, near = input_digests(task, market, rows, audit)
@@ -182,8 +139,9 @@ def _look_up(
     if row := find(key):
         return Step(task.name, "reuse", "computed before from the same inputs", key, exact, row)
     if near != exact and (row := find(key_of(task, near))):
-        return Step(task.name, "reuse", "inputs equal within tolerance", key, exact, row)
-    return Step(task.name, "run", _why_run(task, exact, (last or {}).get(task.name)), key, exact)
+        return Step(task.name, "reuse", NEAR, key, exact, row)
+    before = last.steps.get(task.name) if last else None
+    return Step(task.name, "run", _why_run(task, exact, before), key, exact)
 
 
 def _with_near(
@@ -197,7 +155,7 @@ def _with_near(
     """Add the rounded answer where one is declared, and remember it for inputs like these."""
     row = step.row
     if task.tolerance and row.coarse is None:
-        value = decode(_checked(memo.body(row.output), row.output, task.name), task.domino.classes)
+        value = decode(checked(memo.body(row.output), row.output, task.name), task.domino.classes)
         row = row._replace(coarse=coarse_digest(value, task.tolerance))
     rows = {name: steps[name].row for name in task.upstream}
     exact, near = input_digests(task, market, rows, audit)
@@ -207,7 +165,13 @@ def _with_near(
 
 
 def _narrow_or_run(
-    step: Step, task: Task, chain: Chain, market: Market, memo: Store, steps: Mapping[str, Step]
+    step: Step,
+    task: Task,
+    chain: Chain,
+    market: Market,
+    memo: Store,
+    steps: Mapping[str, Step],
+    last: Last | None,
 ) -> Step:
     for read_set in memo.read_sets(task.fixed):
         key = narrow_key(task, read_set, step.inputs, market)
@@ -220,7 +184,12 @@ def _narrow_or_run(
         why = "computed meanwhile by somebody else"
         return step._replace(action="reuse", why=why, row=row)
     outputs = {name: done.row.output for name, done in steps.items() if done.row}
-    done = compute(task, _arguments(task, chain, market, outputs, memo))
+
+    def given(names: Sequence[str] | None = None) -> list[Any]:
+        return _arguments(task, chain, market, outputs, memo, names)
+
+    step, done = _brought_up(step, task, market, memo, last, given)
+    done = done or compute(task, given())
     memo.keep(step.key, done.row, done.body)
     if done.read_set is not None:
         memo.keep_read_set(task.fixed, done.read_set)
@@ -229,13 +198,50 @@ def _narrow_or_run(
     return step._replace(row=done.row, read_set=done.read_set)
 
 
+def _brought_up(
+    step: Step,
+    task: Task,
+    market: Market,
+    memo: Store,
+    last: Last | None,
+    given: Callable[[Sequence[str] | None], list[Any]],
+) -> tuple[Step, Computed | None]:
+    """Compute the rows that changed since the run before, where that can be known and done."""
+    at, was = task.domino.by_row, last.steps.get(task.name) if last and last.snapshot else None
+    if at is None or was is None or not _differs_only_in(task, at, was, step.inputs):
+        return step, None
+    try:
+        body = checked(memo.body(was.row.output), was.row.output, task.name)
+        known = decode(body, task.domino.classes)
+        found = by_row.stale(last.snapshot, market, task.reads[at].target, known)
+    except Exception:  # of the run before something is gone: all is computed anew
+        return step, None
+    made = found and by_row.brought_up(task, known, found, lambda names: answer(task, given(names)))
+    if made is None:
+        return step, None
+    step = step._replace(why=f"{step.why}; {found.text} computed")
+    return step, sealed(task, made, ())  # what all rows would have read nobody knows
+
+
+def _differs_only_in(task: Task, at: int, was: Step, now: Sequence[bytes]) -> bool:
+    """Return whether a step gave this task's own answer for inputs of which one was another."""
+    own = was.row is not None and was.why != NEAR and was.key == key_of(task, was.inputs)
+    pairs = enumerate(zip(was.inputs, now, strict=False))
+    return own and all(i == at or before == after for i, (before, after) in pairs)
+
+
 def _arguments(
-    task: Task, chain: Chain, market: Market, outputs: Mapping[str, bytes], memo: Store
+    task: Task,
+    chain: Chain,
+    market: Market,
+    outputs: Mapping[str, bytes],
+    memo: Store,
+    names: Sequence[str] | None = None,
 ) -> list[Any]:
     """Return the values of a task's inputs; bytes that were lost are computed again."""
     while True:
         try:
-            return arguments_of(task, chain, market, outputs, memo)
+            return arguments_of(task, chain, market, outputs, memo, names)
         except LostBody as lost:
             source = chain.task(next(n for n in task.upstream if outputs[n] == lost.output))
             again = compute(source, _arguments(source, chain, market, outputs, memo))
@@ -256,18 +262,3 @@ def _why_run(task: Task, exact: tuple[bytes, ...], last: Step | None) -> str:
         if was != now
     ]
     return f"changed: {', '.join(changed)}" if changed else "its code or parameters changed"
-
-
-def _checked(body: bytes, name: bytes, task: str) -> bytes:
-    if digest(body) != name:
-        raise LostBody(name, f"of {task!r} are corrupt: their digest is another")
-    return body
-
-
-def _own_bytes(argument: Any) -> bytes | None:
-    """Return the bytes of an object that could change itself; None for what cannot be changed."""
-    return (
-        argument.to_bytes()
-        if hasattr(type(argument), "from_bytes") and not isinstance(argument, int | float)
-        else None
-    )

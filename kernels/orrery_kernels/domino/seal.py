@@ -61,6 +61,11 @@ _ROUNDING = {
         "log10", "log1p", "log2", "logaddexp", "matmul", "power", "sin", "sinh", "tan", "tanh",
         "tensordot", "vdot", "linalg", "fft", "convolve", "correlate", "polyfit",
     },
+    "pyarrow.compute": {
+        "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cos", "cosh",
+        "cumulative_mean", "exp", "expm1", "ln", "log10", "log1p", "log2", "logb", "mean", "power",
+        "random", "sin", "sinh", "stddev", "sum", "tan", "tanh", "variance",
+    },
 }  # fmt: skip
 _OUTSIDE = {
     "numpy": {"fromfile", "genfromtxt", "load", "loadtxt", "memmap", "save", "savetxt", "savez"},

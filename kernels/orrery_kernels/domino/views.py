@@ -3,7 +3,16 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
+import pyarrow as pa
+
 from orrery_kernels.errors import DominoError
+
+NAME = "name"  # the first column of Rows, and of what is made of them
+
+
+class Rows(pa.RecordBatch):
+    """What an input is annotated with that is all leaves of a pattern as one record batch, `name`
+    and the columns that the annotation declares: see by_row.py."""
 
 
 class Leaves(Mapping[str, Any]):

@@ -21,6 +21,7 @@ from ..protocol.facts import Fact
 from ..store import domino_runs, pieces, reading, refs, snapshots
 from ..store.answers import Answers
 from ..store.domino_values import chain_from
+from .asking import as_step
 from .steps import BY_SNAPSHOT, Job, process_chains
 
 LOOK_BACK = 8  # runs, of this node and of others, among which the last one is looked for
@@ -38,7 +39,7 @@ class Runner:
         self.answers = Answers(self.connection, settings.partitions)
         self._fetch = pieces.fetcher(self.connection)
         self._chains: dict[str, Chain] = {}
-        self._last: dict[str, dict[str, Step]] = {}
+        self._last: dict[str, lab.Last] = {}
         self._newest: dict[str, DominoRun] = {}  # of this process
         self._market: Market | None = None
 
@@ -70,7 +71,8 @@ class Runner:
         """Say what a run would do, and why."""
         self.answers.refresh()
         market = self.market(snapshot)
-        return lab.plan(self.chain(name), market, self.answers.find, last=self._last.get(name))
+        last = self._last_of(self.chain(name), name, market.snapshot.cut.get("number", 0))
+        return lab.plan(self.chain(name), market, self.answers.find, last=last)
 
     def run(self, job: Job, tell: Tell | None = None) -> DominoRun:
         """Run a job, or return the record of it when it was done before."""
@@ -88,9 +90,9 @@ class Runner:
         if job.asked == BY_SNAPSHOT and (done := self._unchanged(job, chain, began_ns)):
             self._write(done, [])
             return done
-        market, last = self.market(job.snapshot), self._last.get(job.chain)
+        market, last = self.market(job.snapshot), self._last_of(chain, job.chain, job.number)
         steps = lab.run(chain, market, self.answers, job.audit, last, tell)
-        self._last[job.chain] = {step.task: step for step in steps}
+        self._last[job.chain] = lab.Last({step.task: step for step in steps}, market.snapshot)
         done = self._record(job, chain, began_ns, {step.task: step for step in steps})
         stream, declared = self._settings.partitions, self.declared(job.chain)
         written = rules.declared_fact(chain.digest.hex(), job.chain, declared, stream)
@@ -111,7 +113,7 @@ class Runner:
     def _unchanged(self, job: Job, chain: Chain, began_ns: int) -> DominoRun | None:
         """Return what this run finds if no leaf that the chain reads can have changed since the
         last one: by the filters of the snapshots between, without reading any."""
-        last = self._newest.get(job.chain) or self._newest_held(job)
+        last = self._newest.get(job.chain) or self._newest_held(job.chain, job.number)
         if last is None or last.failed or last.declared != chain.digest.hex():
             return None
         ids = bytes.fromhex(last.snapshot), bytes.fromhex(job.snapshot)
@@ -129,10 +131,22 @@ class Runner:
             steps=tuple(step._replace(action="reuse", why=why) for step in last.steps),
         )  # fmt: skip
 
-    def _newest_held(self, job: Job) -> DominoRun | None:
+    def _newest_held(self, chain: str, number: int) -> DominoRun | None:
         """Return this node's newest run before a cut, of the last few of all nodes."""
-        runs = domino_runs.last(self.connection, job.chain, LOOK_BACK, job.number)
+        runs = domino_runs.last(self.connection, chain, LOOK_BACK, number)
         return next((run for run in runs if run.node == self._settings.node), None)
+
+    def _last_of(self, chain: Chain, name: str, number: int) -> lab.Last | None:
+        """Return the run before: this process's last one, or the newest that is written down."""
+        if name in self._last:
+            return self._last[name]
+        run = self._newest_held(name, number)
+        if run is None or run.declared != chain.digest.hex():
+            return None
+        opened, _ = snapshots.open_snapshot(
+            self.connection, bytes.fromhex(run.snapshot), self._fetch
+        )
+        return lab.Last({step.task: as_step(step) for step in run.steps}, opened)
 
     def _diverged(self, done: DominoRun, why: str) -> DominoRun:
         """Write down that what was found to be new was an alarm."""

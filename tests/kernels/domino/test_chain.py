@@ -12,7 +12,7 @@ from orrery_kernels.domino.domino import domino
 from orrery_kernels.domino.explain import affected, changed_leaves, why, why_lines
 from orrery_kernels.domino.market import Market
 from orrery_kernels.domino.memo import Memo, Row, coarse_digest
-from orrery_kernels.domino.run import compute, plan, run
+from orrery_kernels.domino.run import Last, compute, plan, run
 from orrery_kernels.domino.views import Leaves
 from orrery_kernels.errors import DominoError
 from orrery_kernels.snapshot.canonical import encode
@@ -462,7 +462,7 @@ class TestFailure:
 class TestPlan:
     def test_a_dry_run_says_what_would_be_computed_and_why(self):
         memo, before = Memo(), market_of()
-        last = {s.task: s for s in run(rates(), before, memo)}
+        last = Last({s.task: s for s in run(rates(), before, memo)})
         after = market_of({"USD-05": 1.5}, before=before)
 
         steps = plan(rates(), after, memo.find, last=last)

@@ -2,13 +2,22 @@
 
 from typing import Annotated
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from orrery_kernels.domino.domino import domino
-from orrery_kernels.domino.views import Leaves
+from orrery_kernels.domino.views import Leaves, Rows
 
 
 @domino(version=1)
 def mean(quotes: Annotated[Leaves, "quotes/USD-SOFR-OIS-*"]) -> float:
     return sum(quotes.values()) / len(quotes)
+
+
+@domino(version=1)
+def in_basis_points(
+    rows: Annotated[Rows, "quotes/USD-SOFR-OIS-*", pa.schema({"rate": pa.float64()})],
+) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pc.multiply(rows.column("rate"), 1e4)], ["bps"])
 
 
 @domino(version=1)

@@ -12,10 +12,12 @@ from orrery_kernels.errors import DominoError
 from orrery_kernels.snapshot import refs as decisions
 from orrery_kernels.snapshot.changes import filter_of
 from orrery_services import store
+from orrery_services.dominoes.asking import replay
+from orrery_services.dominoes.asking import why as why_of
 from orrery_services.dominoes.running import Runner
 from orrery_services.dominoes.steps import Job
 from orrery_services.errors import ConfigError, DivergenceError, OutsideError
-from orrery_services.store import domino_runs, heartbeats, reading, receiving, refs
+from orrery_services.store import answers, domino_runs, heartbeats, reading, receiving, refs
 from orrery_services.store.answers import Answers, read_body
 from orrery_services.store.domino_values import chain_from, find_run
 
@@ -102,6 +104,28 @@ def test_the_next_snapshot_runs_only_what_the_change_reaches(writer, runner):
     assert run.step("curve/USD-SOFR").why == "changed: quotes"
 
 
+def test_of_a_domino_by_symbol_only_what_changed_is_computed_also_by_the_next_process(new_node):
+    node = new_node(chains={"own": own({"name": "bps", "domino": "in_basis_points"})})
+    rates = moved(T5Y=0.0001), moved(T5Y=0.0001, T2Y=0.0002), moved(T10Y=0.0003)
+    runs = []
+    for number, quotes in enumerate([None, *rates], 1):
+        with opened(node) as one:  # each is a process that knows nothing of the one before
+            snapshot = write_snapshot(one.connection, number, quotes)
+            runs.append(one.run(Job(number, "own", snapshot)))
+
+    with opened(node) as one:
+        again = replay(one.connection, bytes.fromhex(snapshot), one._fetch)
+        shown = why_of(one.connection, "bps@latest")
+    assert [run.step("bps").why for run in runs] == [
+        "never computed for these inputs",
+        "changed: rows; 1 of 11 rows computed",
+        "changed: rows; 1 of 11 rows computed",
+        "changed: rows; 3 of 11 rows computed",
+    ]
+    assert {entry["task"] for entry in again if entry["equal"]} == {"mean", "bps"}
+    assert shown["why"] == "changed: rows; 3 of 11 rows computed"
+
+
 def test_quotes_that_come_again_unchanged_stop_the_wave(writer, runner):
     runner.run(Job(1, "rates", write_snapshot(writer, 1)))
 
@@ -176,6 +200,34 @@ def test_of_two_processes_one_computes_a_key_and_the_other_finds_its_answer(new_
 
             assert waiting.result(60) == Row(blake3(body).digest())
         assert other.answers.body(blake3(body).digest()) == body
+
+
+def test_who_waits_for_a_process_that_dies_computes_itself(new_node):
+    node, key = new_node(), b"k" * 32
+    with opened(node) as one, opened(node) as other:
+        assert one.answers.claim(key) is None
+        with ThreadPoolExecutor(1) as thread:
+            waiting = thread.submit(other.answers.claim, key)
+            with pytest.raises(TimeoutError):
+                waiting.result(0.2)
+            one.connection.close()  # as the kernel does for a process that is killed
+
+            assert waiting.result(10.0) is None, "it is the other's to compute"
+
+
+def test_who_waits_too_long_computes_as_well_and_the_answers_are_one(new_node, monkeypatch):
+    node, key, body = new_node(), b"k" * 32, b"answer"
+    monkeypatch.setattr(answers, "CLAIM_SECONDS_MAX", 0.2)
+    with opened(node) as one, opened(node) as other:
+        assert one.answers.claim(key) is None
+
+        assert other.answers.claim(key) is None, "the claim has expired"
+
+        for runner in (other, one):
+            runner.answers.keep(key, Row(blake3(body).digest()), body)
+            runner.answers.flush()
+        assert read_body(one.connection, blake3(body).digest()) == body
+        assert not reading.quarantined(one.connection)
 
 
 MEAN = {"name": "mean", "domino": "mean"}
