@@ -1,6 +1,7 @@
 """Chains of dominoes on the real stack: computed once, found elsewhere, explained, made again."""
 
 import json
+import re
 import time
 
 import pytest
@@ -33,10 +34,10 @@ def quote(stack, rates: dict[str, float]) -> None:
     assert producer.flush(30) == 0
 
 
-def runs(stack, node: str, first: int = 0) -> list[DominoRun]:
-    """Return the node's own runs of the chain, in the order of cuts."""
+def runs(stack, node: str, first: int = 0, chain: str = "rates") -> list[DominoRun]:
+    """Return the node's own runs of a chain, in the order of cuts."""
     with store.connect(stack.settings(node).postgres("reader")) as connection:
-        found = list(domino_runs.of_cuts(connection, "rates", first))
+        found = list(domino_runs.of_cuts(connection, chain, first))
     return [run for run in found if run.node == node and run.asked == "snapshot"]
 
 
@@ -71,6 +72,28 @@ def test_what_n1_computed_is_found_on_n2(stack, ran):
     assert {step.action for step in ran["n2"].steps} == {"reuse"}
     assert ran["n1"].snapshot == ran["n2"].snapshot
     assert [s.output for s in ran["n1"].steps] == [s.output for s in ran["n2"].steps]
+
+
+def test_of_the_states_of_symbols_only_those_that_ticked_are_computed(stack, ran):
+    from_cut = ran["n1"].number
+    quote(stack, {"USD-SOFR-OIS-5Y": RATES["USD-SOFR-OIS-5Y"]})
+
+    def few() -> tuple[DominoRun, DominoRun] | None:
+        by_node = {n: {r.number: r for r in runs(stack, n, from_cut, "activity")} for n in NODES}
+        for number in sorted(by_node["n1"].keys() & by_node["n2"].keys()):
+            there, here = by_node["n2"][number], by_node["n1"][number]
+            if "rows computed" in there.steps[0].why:
+                return there, here
+        return None
+
+    computed, found = until(few)
+    some, of_all = re.search(r"; ([\d,]+) of ([\d,]+) rows", computed.steps[0].why).groups()
+    assert int(some.replace(",", "")) < int(of_all.replace(",", ""))
+    assert int(of_all.replace(",", "")) >= len(RATES)
+    assert found.steps[0].action == "reuse", "what n2 computed is found on n1"
+    assert found.steps[0].output == computed.steps[0].output
+    replayed = orrery(stack, "replay", computed.snapshot, "--verify", "--node", "n1")
+    assert replayed["first_difference"] is None
 
 
 def test_why_leads_to_the_message_in_the_log(stack, ran):

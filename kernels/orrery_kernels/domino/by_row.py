@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from orrery_kernels.domino.chain import Task
 from orrery_kernels.domino.market import Market
@@ -88,7 +87,7 @@ def named(task: Task, rows: pa.RecordBatch, value: Any) -> pa.RecordBatch:
 def check_alone(task: Task, answer: pa.RecordBatch, alone: pa.RecordBatch) -> None:
     """Raise DominoError unless a row has the bits that it has among others."""
     name = alone.column(0)[0].as_py()
-    at = pc.index(answer.column(0), name).as_py()
+    at = answer.column(0).to_pylist().index(name)
     if not _same(answer.slice(at, 1), alone):
         raise DominoError(
             f"task {task.name!r} must make each row from its own inputs alone, but that of "
@@ -130,11 +129,11 @@ def brought_up(
     fresh = compute([name for name in found.names if name in asked])
     if not fresh.schema.equals(known.schema, check_metadata=True):
         return None
-    check_alone(task, fresh, known.filter(pc.equal(known.column(0), found.witness)))
-    names = pa.array(found.names, pa.string())
-    there = pc.index_in(names, value_set=fresh.column(0))
-    elsewhere = pc.add(pc.index_in(names, value_set=known.column(0)), fresh.num_rows)
-    return pa.concat_batches([fresh, known]).take(pc.coalesce(there, elsewhere))
+    held = {name: at for at, name in enumerate(known.column(0).to_pylist())}
+    check_alone(task, fresh, known.slice(held[found.witness], 1))
+    places = {name: fresh.num_rows + at for name, at in held.items()}
+    places |= {name: at for at, name in enumerate(fresh.column(0).to_pylist())}
+    return pa.concat_batches([fresh, known]).take(pa.array([places[name] for name in found.names]))
 
 
 def _fits(cell: Any, field: pa.Field) -> bool:
