@@ -20,6 +20,7 @@ LOOPS = (
     "snapshot.digest", "snapshot.buckets", "curves._points", "curves._interpolate",
     "curves._local", "curves._global",
 )  # fmt: skip
+LOOPS_HERE = ("protocol.body_loops",)
 
 
 @functools.cache
@@ -31,8 +32,9 @@ def keep_loops() -> None:
         first, *shipped = _folders()
         config.CACHE_DIR = str(first)
         _take(first, shipped)
-    for name in LOOPS:
-        for loop in vars(importlib.import_module(f"orrery_kernels.{name}")).values():
+    named = [f"orrery_kernels.{name}" for name in LOOPS]
+    for name in [*named, *(f"orrery_services.{name}" for name in LOOPS_HERE)]:
+        for loop in vars(importlib.import_module(name)).values():
             if hasattr(loop, "enable_caching") and "no_cpython_wrapper" not in loop.targetoptions:
                 loop.enable_caching()
 
@@ -65,4 +67,7 @@ def _digest() -> str:
     for folder in sorted({name.split(".")[0] for name in LOOPS}):
         for path in sorted((lab / folder).glob("*.py")):
             hasher.update(path.read_bytes())
+    for name in LOOPS_HERE:
+        path = Path(__file__).parent / f"{name.replace('.', '/')}.py"
+        hasher.update(path.read_bytes())
     return hasher.hexdigest()[:16]

@@ -10,7 +10,7 @@ import psycopg
 import pyarrow as pa
 
 from .. import failpoints
-from ..protocol import facts, marks
+from ..protocol import body_loops, facts, marks
 from ..protocol.marks import Mark
 from ..store import low, reading
 from . import steps
@@ -116,7 +116,8 @@ def _stretches(
     inputs = inputs_of(connection, work, stop)
     while group := list(itertools.islice(inputs, INPUTS_AT_ONCE)):
         links = [link for link, _ in group]
-        counts, rows = facts.many_rows_of([row.payload for _, row in group], fetch)
+        payloads = [row.payload for _, row in group]
+        counts, rows = facts.many_rows_of(payloads, fetch, decode=body_loops.decode)
         alone, first, begin = by_itself(links, counts), 0, 0
         while first < len(links):
             last = first + 1

@@ -19,7 +19,7 @@ _FLOAT, _INTEGER = struct.Struct("<d"), struct.Struct("<q")
 def decode(bodies: Sequence[bytes], schema: pa.Schema) -> pa.RecordBatch:
     """Return the rows of many bodies end to end. Raises BadBody as `body.decode` does."""
     batches: list[pa.RecordBatch] = []
-    kinds, bits = _kinds(schema), _bits(schema)
+    kinds, bits = kinds_of(schema), bits_of(schema)
     rows: list[Sequence[Any]] = []
     for data in bodies:
         if (row := _only_row(data, kinds)) is not None:
@@ -33,15 +33,15 @@ def decode(bodies: Sequence[bytes], schema: pa.Schema) -> pa.RecordBatch:
 
 
 @lru_cache(maxsize=64)
-def _kinds(schema: pa.Schema) -> tuple[int, ...]:
+def kinds_of(schema: pa.Schema) -> tuple[int, ...]:
     known = {pa.string(): TEXT, pa.float64(): REAL}
     return tuple(known.get(kind, WHOLE) for kind in schema.types)
 
 
 @lru_cache(maxsize=64)
-def _bits(schema: pa.Schema) -> tuple[int, ...]:
+def bits_of(schema: pa.Schema) -> tuple[int, ...]:
     """Return the width of every whole number, 0 of other columns."""
-    kinds = zip(_kinds(schema), schema.types, strict=True)
+    kinds = zip(kinds_of(schema), schema.types, strict=True)
     return tuple(type_.bit_width if kind == WHOLE else 0 for kind, type_ in kinds)
 
 

@@ -218,10 +218,13 @@ def rows_of(payload: bytes, fetch: FetchPiece, schema: pa.Schema = TICK_SCHEMA) 
 
 
 def many_rows_of(
-    payloads: Sequence[bytes], fetch: FetchPiece, schema: pa.Schema = TICK_SCHEMA
+    payloads: Sequence[bytes],
+    fetch: FetchPiece,
+    schema: pa.Schema = TICK_SCHEMA,
+    decode: Callable[[Sequence[bytes], pa.Schema], pa.RecordBatch] = bodies.decode,
 ) -> tuple[list[int], pa.RecordBatch]:
     """Return how many rows each chunk has, and all of them end to end. Raises BadFact when one is
-    of another schema."""
+    of another schema. decode: `body_loops.decode` is the same, sooner, for who has numba loaded."""
     named = f'"schema":"{_named(schema)}"}}'.encode()  # the meta is canonical, and it comes last
     held = []
     for payload in payloads:
@@ -229,7 +232,7 @@ def many_rows_of(
         if not meta.endswith(named):
             _check_schema(payload, schema)
         held.append(_data_of(form, stored, payload, fetch))
-    return [body.rows_in(data) for data in held], bodies.decode(held, schema)
+    return [body.rows_in(data) for data in held], decode(held, schema)
 
 
 def _check_schema(payload: bytes, schema: pa.Schema) -> None:

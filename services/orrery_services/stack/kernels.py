@@ -11,6 +11,8 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
+import pyarrow as pa
+from orrery_kernels.columns import TICK_SCHEMA
 from orrery_kernels.curves.build import build_curve
 from orrery_kernels.curves.config import CurveConfig
 from orrery_kernels.curves.dominoes import ois_instruments
@@ -19,6 +21,7 @@ from orrery_kernels.risk.dominoes import swap_ladder, swap_value
 
 from .. import compiled
 from ..analytics import market
+from ..protocol import body, body_loops
 
 QUOTES = {"USD-SOFR-OIS-1Y": 0.04, "USD-SOFR-OIS-2Y": 0.039, "USD-SOFR-OIS-10Y": 0.038}
 
@@ -33,9 +36,11 @@ def kernels_of(universes: Iterable[Path]) -> list[str]:
 
 
 def compile_loops() -> None:
-    """Compile the loops of trees, curves and their risk by making one of each."""
+    """Compile the loops of bodies, trees, curves and their risk by making one of each."""
     compiled.keep_loops()
     market.warm()
+    row = pa.RecordBatch.from_pylist([{"symbol": "A", "kind": 0}], TICK_SCHEMA)
+    body_loops.decode([body.encode(row)], TICK_SCHEMA)
     instruments = ois_instruments("USD-SOFR", tuple(QUOTES))
     curve = build_curve("2026-01-05", instruments, QUOTES, CurveConfig("USD-SOFR"))
     trades = [["warm", "pays", "spot", "2Y", 1.0, 0.04]]
