@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from orrery_kernels.errors import SnapshotError
 from orrery_kernels.snapshot.buckets import (
+    PER_BUCKET,
     VALUE_BYTES_MAX,
     bits_for,
     bucket_of,
@@ -26,6 +27,7 @@ from orrery_kernels.snapshot.buckets import (
     change_bucket,
     fill_buckets,
     find_in_bucket,
+    pack_bucket,
     read_bucket,
 )
 from orrery_kernels.snapshot.digest import (
@@ -108,9 +110,25 @@ def build(names: list[str] | pa.Array, values: list[bytes] | np.ndarray, kind: b
         raise SnapshotError(f"the kind of values must be 32 bytes, was {len(kind)}")
     if len(names) != len(values):
         raise SnapshotError(f"every name must have a value, {len(names)} have {len(values)}")
+    if len(names) <= PER_BUCKET and not isinstance(names, pa.Array):
+        return _build_few(names, values, kind)
     data, ends = _flat(values)
     body, offsets = fill_buckets(_text(names), data, ends)
     return _stack(body, offsets, len(names), kind)
+
+
+def _build_few(names: list[str], values: list[bytes] | np.ndarray, kind: bytes) -> Built:
+    """Return the tree of so few leaves that one bucket holds them: the same bytes, sooner."""
+    if isinstance(values, list):
+        _check_width(max(map(len, values), default=0))
+    held = {_name_bytes(name): value for name, value in zip(names, values, strict=True)}
+    if len(held) < len(names):
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise SnapshotError(f"a name must occur once, {doubled!r} is doubled")
+    ordered = sorted(held)
+    bucket = pack_bucket(ordered, [bytes(held[name]) for name in ordered])
+    root = _pack_root(0, len(names), kind, below := digest(bucket))
+    return Built(name := digest(root), {below: bucket, name: root})
 
 
 def update(root: bytes, changes: Mapping[str, bytes | None], fetch: Fetch) -> Built:
@@ -192,8 +210,9 @@ def _text(names: list[str] | pa.Array) -> pa.LargeStringArray:
 def _name_bytes(name: str) -> bytes:
     try:
         return name.encode()
-    except UnicodeEncodeError as error:
-        raise SnapshotError(f"a name must be valid Unicode, was {name[:40]!r}") from error
+    except (UnicodeEncodeError, AttributeError) as error:
+        was = repr(name)[:40]
+        raise SnapshotError(f"names must be text in valid Unicode, was {was}") from error
 
 
 def _flat(values: list[bytes] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -202,10 +221,14 @@ def _flat(values: list[bytes] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         data = np.ascontiguousarray(values).reshape(-1)
         return data, np.arange(len(values) + 1, dtype=np.int64) * width
     lengths = np.fromiter(map(len, values), np.int64, len(values))
-    if len(values) and lengths.max() > VALUE_BYTES_MAX:
-        raise SnapshotError(f"a value must be at most 64 KiB, the largest is {lengths.max()}")
+    _check_width(int(lengths.max(initial=0)))
     data = np.frombuffer(b"".join(values), np.uint8)
     return data, np.concatenate((np.zeros(1, np.int64), lengths.cumsum()))
+
+
+def _check_width(largest: int) -> None:
+    if largest > VALUE_BYTES_MAX:
+        raise SnapshotError(f"a value must be at most 64 KiB, the largest is {largest}")
 
 
 def _stack(body: np.ndarray, offsets: np.ndarray, count: int, kind: bytes) -> Built:

@@ -1,7 +1,6 @@
 """Reading back what a partition's work goes on from: mark, checkpoint, stored input."""
 
 import contextlib
-import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -15,7 +14,7 @@ from ..protocol.marks import Mark
 from ..store import low, reading
 from . import steps
 
-INPUTS_AT_ONCE = 64  # stored input chunks decoded and computed together
+INPUTS_AT_ONCE, INPUTS_BYTES_MAX = 256, 4 << 20  # stored chunks decoded and computed together
 ByItself = Callable[[list[marks.Link], list[int]], list[bool]]  # of chunks and their counts of rows
 
 
@@ -113,8 +112,7 @@ def _stretches(
     The work is expected to be past a stretch when the next one is asked for.
     """
     fetch = reading.fetch_piece(connection, work.partition)
-    inputs = inputs_of(connection, work, stop)
-    while group := list(itertools.islice(inputs, INPUTS_AT_ONCE)):
+    for group in _groups(inputs_of(connection, work, stop)):
         links = [link for link, _ in group]
         payloads = [row.payload for _, row in group]
         counts, rows = facts.many_rows_of(payloads, fetch, decode=body_loops.decode)
@@ -126,6 +124,21 @@ def _stretches(
             many = sum(counts[first:last])
             yield alone[first], links[first:last], counts[first:last], rows.slice(begin, many)
             first, begin = last, begin + many
+
+
+def _groups(
+    inputs: Iterator[tuple[marks.Link, reading.Row]],
+) -> Iterator[list[tuple[marks.Link, reading.Row]]]:
+    """Yield chunks that follow each other: many small ones, or one that is large."""
+    group, size = [], 0
+    for one in inputs:
+        group.append(one)
+        size += len(one[1].payload)
+        if len(group) == INPUTS_AT_ONCE or size >= INPUTS_BYTES_MAX:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def rows_of(connection: psycopg.Connection, row: reading.Row) -> pa.RecordBatch:

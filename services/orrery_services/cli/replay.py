@@ -74,10 +74,13 @@ def _frozen_again(
     node: Node, made: list[Any], fetch: Any
 ) -> tuple[list[str], list[dict[str, Any]]]:
     """Return how snapshots differ that are frozen again from their leaves, and every result."""
-    differ, found = [], []
+    from ..dominoes import asking
+
+    differ, found, market = [], [], None
     for one in made:
         differ += _manifest(node, one)
-        found += _results(node, one, fetch)
+        results, market = asking.replay(node.connection, one.id, fetch, market)
+        found += [{**result, "snapshot": one.id.hex()} for result in results]
     return differ, found
 
 
@@ -89,8 +92,8 @@ def _manifest(node: Node, made: Any) -> list[str]:
     from ..store import snapshots
 
     connection, partitions = node.connection, node.settings.partitions
-    cut = next(iter(snapshots.cuts_after(connection, made.number - 1)), None)
-    if cut is None or cut.number != made.number:
+    cut = snapshots.cut_of(connection, made.number)
+    if cut is None:
         return [f"snapshot {made.id.hex()[:12]}: its cut {made.number} is not held"]
     leaves = snapshots.leaves_of(connection, cut, partitions)
     missing = [key for key in rules.wanted(cut, partitions) if key not in leaves]
@@ -102,15 +105,6 @@ def _manifest(node: Node, made: Any) -> list[str]:
     return [] if again == made.id else [
         f"snapshot {made.id.hex()[:12]}: its leaves make {again.hex()[:12]}"
     ]  # fmt: skip
-
-
-def _results(node: Node, made: Any, fetch: Any) -> list[dict[str, Any]]:
-    from ..dominoes import asking
-
-    return [
-        {**found, "snapshot": made.id.hex()}
-        for found in asking.replay(node.connection, made.id, fetch)
-    ]
 
 
 def _told(result: dict[str, Any]) -> str:

@@ -119,13 +119,16 @@ def _compared(
     return found
 
 
-def replay(connection: psycopg.Connection, id_: bytes, fetch: pieces.Fetch) -> list[dict[str, Any]]:
+def replay(
+    connection: psycopg.Connection, id_: bytes, fetch: pieces.Fetch, before: Market | None = None
+) -> tuple[list[dict[str, Any]], Market]:
     """Recompute every result on a snapshot from its leaves, without memo; say what differs.
 
-    One entry a result: `equal`, or the digest that is held and the one that came.
+    One entry a result: `equal`, or the digest that is held and the one that came. before: the
+    snapshot that was replayed before; of leaves that are the same bytes it keeps what it read.
     """
     opened, _ = snapshots.open_snapshot(connection, id_, fetch)
-    market, found = Market(opened, fetch), []
+    market, found = Market(opened, fetch, before), []
     for chain_runs in _by_declaration(
         domino_runs.of_snapshot(connection, id_.hex(), opened.cut["number"])
     ):
@@ -137,7 +140,7 @@ def replay(connection: psycopg.Connection, id_: bytes, fetch: pieces.Fetch) -> l
             continue
         for step in steps:
             found += [_judged(run, step) for run in chain_runs]
-    return found
+    return found, market
 
 
 def _by_declaration(runs: Sequence[DominoRun]) -> list[list[DominoRun]]:

@@ -20,6 +20,7 @@ from orrery_services.protocol.marks import Link, Mark
 from . import ledger
 
 ROWS_AT_ONCE = 64  # payloads fetched in one round trip: at most 32 MiB
+SMALL_AT_ONCE, SMALL_BYTES_MAX = 256, 2048  # behind payloads that are so small in the mean: 128 MiB
 
 
 class Row(NamedTuple):
@@ -105,13 +106,17 @@ def fact_under(
 def facts_between(
     connection: psycopg.Connection, low: str, high: str, at_once: int = ROWS_AT_ONCE
 ) -> Iterator[Row]:
-    """Yield the facts with low <= key < high in the order of keys, a few at a time."""
+    """Yield the facts with low <= key < high in the order of keys, a few at a time: more when they
+    turn out to be small."""
     while True:
-        rows = connection.execute(_BETWEEN, (low, high, at_once)).fetchall()
+        asked = connection.execute(_BETWEEN, (low, high, at_once), binary=True)
+        rows = asked.fetchall()
         yield from map(_row, rows)
         if len(rows) < at_once:
             return
         low = rows[-1][5] + " "  # behind that key, before any other
+        small = sum(len(row[6]) for row in rows) <= SMALL_BYTES_MAX * len(rows)
+        at_once = SMALL_AT_ONCE if small else min(at_once, ROWS_AT_ONCE)
 
 
 def facts_before(connection: psycopg.Connection, low: str, high: str, many: int) -> Iterator[Row]:

@@ -96,6 +96,12 @@ def cuts_after(connection: psycopg.Connection, number: int) -> Iterator[cuts.Cut
         yield cuts.decode(facts.data_of(row.payload, _no_pieces))
 
 
+def cut_of(connection: psycopg.Connection, number: int) -> cuts.Cut | None:
+    """Return the cut that is kept as a fact under a number."""
+    row = reading.fact_by_key(connection, rules.cut_key(number))
+    return cuts.decode(facts.data_of(row.payload, _no_pieces)) if row else None
+
+
 def cuts_not_made(connection: psycopg.Connection, many: int) -> list[cuts.Cut]:
     """Return the newest cuts that this node has no snapshot of, in order, at most `many`."""
     numbers = [number for (number,) in connection.execute(_NOT_MADE, (many,))]

@@ -118,7 +118,7 @@ def test_what_moved_is_named_with_how_far_and_why(runner):
 def test_made_again_without_memo_results_are_equal(runner):
     run = run_on(runner, 1)
 
-    found = asking.replay(
+    found, _ = asking.replay(
         runner.connection, bytes.fromhex(run.snapshot), pieces.fetcher(runner.connection)
     )
 
@@ -134,7 +134,7 @@ def test_a_result_that_was_written_wrong_is_the_first_difference(runner):
     )
     store.commit(runner.connection, rules.run_fact(run._replace(attempt=2, steps=steps), STREAM))
 
-    found = asking.replay(
+    found, _ = asking.replay(
         runner.connection, bytes.fromhex(run.snapshot), pieces.fetcher(runner.connection)
     )
 

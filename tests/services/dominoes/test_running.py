@@ -114,7 +114,7 @@ def test_of_a_domino_by_symbol_only_what_changed_is_computed_also_by_the_next_pr
             runs.append(one.run(Job(number, "own", snapshot)))
 
     with opened(node) as one:
-        again = replay(one.connection, bytes.fromhex(snapshot), one._fetch)
+        again, _ = replay(one.connection, bytes.fromhex(snapshot), one._fetch)
         shown = why_of(one.connection, "bps@latest")
     assert [run.step("bps").why for run in runs] == [
         "never computed for these inputs",
