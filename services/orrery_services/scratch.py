@@ -112,15 +112,24 @@ def leave_slot(scratch: str, slot: str) -> None:
         os.unlink(os.path.join(scratch, "slots", slot))
 
 
-def slot_done(scratch: str, slot: str) -> tuple[bool, str]:
-    """Return whether a slot may be replaced, and the token in it. An absent runner is not done."""
+def slot_token(scratch: str, slot: str) -> str | None:
+    """Return the token that the runner in a slot has taken up, None while there is no runner."""
     try:
         with open(os.path.join(scratch, "slots", slot)) as file:
-            text = file.read()
-        token = stages.parse_token(text)
-    except (FileNotFoundError, ValueError):
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def slot_done(scratch: str, slot: str) -> tuple[bool, str]:
+    """Return whether a slot may be replaced, and the token in it. An absent runner is not done."""
+    text = slot_token(scratch, slot)
+    try:
+        token = stages.parse_token(text or "")
+    except ValueError:
         return False, ""
-    return token is None or is_done(scratch, token.run, token.stage), text
+    done = text is not None and (token is None or is_done(scratch, token.run, token.stage))
+    return done, text or ""
 
 
 def digest_file(path: str) -> tuple[str, int]:

@@ -85,7 +85,7 @@ class Controller:
         # Read after the pod: a run is written down as ended before its pod is replaced.
         idle = not pods.annotations(pod).get("run")
         wanted = self.wanted(pod["metadata"]["name"]) if idle else None
-        known = steps.Known({}, {})
+        known = steps.Known()
         for _ in range(ASKS_MAX):
             action = steps.decide(pod, wanted, self._now(), known)
             if not isinstance(action, steps.Ask):
@@ -100,6 +100,8 @@ class Controller:
         try:
             if memo and ask.key:
                 answer = memo.lookup(ask.key)
+            elif memo and ask.slot:
+                answer = memo.runner(ask.slot)
             elif memo:
                 run = pods.look(pod).run
                 answer = memo.marker(run.id, ask.stage)
@@ -107,6 +109,8 @@ class Controller:
             log.warning("the memo does not answer", pod=pod["metadata"]["name"], reason=str(cause))
         if ask.key:
             return known._replace(memo={**known.memo, ask.key: answer})
+        if ask.slot:
+            return known._replace(runners={**known.runners, ask.slot: answer})
         return known._replace(markers={**known.markers, ask.stage: answer})
 
     def _memo(self, pod: PodObject) -> Any:

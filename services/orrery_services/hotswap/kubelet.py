@@ -1,8 +1,9 @@
 """The rules of a kubelet for one pod of two slots and a memo, over any runtime.
 
-Another image: the old container is ended first, then the new one started. The same image after an
+Another image: the old container is ended first, then the new one started; what the new one needs
+is made meanwhile. The same image after an
 end: again, later each time. An image that is not there: the old one is ended all the same. Ready:
-the marker is there.
+the runner has taken up its token.
 """
 
 from collections.abc import Callable
@@ -53,7 +54,9 @@ def act(
         hand = record["hands"].setdefault(
             spec["name"], {"number": 0, "failures": 0, "state": "none"}
         )
-        _look_after(hand, spec, runtime, now)
+        _look_after(hand, spec, runtime, now, place)
+        if hand.get("asked") and hand["state"] == "running" and runtime.has(spec["image"]):
+            runtime.prepare(_launch(hand, spec, pod, place))
         if _may_start(hand, spec, pod, now):
             _start(hand, spec, record, runtime, place, now, save)
     if not pods.annotations(pod).get("memo-port"):
@@ -69,16 +72,26 @@ def end_all(record: dict[str, Any], runtime: Any, now: float) -> bool:
     return all(hand["state"] != "running" for hand in record["hands"].values())
 
 
-def _look_after(hand: dict[str, Any], spec: dict[str, Any], runtime: Any, now: float) -> None:
+def _look_after(
+    hand: dict[str, Any],
+    spec: dict[str, Any],
+    runtime: Any,
+    now: float,
+    place: Place | None = None,
+) -> None:
     if hand["state"] != "running":
         return
     code = runtime.poll(hand)
+    if code is None and hand["image"] != spec["image"]:
+        late = now - hand.setdefault("ending_at", now) > GRACE_SECONDS
+        if late or not hand.get("asked"):
+            hand["parked"] = place is not None and _is_parked(spec["name"], hand, place)
+            runtime.end(hand, hard=late)
+            hand["asked"] = True
+        elif hand["parked"] and place is not None and not _is_there(spec["name"], place):
+            runtime.leave(hand)
+            code = 0
     if code is None:
-        if hand["image"] != spec["image"]:
-            late = now - hand.setdefault("ending_at", now) > GRACE_SECONDS
-            if late or not hand.get("asked"):
-                runtime.end(hand, hard=late)
-                hand["asked"] = True
         return
     ended = {
         "exitCode": code,
@@ -90,6 +103,18 @@ def _look_after(hand: dict[str, Any], spec: dict[str, Any], runtime: Any, now: f
     if hand["image"] == spec["image"] and not hand.get("asked"):
         back_off = BACK_OFF_SECONDS[min(hand["failures"], len(BACK_OFF_SECONDS) - 1)]
         hand.update(failures=hand["failures"] + 1, again_at=now + back_off)
+
+
+def _is_there(container: str, place: Place) -> bool:
+    return scratch.slot_token(str(place.volume), container.removeprefix("slot-")) is not None
+
+
+def _is_parked(container: str, hand: dict[str, Any], place: Place) -> bool:
+    """Whether all that is left to a runner is to go: it need not be waited for once it has."""
+    if container == MEMO:
+        return False
+    done, token = scratch.slot_done(str(place.volume), container.removeprefix("slot-"))
+    return done and token == hand["token"]
 
 
 def _may_start(hand: dict[str, Any], spec: dict[str, Any], pod: dict[str, Any], now: float) -> bool:
@@ -114,20 +139,7 @@ def _start(
     if not runtime.has(spec["image"]):
         hand.update(state="no image", image=spec["image"], again_at=now + 1.0)
         return
-    meta = record["pod"]["metadata"]
-    number = hand["number"] + 1
-    launch = Launch(
-        pod=meta["name"],
-        uid=meta["uid"],
-        container=spec["name"],
-        number=number,
-        image=spec["image"],
-        env=env_of(spec["name"], record["pod"], place),
-        folder=place.folder,
-        memory_bytes=pods.read_bytes(
-            (spec.get("resources") or {}).get("limits", {}).get("memory", 0)
-        ),
-    )
+    launch = _launch(hand, spec, record["pod"], place)
     started, open_gate = runtime.start(launch)
     kept = {key: hand[key] for key in ("failures", "ended", "again_at") if key in hand}
     hand.clear()
@@ -135,13 +147,30 @@ def _start(
         kept,
         **started,
         state="running",
-        number=number,
+        number=launch.number,
         image=spec["image"],
-        id=f"{runtime.name}://{meta['uid'][:12]}-{spec['name']}-{number}",
+        id=f"{runtime.name}://{launch.uid[:12]}-{spec['name']}-{launch.number}",
         token=pods.annotations(record["pod"]).get(spec["name"].replace("slot", "token"), ""),
     )
     save()
     open_gate()
+
+
+def _launch(
+    hand: dict[str, Any], spec: dict[str, Any], pod: dict[str, Any], place: Place
+) -> Launch:
+    """Return what is to be started next under this name."""
+    limits = (spec.get("resources") or {}).get("limits", {})
+    return Launch(
+        pod=pod["metadata"]["name"],
+        uid=pod["metadata"]["uid"],
+        container=spec["name"],
+        number=hand["number"] + 1,
+        image=spec["image"],
+        env=env_of(spec["name"], pod, place),
+        folder=place.folder,
+        memory_bytes=pods.read_bytes(limits.get("memory", 0)),
+    )
 
 
 def env_of(container: str, pod: dict[str, Any], place: Place) -> dict[str, str]:
@@ -203,8 +232,7 @@ def container_status(name: str, hand: dict[str, Any], place: Place) -> dict[str,
 
 
 def is_ready(name: str, hand: dict[str, Any], place: Place) -> bool:
-    """Whether the runner of this very token is done: what a readiness probe asks the memo."""
+    """Whether the runner of this very token is there: what a readiness probe asks the memo."""
     if name == MEMO:
         return True
-    done, token = scratch.slot_done(str(place.volume), name.removeprefix("slot-"))
-    return done and token == hand["token"]
+    return scratch.slot_token(str(place.volume), name.removeprefix("slot-")) == hand["token"]

@@ -35,6 +35,11 @@ class MemoClient:
         answer = self._ask("GET", f"/v1/memo/{key}")
         return answer["digest"] if answer else None
 
+    def runner(self, slot: str) -> str | None:
+        """Return the token that the runner in a slot has taken up, None while there is none."""
+        answer = self._ask("GET", f"/v1/slots/{slot}")
+        return answer["token"] if answer else None
+
     def marker(self, run: str, stage: int) -> stages.Marker | None:
         """Return the marker of a stage, None while it is not done."""
         return self._ask("GET", f"/v1/runs/{run}/{stage}")

@@ -55,7 +55,8 @@ class Slot(NamedTuple):
         return self.fresh and self.running
 
     @property
-    def done(self) -> bool:
+    def up(self) -> bool:
+        """The new container runs and is ready."""
         return self.settled and self.ready
 
 

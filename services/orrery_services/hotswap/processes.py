@@ -48,6 +48,8 @@ class Processes:
 
     def __init__(self, cgroups: bool = True) -> None:
         self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._leaving: list[subprocess.Popen[bytes]] = []
+        self._prepared: dict[tuple[str, str], tuple[Launch, Hand, int]] = {}
         self._groups: dict[str, memory.Group | None] = {}
         self._cgroups = cgroups
 
@@ -58,11 +60,38 @@ class Processes:
         argv = command_of(image)
         return argv is not None and (not argv or shutil.which(argv[0]) is not None)
 
+    def prepare(self, launch: Launch) -> None:
+        """Have a process wait behind its gate by the time it is to start."""
+        place = launch.uid, launch.container
+        before = self._prepared.get(place)
+        if before and before[0] == launch:
+            return
+        self._dismiss(place)
+        self._prepared[place] = (launch, *self._wait_at_gate(launch))
+
+    def _dismiss(self, place: tuple[str, str]) -> None:
+        """Shut the gate of one that was prepared: it leaves."""
+        if place in self._prepared:
+            _, hand, write = self._prepared.pop(place)
+            os.close(write)
+            self.leave(hand)
+
     def start(self, launch: Launch) -> tuple[Hand, Callable[[], None]]:
         """Return a container that waits, and what opens its gate."""
+        self.prepare(launch)
+        _, hand, write = self._prepared.pop((launch.uid, launch.container))
+        Path(hand["said"]).unlink(missing_ok=True)
+
+        def open_gate() -> None:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(write, b"1")
+            os.close(write)
+
+        return hand, open_gate
+
+    def _wait_at_gate(self, launch: Launch) -> tuple[Hand, int]:
         read, write = os.pipe()
         said = launch.folder / f"{launch.container}.ended"
-        said.unlink(missing_ok=True)
         env = {
             **os.environ,
             **launch.env,
@@ -84,14 +113,13 @@ class Processes:
         self._children[child.pid] = child
         if group := self._group(launch.uid):
             group.add(launch.container, child.pid, launch.memory_bytes)
-        hand = {"pid": child.pid, "born": born(child.pid), "said": str(said)}
+        return {"pid": child.pid, "born": born(child.pid), "said": str(said)}, write
 
-        def open_gate() -> None:
-            with contextlib.suppress(BrokenPipeError):
-                os.write(write, b"1")
-            os.close(write)
-
-        return hand, open_gate
+    def leave(self, hand: Hand) -> None:
+        """Do not wait for a container that is on its way out; it is buried later."""
+        if child := self._children.pop(hand["pid"], None):
+            self._leaving.append(child)
+        self._leaving = [child for child in self._leaving if child.poll() is None]
 
     def _group(self, uid: str) -> memory.Group | None:
         if uid not in self._groups:
@@ -149,6 +177,8 @@ class Processes:
 
     def forget(self, uid: str) -> None:
         """The pod is gone."""
+        for place in [each for each in self._prepared if each[0] == uid]:
+            self._dismiss(place)
         if group := self._groups.pop(uid, None):
             group.remove()
 

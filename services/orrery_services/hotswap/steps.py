@@ -19,14 +19,17 @@ REVERT_SECONDS = 30.0  # then the pod is freed even if the placeholder does not 
 ATTEMPTS_MAX = 3  # of a run whose pod was lost
 RETRIES = {"permanent": 0, "resource": 1, "deadline": 1, "transient": 2}
 LOOK_AGAIN_SECONDS = 0.05
+LOOK_SHARE, LOOK_SECONDS_MIN, LOOK_SECONDS_MAX = 0.02, 0.01, 1.0
 WHY_MAX = 1000
 
 
 class Known(NamedTuple):
-    """What the memo of the pod answered: digests under keys, markers of stages. None: no such."""
+    """What the memo of the pod answered: digests under keys, markers of stages, tokens that the
+    runners in the slots have taken up. None: no such."""
 
     memo: Mapping[str, str | None] = {}
     markers: Mapping[int, stages.Marker | None] = {}
+    runners: Mapping[str, str | None] = {}
 
 
 class Wait(NamedTuple):
@@ -42,6 +45,7 @@ class Ask(NamedTuple):
 
     key: str = ""
     stage: int = 0
+    slot: str = ""
 
 
 class Patch(NamedTuple):
@@ -88,8 +92,10 @@ def decide(
         return _advance(seen, seen.run, seen.trail, now, known)
     if slot.failures and (action := _after_failure(seen, slot, now)):
         return action
-    if slot.done:
-        return _when_done(seen, slot, now, known)
+    if slot.up and seen.stage not in known.markers:
+        return Ask(stage=seen.stage)
+    if slot.up and (marker := known.markers[seen.stage]):
+        return _when_done(seen, slot, marker, now, known)
     if now > slot.swap.until or not slot.settled:
         return _until_settled(seen, slot, now)
     return _while_running(seen, slot, now)
@@ -101,8 +107,13 @@ def _start(seen: pods.Pod, wanted: chain.Run | None, now: float, known: Known) -
     if wanted.attempt > ATTEMPTS_MAX:
         result = {"class": "lost", "why": f"its pod was lost {ATTEMPTS_MAX} times", "stage": 0}
         return Finish(run_event("failed", wanted, (), result), "")
-    if not all(slot.done for slot in seen.slots.values()):
+    if not all(slot.up for slot in seen.slots.values()):
         return Wait("the pod is not idle yet", LOOK_AGAIN_SECONDS)
+    for name in stages.SLOTS:
+        if name not in known.runners:
+            return Ask(slot=name)
+        if known.runners[name] is None:  # it could not be ended: nobody hears SIGTERM yet
+            return Wait(f"the runner in slot {name} is still on its way", LOOK_AGAIN_SECONDS)
     return _advance(seen, wanted, (), now, known)
 
 
@@ -245,21 +256,25 @@ def _while_running(seen: pods.Pod, slot: pods.Slot, now: float) -> Action:
             known = {0: run.input} | {entry["stage"]: entry["output"] for entry in seen.trail}
             noted, images = _fill(other, run, following, known, "", now)
             return Patch(noted, images, f"stage {following} waits in slot {other.name}")
-    return Wait(f"stage {seen.stage} runs in slot {slot.name}")
+    seconds = look_seconds(now - slot.swap.at) if slot.up else LOOK_SECONDS_MAX
+    return Wait(f"stage {seen.stage} runs in slot {slot.name}", seconds)
 
 
-def _when_done(seen: pods.Pod, slot: pods.Slot, now: float, known: Known) -> Action:
-    number = seen.stage
-    if number not in known.markers:
-        return Ask(stage=number)
-    marker = known.markers[number]
-    if marker is None:
-        if now > slot.swap.until:
-            return _revert(seen, "deadline", "ready, but its marker cannot be read", 0, now)
-        return Wait(f"slot {slot.name} is ready before its marker is seen", LOOK_AGAIN_SECONDS)
+def look_seconds(age: float) -> float:
+    """Return when to look for the marker again: a small share of the time a stage has taken.
+
+    No probe says that a stage is done: each change of readiness makes a kubelet look at the pod,
+    and what comes after a look waits up to a second for the next (see docs/hot-swap.md).
+    """
+    return min(LOOK_SECONDS_MAX, max(LOOK_SECONDS_MIN, LOOK_SHARE * age))
+
+
+def _when_done(
+    seen: pods.Pod, slot: pods.Slot, marker: stages.Marker, now: float, known: Known
+) -> Action:
     entry = {
-        "stage": number,
-        "name": seen.run.stages[number - 1].name,
+        "stage": seen.stage,
+        "name": seen.run.stages[seen.stage - 1].name,
         "slot": slot.name,
         "swap_ms": swap_ms(marker, slot.swap),
         **{field: marker[field] for field in TRAIL_FIELDS if field in marker},

@@ -188,8 +188,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, {"error": f"nothing answers {self.path[:200]}"})
 
     def _slot(self, question: steps.Question) -> tuple[int, Any]:
-        done, token = scratch.slot_done(self.memo.volume, question.slot)
-        return (200 if done else 503), {"done": done, "token": token}
+        token = scratch.slot_token(self.memo.volume, question.slot)
+        return _found(None if token is None else {"token": token})
 
     def _lookup(self, question: steps.Question) -> tuple[int, Any]:
         digest = self.memo.lookup(question.key)

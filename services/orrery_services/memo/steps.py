@@ -20,7 +20,7 @@ class Question(NamedTuple):
 def parse_path(path: str) -> Question | None:
     """Return what a path asks for, None when nothing answers it.
 
-    >>> parse_path("/v1/slots/a/done")
+    >>> parse_path("/v1/slots/a")
     Question(kind='slot', slot='a', run='', stage=0, key='')
     >>> parse_path("/v1/runs/../1") is None
     True
@@ -29,7 +29,7 @@ def parse_path(path: str) -> Question | None:
     match parts:
         case ["healthz"] | ["metrics"]:
             return Question(parts[0])
-        case ["v1", "slots", slot, "done"] if slot in stages.SLOTS:
+        case ["v1", "slots", slot] if slot in stages.SLOTS:
             return Question("slot", slot=slot)
         case ["v1", "runs", run, stage] if stages.is_run_name(run) and _is_number(stage):
             return Question("run", run=run, stage=int(stage))

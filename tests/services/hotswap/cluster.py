@@ -36,6 +36,7 @@ class Container:
     last: dict[str, Any] | None = None
     failures: int = 0
     again_at: float = 0.0
+    heard: bool = False  # its runner has been asked by a probe
     lying: bool = False  # its first probe hears of the container before
 
     def id(self, name: str, uid: str) -> str:
@@ -63,6 +64,7 @@ class Cluster:
     fuse: int = -1  # the controller dies at this many calls from now; odd: after the call
     silent_memo: int = 0
     lying_probes: int = 0
+    probes: bool = False  # without, a kubelet takes whatever runs for ready
 
     def __post_init__(self) -> None:
         self.new_pod()
@@ -72,7 +74,7 @@ class Cluster:
     def new_pod(self) -> None:
         self.uid += 1
         self.markers = {}
-        self.containers = {name: Container(IDLE_IMAGE, 1, "running") for name in SLOTS}
+        self.containers = {name: Container(IDLE_IMAGE, 1, "running", heard=True) for name in SLOTS}
         self.pod = {
             "metadata": {
                 "name": "domino-0",
@@ -175,7 +177,7 @@ class Cluster:
             now.state = "no image"
             return
         slot = name.removeprefix("slot-")
-        now.number, now.state = now.number + 1, "running"
+        now.number, now.state, now.heard = now.number + 1, "running", False
         now.token, now.order = noted.get(f"token-{slot}", ""), noted.get(f"order-{slot}", "")
         now.lying = self.lying_probes > 0
         self.lying_probes = max(0, self.lying_probes - 1)
@@ -205,12 +207,12 @@ class Cluster:
                     "name": name,
                     "containerID": now.id(name, f"u{self.uid}"),
                     "restartCount": max(0, now.number - 1),
-                    "ready": running and (self._parked(now) or now.lying),
+                    "ready": running and (not self.probes or now.heard or now.lying),
                     "state": state,
                     "lastState": {"terminated": now.last} if now.last else {},
                 }
             )
-            now.lying = False
+            now.heard, now.lying = running, False
         self.pod["status"] = {
             "podIP": "model",
             "observedGeneration": self.seen["metadata"]["generation"],
@@ -272,6 +274,11 @@ class Cluster:
     def lookup(self, key: str) -> str | None:
         self._speak()
         return self.memo.get(key)
+
+    def runner(self, slot: str) -> str | None:
+        self._speak()
+        now = self.containers[f"slot-{slot}"]
+        return now.token if now.state == "running" and now.heard else None
 
     def marker(self, run: str, stage: int) -> dict[str, Any] | None:
         self._speak()

@@ -106,18 +106,22 @@ class Pool:
         return self.port().get(self.names[number])
 
     def processes(self) -> list[int]:
-        """Processes of this pool that are alive, by their environment."""
-        found = []
-        mark = str(self.folder).encode()
-        for path in Path("/proc").glob("[0-9]*"):
-            try:
-                env = (path / "environ").read_bytes()
-                zombie = (path / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
-            except OSError:
-                continue
-            if b"ORRERY_SCRATCH=" + mark in env and not zombie:
-                found.append(int(path.name))
-        return found
+        return processes_below(self.folder)
+
+
+def processes_below(folder: Path) -> list[int]:
+    """Return runners and memos that are alive and whose scratch is below a folder."""
+    found = []
+    mark = str(folder).encode()
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            env = (path / "environ").read_bytes()
+            zombie = (path / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            continue
+        if b"ORRERY_SCRATCH=" + mark in env and not zombie:
+            found.append(int(path.name))
+    return found
 
 
 def wait_until(true: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> None:

@@ -21,10 +21,11 @@ from .objects import (
 )
 
 NOW = 1010.0
+UP = Known(runners={"a": "", "b": ""})  # of an idle pod: both placeholders are there
 WAITING = {"waiting": {"reason": "ContainerCreating"}}
 
 
-def first_key(pod: dict, run: chain.Run | None, known: Known = steps.NOTHING_KNOWN) -> str:
+def first_key(pod: dict, run: chain.Run | None, known: Known = UP) -> str:
     action = decide(pod, run, NOW, known)
     assert isinstance(action, Ask), action
     return action.key
@@ -42,15 +43,22 @@ def test_an_idle_pod_without_a_wish_waits():
 
 
 def test_an_idle_pod_asks_the_memo_before_it_swaps_anything():
-    action = decide(a_pod(), a_run(), NOW)
+    action = decide(a_pod(), a_run(), NOW, UP)
 
     assert isinstance(action, Ask)
     assert len(action.key) == 64
 
 
+def test_a_slot_whose_runner_is_not_there_yet_is_left_alone():
+    assert decide(a_pod(), a_run(), NOW) == Ask(slot="a")
+    assert decide(a_pod(), a_run(), NOW, Known(runners={"a": ""})) == Ask(slot="b")
+
+    assert isinstance(decide(a_pod(), a_run(), NOW, Known(runners={"a": "", "b": None})), Wait)
+
+
 def test_a_stage_that_nobody_knows_is_swapped_into_slot_a_with_its_token_in_the_same_patch():
     pod, run = a_pod(), a_run()
-    known = Known({first_key(pod, run): None}, {})
+    known = UP._replace(memo={first_key(pod, run): None})
 
     action = decide(pod, run, NOW, known)
 
@@ -78,9 +86,9 @@ def test_a_pod_that_is_going_away_is_left_alone():
 
 
 def test_a_run_of_which_all_is_known_ends_without_touching_the_pod():
-    pod, run, known = a_pod(), a_run(), Known({}, {})
+    pod, run, known = a_pod(), a_run(), UP
     for number in (1, 2, 3):
-        known = Known({**known.memo, first_key(pod, run, known): f"{number:064d}"}, {})
+        known = UP._replace(memo={**known.memo, first_key(pod, run, known): f"{number:064d}"})
 
     action = decide(pod, run, NOW, known)
 
@@ -91,7 +99,7 @@ def test_a_run_of_which_all_is_known_ends_without_touching_the_pod():
 
 
 def test_an_audit_swaps_every_stage_in_and_asks_nobody():
-    action = decide(a_pod(), a_run(reuse=False), NOW)
+    action = decide(a_pod(), a_run(reuse=False), NOW, UP)
 
     assert isinstance(action, Patch)
     assert json.loads(action.annotations["order-a"])["reuse"] is False
@@ -218,7 +226,7 @@ def test_a_refused_resize_is_not_asked_for_again():
 def test_a_stage_that_needs_more_memory_than_its_slot_gets_it_before_it_is_swapped_in():
     run = a_run()
     run = run._replace(stages=(run.stages[0]._replace(memory_bytes=300 << 20), *run.stages[1:]))
-    known = Known({first_key(a_pod(), run): None}, {})
+    known = UP._replace(memo={first_key(a_pod(), run): None})
 
     assert decide(a_pod(), run, NOW, known) == Resize("a", 300 << 20)
 
@@ -271,6 +279,20 @@ def test_a_ready_new_container_is_done_only_with_its_marker():
 
     assert decide(pod, None, NOW) == Ask(stage=1)
     assert isinstance(decide(pod, None, NOW, Known({}, {1: None})), Wait)
+
+
+def test_a_marker_is_not_enough_while_its_container_is_not_ready():
+    pod = a_pod_at(1, container("slot-a", 2, ready=False))
+
+    assert isinstance(decide(pod, None, NOW, Known({}, {1: a_marker(1)})), Wait)
+
+
+@pytest.mark.parametrize(("age", "seconds"), [(0.1, 0.01), (3.0, 0.06), (20.0, 0.4), (99.0, 1.0)])
+def test_a_marker_is_looked_for_again_after_a_small_share_of_the_time_it_took(age, seconds):
+    action = decide(a_pod_at(1, container("slot-a", 2)), None, 1000.0 + age, Known({}, {1: None}))
+
+    assert isinstance(action, Wait)
+    assert action.seconds == pytest.approx(seconds)
 
 
 def test_a_marker_that_never_comes_ends_in_the_deadline():
@@ -417,7 +439,7 @@ def test_a_kubelet_that_does_not_say_what_it_has_seen_is_judged_by_the_container
 
 def test_a_patch_that_is_not_allowed_ends_the_run_without_changing_an_image():
     pod, run = a_pod(), a_run()
-    patch = decide(pod, run, NOW, Known({first_key(pod, run): None}, {}))
+    patch = decide(pod, run, NOW, UP._replace(memo={first_key(pod, run): None}))
 
     noted = steps.refused(patch, "not on the list", NOW)
 

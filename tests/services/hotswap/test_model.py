@@ -31,14 +31,15 @@ class Swapping(RuleBasedStateMachine):
         overlapped=st.booleans(),
         reuse=st.booleans(),
         images_return=st.booleans(),
+        probes=st.booleans(),
         stages_many=st.integers(1, 5),
         outcomes=st.dictionaries(
             st.sampled_from(["s1", "s2", "s3"]),
             st.lists(FAILURES, max_size=3) | FAILURES.map(lambda code: [code] * 1000),
         ),
     )
-    def begin(self, overlapped, reuse, images_return, stages_many, outcomes):
-        self.cluster = Cluster(outcomes=outcomes)
+    def begin(self, overlapped, reuse, images_return, probes, stages_many, outcomes):
+        self.cluster = Cluster(outcomes=outcomes, probes=probes)
         self.overlapped = overlapped
         mode = "overlapped" if overlapped else "serial"
         self.run = a_run(stages_many, mode, reuse=reuse)

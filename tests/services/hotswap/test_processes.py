@@ -4,12 +4,14 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
+from orrery_services import scratch
 from orrery_services.hotswap import pods, processes
 from orrery_services.protocol import stages
 
-from .pool import Pool, append, shell_chain, wait_until
+from .pool import Pool, append, processes_below, shell_chain, wait_until
 
 KILLS = int(os.environ.get("ORRERY_TEST_KILLS", "200"))
 
@@ -228,6 +230,40 @@ def check_effects(lines: list[str], runs: int) -> None:
         for stage in (1, 2, 3):
             for word in ("begin", "end"):
                 assert lines.count(f"{word} {number}/{stage}") == 1, (word, number, stage)
+
+
+def a_launch(folder: Path, token: str) -> processes.Launch:
+    env = {"ORRERY_SCRATCH": str(folder), "ORRERY_SLOT": "a", "ORRERY_TOKEN": token}
+    return processes.Launch("p", "u", "slot-a", 2, processes.PLACEHOLDER, env, folder, 0)
+
+
+def test_what_was_prepared_does_nothing_before_it_is_started(tmp_path):
+    runtime = processes.Processes(cgroups=False)
+    runtime.prepare(a_launch(tmp_path, ""))
+    time.sleep(0.5)
+    assert scratch.slot_token(str(tmp_path), "a") is None
+
+    hand, open_gate = runtime.start(a_launch(tmp_path, ""))
+    open_gate()
+
+    wait_until(lambda: scratch.slot_token(str(tmp_path), "a") == "")
+    runtime.end(hand)
+    wait_until(lambda: runtime.poll(hand) == 0)
+
+
+def test_what_was_prepared_for_something_else_leaves_and_the_other_is_started(tmp_path):
+    runtime = processes.Processes(cgroups=False)
+    runtime.prepare(a_launch(tmp_path, "r/1/1"))
+    (wrong,) = processes_below(tmp_path)
+
+    hand, open_gate = runtime.start(a_launch(tmp_path, ""))
+    open_gate()
+
+    wait_until(lambda: scratch.slot_token(str(tmp_path), "a") == "")
+    wait_until(lambda: processes_below(tmp_path) == [hand["pid"]])
+    assert hand["pid"] != wrong
+    runtime.end(hand)
+    wait_until(lambda: runtime.poll(hand) == 0)
 
 
 def test_what_an_image_of_a_plain_process_stands_for():

@@ -63,7 +63,7 @@ def known_stages(pool: Pool) -> str:
 
 
 def is_idle(pod: pods.Pod) -> bool:
-    return pod.run is None and not pod.deleting and all(s.done for s in pod.slots.values())
+    return pod.run is None and not pod.deleting and all(s.up for s in pod.slots.values())
 
 
 def main() -> None:

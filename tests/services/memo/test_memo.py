@@ -66,24 +66,16 @@ def status_of(beside: Beside, path: str) -> int:
     return answer.status
 
 
-def test_a_slot_is_done_when_the_marker_of_its_token_is_there(beside):
-    assert status_of(beside, "/v1/slots/a/done") == 503
-    scratch.enter_slot(beside.scratch, "a", "r/1/1")
-    assert status_of(beside, "/v1/slots/a/done") == 503
+@pytest.mark.parametrize("token", ["r/1/1", ""])
+def test_a_slot_has_a_runner_once_it_has_taken_up_its_token_until_it_leaves(beside, token):
+    assert status_of(beside, "/v1/slots/a") == 404
 
-    beside.finish(1)
+    scratch.enter_slot(beside.scratch, "a", token)
 
-    assert status_of(beside, "/v1/slots/a/done") == 200
-    assert status_of(beside, "/v1/slots/b/done") == 503
-
-
-def test_a_placeholder_is_done_and_a_slot_that_was_left_is_not(beside):
-    scratch.enter_slot(beside.scratch, "b", "")
-    assert status_of(beside, "/v1/slots/b/done") == 200
-
-    scratch.leave_slot(beside.scratch, "b")
-
-    assert status_of(beside, "/v1/slots/b/done") == 503
+    assert beside.client.runner("a") == token
+    assert status_of(beside, "/v1/slots/b") == 404
+    scratch.leave_slot(beside.scratch, "a")
+    assert status_of(beside, "/v1/slots/a") == 404
 
 
 def test_what_a_marker_says_is_remembered_and_found_under_its_key(beside, tmp_path):
@@ -172,7 +164,8 @@ def test_two_answers_for_a_key_raise_and_name_both(tmp_path):
     [
         "/v1/runs/../1",
         "/v1/runs/r/x",
-        "/v1/slots/c/done",
+        "/v1/slots/c",
+        "/v1/slots/a/x",
         "/v1/memo/short",
         "/v1/memo/" + "g" * 64,
         "/",
