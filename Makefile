@@ -75,4 +75,5 @@ compose-test: install  ## docker-compose.yml on a real engine (needs root)
 	@REQUIRE=compose $(BIN)/python -m pytest -q -m compose tests/compose
 
 kube-test: install  ## the manifests on a real control plane and kubelet, and what it measured (needs root)
+	@tests/kube/build.sh >/dev/null
 	@REQUIRE=kube $(BIN)/python -m pytest -q -rP -m kube tests/kube

@@ -27,7 +27,7 @@ from tests.contracts.manifests import (
 # It reads a file of 1.5 MB for every object; read once, the tests take seconds.
 utils.schema_contents = functools.cache(utils.schema_contents)
 
-RELEASES = ("1.30", "1.33", "1.36")
+RELEASES = tuple(f"1.{minor}" for minor in range(30, 37))
 CLUSTER_COMPONENTS = {"strimzi"}  # laid over k8s/cluster, not over a node
 CUSTOM = ("apps.kruise.io", "kafka.strimzi.io", "monitoring.coreos.com")
 NEEDS = {"pod-budget": "1.34"}  # the release that first knows what the component uses
@@ -128,12 +128,7 @@ def test_a_slot_has_no_command_of_its_own_and_two_slots_differ_in_their_letter_a
         assert "command" not in slot and "args" not in slot
         assert slot["image"] == image("STAGE")
     a, b = (yaml.safe_dump({k: v for k, v in s.items() if k != "resources"}) for s in slots)
-    assert (
-        re.sub(r"(slot|token|order)-a", r"\1-b", a)
-        .replace("slots/a/", "slots/b/")
-        .replace("value: a\n", "value: b\n")
-        == b
-    )
+    assert re.sub(r"(slot|token|order)-a", r"\1-b", a).replace("value: a\n", "value: b\n") == b
 
 
 def test_the_memo_is_a_sidecar_that_starts_before_the_slots():

@@ -13,16 +13,21 @@ HERE = Path(__file__).parent
 UP_SECONDS_MAX = 600
 
 
-def binaries() -> Path | None:
-    """Return the folder of the binaries that build.sh made, None where they are not."""
+def built(folder: str) -> Path | None:
+    """Return a folder that build.sh fills, by its name in env.sh; None where it was not."""
     done = subprocess.run(
-        ["bash", "-c", f'. "{HERE}/env.sh" && echo "$BIN"'],
+        ["bash", "-c", f'. "{HERE}/env.sh" && echo "${folder}"'],
         capture_output=True,
         text=True,
         check=True,
     )
-    folder = Path(done.stdout.strip())
-    return folder if (folder / "complete").exists() else None
+    found = Path(done.stdout.strip())
+    return found if (found / "complete").exists() else None
+
+
+def binaries() -> Path | None:
+    """Return the folder of the control plane and the node, None where they are not built."""
+    return built("BIN")
 
 
 @dataclass

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
+from orrery_services.config import Settings, load_settings
 
 from tests.kube import cluster, whole
+from tests.kube.asking import SPACE
 
 
 def free_port() -> int:
@@ -53,3 +56,23 @@ def solo(node: cluster.Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
     node.kubectl("apply", "-k", str(made.tree / "k8s/nodes/solo"))
     made.wait_ready("orrery-sky", "orrery-n1")
     yield made
+
+
+@pytest.fixture(scope="module")
+def settings(solo: whole.Whole) -> Iterator[Settings]:
+    """Settings of a controller beside the cluster: the account, role and policy of the real one."""
+    cluster = solo.cluster
+    config = yaml.safe_load((cluster.root / "admin.kubeconfig").read_text())
+    token = cluster.kubectl(*SPACE, "create", "token", "hotswap", "--duration=2h").strip()
+    config["users"][0]["user"] = {"token": token}
+    path = solo.tree / "hotswap.kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    env = whole.outside_env(solo, "n1") | {
+        "ORRERY_HOTSWAP_DRIVER": "kubernetes",
+        "ORRERY_HOTSWAP_NAMESPACE": "orrery-n1",
+        "KUBECONFIG": str(path),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, text in env.items():
+            patch.setenv(name, text)
+        yield load_settings()

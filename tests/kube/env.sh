@@ -1,8 +1,9 @@
 # Paths and addresses of the test cluster; source me. ORRERY_KUBE is where everything is kept.
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 R=${ORRERY_KUBE:-${XDG_CACHE_HOME:-$HOME/.cache}/orrery/kube}
-DIGEST=$(cat "$HERE"/tools/*/go.sum | sha256sum | cut -c1-12)
+DIGEST=$(cat "$HERE"/tools/{control-plane,dns}/go.sum | sha256sum | cut -c1-12)
 BIN=${BIN:-$R/bin-$DIGEST}
+KRUISE=$R/openkruise-$(sha256sum "$HERE/tools/openkruise/go.sum" | cut -c1-12) # its manager, and what is applied before it
 ROOT=${ROOT:-$R/cluster}        # what a cluster leaves behind: keys, logs, data; `down.sh wipe` removes it
 STORE=$R/images                 # what containerd keeps of images, from one cluster to the next
 IP=${IP:-10.123.46.1}           # the node's address, on a bridge without ports; 127.0.0.1: the API server alone, no root needed

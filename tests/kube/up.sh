@@ -85,11 +85,12 @@ if [ -d /sys/fs/cgroup/cpuset ]; then # version 1: a root of our own in every hi
 fi
 mkdir -p "$ROOT/containerd" "$STORE"; cp "$ROOT/etc/10-ptp.conflist" "$ROOT/cni/"
 begin containerd containerd -c "$ROOT/etc/containerd.toml"
+until_ok containerd 60 grep -q "Start streaming server" "$ROOT/containerd.log" # only then does it answer a kubelet
 until_ok containerd 60 $CTR version
 [ -n "$($CTR images ls -q name==docker.io/orrery/pause:1)" ] || python3 "$HERE/pause.py" | $CTR images import - >/dev/null
 say "containerd ready"
 begin kubelet "$BIN/kubelet" --config="$ROOT/etc/kubelet.yaml" --kubeconfig="$ROOT/kubelet.kubeconfig" --hostname-override=n1 \
-  --node-ip="$IP" --root-dir="$ROOT/kubelet" --cert-dir="$ROOT/kubelet/pki"
+  --node-ip="$IP" --root-dir="$ROOT/kubelet" --cert-dir="$ROOT/kubelet/pki" ${KUBELET_FLAGS:-}
 until_ok kubelet 120 "$K" get node n1
 until_ok kubelet 120 "$K" wait --for=condition=Ready node/n1 --timeout=1s
 say "node Ready"

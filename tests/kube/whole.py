@@ -24,55 +24,7 @@ for number in range(first, first + many):
     producer.produce("trades", key=symbol, value=json.dumps(row))
 assert producer.flush(60) == 0
 """
-CHAINS = """
-[dominoes.daisy]
-run_in = "pod"
-tasks = [
-    { name = "one", image = "ONE" },
-    { name = "two", image = "TWO" },
-    { name = "three", image = "THREE" },
-    { name = "four", image = "FOUR" },
-    { name = "five", image = "FIVE" },
-]
-
-[dominoes.overlapped]
-run_in = "pod"
-mode = "overlapped"
-tasks = [
-    { name = "one", image = "ONE" },
-    { name = "two", image = "TWO" },
-    { name = "three", image = "THREE" },
-    { name = "four", image = "FOUR" },
-    { name = "five", image = "FIVE" },
-]
-
-[dominoes.weak]
-run_in = "pod"
-tasks = [
-    { name = "one", image = "ONE", params = { exits = [7] } },
-    { name = "two", image = "TWO", params = { hold_mb = 700 } },
-    { name = "three", image = "THREE" },
-]
-
-[dominoes.broken]
-run_in = "pod"
-tasks = [
-    { name = "one", image = "ONE" },
-    { name = "two", image = "TWO", params = { exits = [65, 65, 65] } },
-]
-
-[dominoes.greedy]
-run_in = "pod"
-tasks = [{ name = "one", image = "ONE", params = { hold_mb = 700, always = true } }]
-
-[dominoes.missing]
-run_in = "pod"
-tasks = [{ name = "one", image = "ONE" }, { name = "two", image = "NOWHERE" }]
-
-[dominoes.forbidden]
-run_in = "pod"
-tasks = [{ name = "one", image = "docker.io/orrery/other@sha256:%s" }]
-""" % ("1" * 64)
+CHAINS = Path(__file__).with_name("chains.toml")
 
 
 @dataclass
@@ -176,7 +128,7 @@ def lay_tree(folder: Path) -> Path:
     """Lay the files to apply: two universes on one machine, without disks that outlive a pod."""
     tree = manifests.copy_tree(folder)
     with (tree / "k8s/nodes/n1/universe.toml").open("a") as universe:
-        universe.write(f"\n[feed]\nrows_per_second = {ROWS_PER_SECOND}\n{CHAINS}")
+        universe.write(f"\n[feed]\nrows_per_second = {ROWS_PER_SECOND}\n\n{CHAINS.read_text()}")
     path = tree / "k8s/nodes/n2/kustomization.yaml"
     text = path.read_text().replace("PLACE=n2", "PLACE=n1")
     own = "  - ../../components/place\n"
