@@ -13,16 +13,30 @@ def register(app: typer.Typer) -> None:
 
 
 def why(
-    result: Annotated[str, typer.Argument(help="curve/USD-SOFR, …@latest or …@SNAPSHOT.")],
+    result: Annotated[
+        str, typer.Argument(help="curve/USD-SOFR, …@latest or …@SNAPSHOT; run/ID: a swapped run.")
+    ],
     node: common.Node = None,
     as_json: common.Json = False,
 ) -> None:
     """Print the tree of a result: domino, code, parameters, inputs, leaves, rows, offsets, LSN."""
+    if result.startswith("run/"):
+        from ..hotswap import lineage
+
+        settings = common.settings_of(node)
+        common.show(lineage.why(settings, result), as_json, _print_run)
+        return
     from ..dominoes import asking
 
     with Node(settings=common.settings_of(node)) as found:
         document = asking.why(found.connection, result)
     common.show(document, as_json, _print)
+
+
+def _print_run(document: dict[str, Any]) -> None:
+    from ..hotswap.lineage import lines
+
+    typer.echo("\n".join(lines(document)))
 
 
 def _print(document: dict[str, Any]) -> None:

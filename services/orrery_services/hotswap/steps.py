@@ -131,7 +131,8 @@ def _advance(
         if not run.reuse or known.memo[key] is None:
             known_inputs = dict(zip(stage.needs, digests, strict=True))
             return _swap_in(seen, run, trail, known_inputs, key, now)
-        reused = {"stage": number, "name": stage.name, "key": key, "inputs": digests}
+        reused = {"stage": number, "name": stage.name, "code": stage.code, "key": key}
+        reused |= {"inputs": digests}
         trail = (*trail, {**reused, "output": known.memo[key], "reused": True})
     result = {"status": "completed", "output": trail[-1]["output"] if trail else run.input}
     if seen.run is None:  # all of it is known: the pod is not even touched
@@ -275,6 +276,7 @@ def _when_done(
     entry = {
         "stage": seen.stage,
         "name": seen.run.stages[seen.stage - 1].name,
+        "code": seen.run.stages[seen.stage - 1].code,
         "slot": slot.name,
         "swap_ms": swap_ms(marker, slot.swap),
         **{field: marker[field] for field in TRAIL_FIELDS if field in marker},
