@@ -18,13 +18,15 @@ TEN = [
 ONE = [{"kernel": "vwap"}]
 CHAINS = {"ten": TEN, "one": ONE}
 OUTPUTS = {"ten": 10, "one": 1}
+PARTITIONS = 2  # as the nodes of `make up`: one a worker
 
 
 def write_nodes(folder: Path, nodes: tuple[str, ...]) -> None:
-    """Write a universe.toml for every node, each with both chains and everything else default."""
+    """Write a universe.toml for every node, each with both chains."""
     for node in nodes:
         peers = [f'"{name}"' for name in nodes if name != node]
-        lines = [f'node = "{node}"', f"peers = [{', '.join(peers)}]", "[chains]"]
+        lines = [f'node = "{node}"', f"peers = [{', '.join(peers)}]"]
+        lines += [f"partitions = {PARTITIONS}", "[chains]"]
         for name, steps in CHAINS.items():
             lines.append(f"{name} = [{', '.join(map(_table, steps))}]")
         shutil.rmtree(folder / node, ignore_errors=True)

@@ -18,3 +18,22 @@ def test_a_service_that_computes_nothing_loads_neither_numba_nor_pandas(service)
     assert done.returncode == 2  # it came as far as its settings
     assert "pyarrow.lib" in loaded or service == "gateway"
     assert not {"numba.core", "pandas.core"} & loaded
+
+
+def test_the_collector_does_not_walk_what_was_imported():
+    done = subprocess.run(
+        [sys.executable, "-c", _FROZEN], capture_output=True, text=True, timeout=120, check=True
+    )
+
+    frozen, left, young = map(int, done.stdout.split())
+    assert frozen > 10_000 and left < frozen / 20
+    assert young > 700, "Python's own bound"
+
+
+_FROZEN = """
+import gc
+import orrery_services.packer.app
+from orrery_services import process
+process.look_for_cycles_seldom()
+print(gc.get_freeze_count(), len(gc.get_objects()), gc.get_threshold()[0])
+"""

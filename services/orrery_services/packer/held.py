@@ -1,9 +1,9 @@
 """How long what was packed takes until its node holds it: what a packer knows of the hops behind.
 
 One stretch of the log is watched at a time: from where the lanes stood until the node's marks are
-there. Where that takes long, the hops behind are busy with batches, and larger ones cost them no
-more than small ones: so the pace between batches grows by half with every stretch that was late,
-and shrinks by a fifth with every one that was not.
+there. The pace between batches is a share of what that took, so that few are on their way at a
+time: where the hops behind are busy, batches grow, and larger ones cost them no more than small
+ones.
 """
 
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ import psycopg
 from .. import clock
 
 LOOK_MS = 15  # between two looks at the marks, while there is something to look for
-LATE_MS = 60  # from packed to held
+ON_THEIR_WAY = 2  # groups of batches that are packed and not yet held
 PACE_MS_MIN = 20
-SLOWER, FASTER = 1.5, 0.8
+SMOOTHING = 0.3  # how much the last stretch counts
 AWAY_SECONDS = 1.0  # nobody asks a Postgres that did not answer for so long
 
 
 class Held:
     def __init__(self, conninfo: str, log_id: str, pace_ms_max: float):
-        self._pace_ms, self._pace_ms_max = float(PACE_MS_MIN), pace_ms_max
+        self._took_ms, self._pace_ms_max = 0.0, pace_ms_max
         self._conninfo, self._log_id = conninfo, log_id
         self._connection: psycopg.Connection | None = None
         self._wanted: dict[int, int] = {}  # partition -> the offset that its mark must reach
@@ -45,7 +45,7 @@ class Held:
             if p in positions and marks.get(p, 0) < offset
         }
         if not self._wanted:
-            self._adapt(now_ns - self._since_ns > LATE_MS * 1_000_000)
+            self._took_ms += SMOOTHING * ((now_ns - self._since_ns) / 1e6 - self._took_ms)
             self._reached = {p: at for p, at in positions.items() if marks.get(p, 0) >= at}
 
     def watches(self) -> bool:
@@ -54,12 +54,9 @@ class Held:
 
     def pace_ms(self) -> float:
         """Return how long to wait between two batches that are not full."""
-        late = self._wanted and clock.monotonic_ns() - self._since_ns > 4 * LATE_MS * 1_000_000
-        return self._pace_ms_max if late else min(self._pace_ms, self._pace_ms_max)
-
-    def _adapt(self, late: bool) -> None:
-        pace_ms = self._pace_ms * (SLOWER if late else FASTER)
-        self._pace_ms = min(max(pace_ms, PACE_MS_MIN), max(self._pace_ms_max, PACE_MS_MIN))
+        waits_ms = (clock.monotonic_ns() - self._since_ns) / 1e6 if self._wanted else 0.0
+        share_ms = max(self._took_ms, waits_ms) / ON_THEIR_WAY
+        return max(min(share_ms, self._pace_ms_max), PACE_MS_MIN)
 
     def _marks(self, now_ns: int) -> dict[int, int]:
         """Return how far the node is, by partition; nothing while it does not answer."""
