@@ -12,11 +12,13 @@ KEYS_AT_ONCE = 10_000
 _PAYLOAD = """
     SELECT payload FROM facts f WHERE key = %s
     AND NOT EXISTS (SELECT FROM divergences d WHERE d.key = f.key)"""
-_ORIGINS = """
-    SELECT origin FROM incarnations UNION SELECT origin FROM origins WHERE stream = %s"""
 _KEYS = """
-    SELECT oseq, key, kind FROM facts WHERE origin = %s AND stream = %s AND oseq > %s
-    ORDER BY oseq LIMIT %s"""
+    SELECT o.origin, f.oseq, f.key, f.kind
+    FROM (SELECT origin FROM incarnations UNION SELECT origin FROM origins WHERE stream = %s) o
+    LEFT JOIN unnest(%s::text[], %s::bigint[]) AS seen (origin, oseq) USING (origin),
+    LATERAL (SELECT oseq, key, kind FROM facts
+             WHERE origin = o.origin AND stream = %s AND oseq > coalesce(seen.oseq, 0)
+             ORDER BY oseq LIMIT %s) f"""
 
 
 def payload_of(rows: Rows, key: str) -> bytes | None:
@@ -28,10 +30,14 @@ def payload_of(rows: Rows, key: str) -> bytes | None:
 def keys_since(rows: Rows, stream: int, cursor: Any) -> tuple[list[str], Any]:
     """Return keys that came since, by the number of each origin, and where to go on."""
     numbers = dict(cursor or {})
-    found = []
-    for (origin,) in rows(_ORIGINS, stream):
-        after = numbers.get(origin, 0)
-        came = rows(_KEYS, origin, stream, after, KEYS_AT_ONCE)
-        found += [key.partition("/")[2] for _, key, kind in came if kind == MEMO]
-        numbers[origin] = came[-1][0] if came else after
+    came = rows(_KEYS, stream, list(numbers), list(numbers.values()), stream, KEYS_AT_ONCE)
+    for origin, number, _, _ in came:
+        numbers[origin] = max(number, numbers.get(origin, 0))
+    found = [key.partition("/")[2] for *_, key, kind in came if kind == MEMO]
     return [key for key in found if stages.is_digest(key)], numbers
+
+
+def are_all(before: Any, after: Any) -> bool:
+    """Return whether these two cursors lie so close that nothing can have been left out."""
+    known = before or {}
+    return all(number - known.get(of, 0) < KEYS_AT_ONCE for of, number in (after or {}).items())

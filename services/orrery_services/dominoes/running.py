@@ -42,6 +42,7 @@ class Runner:
         self._last: dict[str, lab.Last] = {}
         self._newest: dict[str, DominoRun] = {}  # of this process
         self._market: Market | None = None
+        self._incarnation = ""  # of the node, in the run that is under way
 
     def chain(self, name: str) -> Chain:
         if name not in self._chains:
@@ -87,6 +88,7 @@ class Runner:
     def _run(self, job: Job, tell: Tell | None) -> DominoRun:
         began_ns, chain = clock.wall_ns(), self.chain(job.chain)
         self.answers.refresh()
+        self._incarnation = refs.origin(self.connection).partition(".")[2]
         if job.asked == BY_SNAPSHOT and (done := self._unchanged(job, chain, began_ns)):
             self._write(done, [])
             return done
@@ -128,6 +130,7 @@ class Runner:
         return last._replace(
             snapshot=job.snapshot, number=job.number, at_ns=made.at_ns, attempt=job.attempt,
             asked=job.asked, audit=job.audit, began_ns=began_ns, ended_ns=clock.wall_ns(),
+            incarnation=self._incarnation,
             steps=tuple(step._replace(action="reuse", why=why) for step in last.steps),
         )  # fmt: skip
 
@@ -166,7 +169,7 @@ class Runner:
             job.chain, chain.digest.hex(), job.snapshot, job.number, cut.get("at_ns", 0),
             self._settings.node, job.attempt, job.asked, job.audit, began_ns, clock.wall_ns(),
             tuple(ran(steps[task.name]) for task in chain.tasks),
-            refs.origin(self.connection).partition(".")[2],
+            self._incarnation,
         )  # fmt: skip
 
     def _points(self, chain: Chain, steps: Sequence[Step]) -> list[Fact]:

@@ -48,9 +48,9 @@ class Answers(Memo):
             keys, cursor = memo_keys.keys_since(self._rows_of, self._stream, self._cursor)
             for key in keys:
                 self._known.add(key)
-            if cursor == self._cursor:
+            before, self._cursor = self._cursor, cursor
+            if memo_keys.are_all(before, cursor):
                 return
-            self._cursor = cursor
 
     def find(self, key: bytes) -> Row | None:
         return super().find(key) or self._find_held(key)

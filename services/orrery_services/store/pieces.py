@@ -96,8 +96,7 @@ def fetcher(connection: psycopg.Connection, bytes_max: int = CACHE_BYTES_MAX) ->
 
 
 def _pack_with(connection: psycopg.Connection, digest: bytes) -> list[bytes]:
-    place = connection.execute(_WHERE, (digest,)).fetchone()
-    row = reading.fact_by_key(connection, place[0]) if place else None
+    row = reading.pack_with(connection, digest)
     if row is None:
         raise OutsideError(
             f"piece {digest.hex()[:12]} must be held: it has not arrived yet, or has expired"

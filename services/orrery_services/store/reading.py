@@ -71,6 +71,12 @@ def fact_by_key(connection: psycopg.Connection, key: str) -> Row | None:
     return _row(found) if found else None
 
 
+def pack_with(connection: psycopg.Connection, digest: bytes) -> Row | None:
+    """Return the pack in which a piece of a tree lies."""
+    found = connection.execute(_PACK_WITH, (digest,)).fetchone()
+    return _row(found) if found else None
+
+
 def facts_by_keys(connection: psycopg.Connection, keys: Sequence[str]) -> dict[str, Row]:
     found = connection.execute(_BY_KEYS, (list(keys),))
     return {row[5]: _row(row) for row in found}
@@ -84,6 +90,8 @@ def ids_of(connection: psycopg.Connection, keys: Sequence[str]) -> dict[str, byt
 
 def begun_with(connection: psycopg.Connection, prefixes: Sequence[str]) -> set[str]:
     """Return those of these beginnings that the natural key of a held fact has."""
+    if not prefixes:
+        return set()
     return {prefix for (prefix,) in connection.execute(_BEGUN, (list(prefixes),))}
 
 
@@ -216,6 +224,8 @@ _MARKS_OF = f"{_MARKS} WHERE partition = %s"
 _FACT = "id, kind, origin, stream, oseq, key, payload"
 _FACTS = f"SELECT {_FACT} FROM facts"  # noqa: S608 - the columns are a constant
 _BY_KEY = f"{_FACTS} WHERE key = %s"
+_PACK_WITH = f"""
+    {_FACTS} WHERE key = (SELECT pack FROM tree_pieces WHERE digest = %s)"""  # noqa: S608
 _BEGUN = """
     SELECT p FROM unnest(%s::text[]) AS p
     WHERE EXISTS (SELECT FROM facts WHERE key >= p AND key < p || '~')"""

@@ -67,11 +67,12 @@ def following(
     connection: psycopg.Connection, run: DominoRun, stream: int
 ) -> Iterator[list[facts.Fact]]:
     """Give the facts that move this node's refs to what a run found: to be written while this is
-    open. One process of the node at a time is between reading where they are and writing."""
+    open, in the incarnation that the run names. One process of the node at a time is between
+    reading where they are and writing."""
     found = {step.task: step.output for step in run.steps if step.output}
     with _locked(connection, RESULTS):
         given = standing_of(connection, list(found))
-        yield _moves_to(run, found, given, origin(connection), stream)
+        yield _moves_to(run, found, given, f"{run.node}.{run.incarnation}", stream)
 
 
 def _moves_to(

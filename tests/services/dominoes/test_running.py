@@ -17,7 +17,15 @@ from orrery_services.dominoes.asking import why as why_of
 from orrery_services.dominoes.running import Runner
 from orrery_services.dominoes.steps import Job
 from orrery_services.errors import ConfigError, DivergenceError, OutsideError
-from orrery_services.store import answers, domino_runs, heartbeats, reading, receiving, refs
+from orrery_services.store import (
+    answers,
+    domino_runs,
+    heartbeats,
+    identity,
+    reading,
+    receiving,
+    refs,
+)
 from orrery_services.store.answers import Answers, read_body
 from orrery_services.store.domino_values import chain_from, find_run
 
@@ -368,6 +376,22 @@ def test_a_path_that_is_not_there_fails_its_task_and_names_the_nearest(new_node)
         assert run.step("c").action == "fail"
         assert "nearest: quote_rows/USD-SOFR" in run.step("c").why
         assert run.step("mean").action == "run"
+
+
+def test_an_answer_without_reading_is_written_down_by_the_incarnation_that_gave_it(node, writer):
+    first_id, second_id = write_snapshot(writer, 1), write_snapshot(writer, 2)
+    nothing = filter_of(["quotes/EUR-OIS-5Y"], 1e-6).to_bytes()
+    writer.execute("UPDATE snapshots SET changed = %s WHERE number = 2", (nothing,))
+    with opened(node) as runner:
+        first = runner.run(Job(1, "rates", first_id))
+    identity.begin(writer, "n1", identity.EMPTY_DISK)  # as after the loss of a disk
+
+    with opened(node) as runner:
+        second = runner.run(Job(2, "rates", second_id))
+
+    assert {s.why for s in second.steps} == {"no leaf that it reads can have changed since cut 1"}
+    assert second.incarnation == refs.origin(writer).partition(".")[2]
+    assert second.incarnation != first.incarnation
 
 
 def test_a_chain_of_whose_leaves_none_can_have_changed_is_answered_without_reading_them(
