@@ -122,14 +122,15 @@ def test_compiled_and_plain_python_give_the_same_bits(name: str) -> None:
     assert_same(alone(name, batch), want, batch)
 
 
+@pytest.mark.parametrize(("missing", "rows"), [(0.03, 20), (0.0, 70)])
 @every_kernel
-def test_the_loop_over_runs_gives_the_bits_of_the_loop_over_rows(name: str) -> None:
+def test_the_loop_over_runs_gives_the_bits_of_the_loop_over_rows(
+    name: str, missing: float, rows: int
+) -> None:
     kernel = kernel_of(name)
-    batch = batch_of(name, missing=0.03)
-    by_symbol = np.argsort(
-        np.arange(ROWS) // 90 * 4 + [int(s[1]) for s in batch["symbol"].to_pylist()]
-    )
-    batch = batch.take(pa.array(by_symbol))  # runs of some twenty rows
+    batch = batch_of(name, missing=missing)
+    symbols = [int(s[1]) for s in batch["symbol"].to_pylist()]
+    batch = batch.take(pa.array(np.argsort(np.arange(ROWS) // (4 * rows) * 4 + symbols)))
     over_runs = Chain([{"kernel": name, **small_parameters(kernel)}])
     over_runs.addresses = [program_of(kernel, runs=True).address]
 

@@ -10,8 +10,8 @@ from orrery_kernels.engine.spec import Kernel, f64, i64
 VERSION = 1  # of the generated code; part of every digest
 
 # Words of the argument block that every kernel has; inputs, outputs and constants follow.
-IDS, STATE, STRIDE, KINDS, KINDS_STEP, KIND, SKIPPED = range(7)
-FIRST = 7
+IDS, STATE, STRIDE, KINDS, KINDS_STEP, KIND, SKIPPED, ROWS = range(8)
+FIRST = 8
 NULL_I64 = -(2**63)  # what a null whole number is loaded as
 
 

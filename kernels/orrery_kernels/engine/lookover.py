@@ -1,5 +1,8 @@
 """Rows looked over in blocks, so that where nothing is missing each is computed without asking.
 
+A run of one symbol asks nothing at all: where something is missing, or the symbol still warms up,
+the block is left to the loop over rows.
+
 What comes out is looked over too: nulls are counted, and given their one bit pattern, only in a
 block where something was not a number.
 """
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 import ast
 
-from orrery_kernels.engine.layout import NULL_I64, Layout
+from orrery_kernels.engine.layout import NULL_I64, ROWS, Layout
 from orrery_kernels.engine.lines import (
     WANTED,
     fetch_ahead,
@@ -22,7 +25,7 @@ from orrery_kernels.engine.lines import (
     text_of,
 )
 from orrery_kernels.engine.rewrite import States
-from orrery_kernels.engine.settled import assigned, name, settled
+from orrery_kernels.engine.settled import settled
 from orrery_kernels.engine.spec import Kernel, i64
 
 BLOCK_ROWS = 64  # looked over together
@@ -47,7 +50,7 @@ def rows_in_blocks(
         ahead = [*fetch_ahead(layout), "symbol = ldi32(ids, i * 4)"]
         block = [*_negative(), *missing(kernel), *_asked(kernel, step, ahead, keyed)]
     elif is_small(body):
-        block = _tried(kernel, body, body, [], [], keyed)
+        block = _tried(kernel, body)
     else:
         block = [*missing(kernel), *_asked(kernel, text_of(body), [], keyed)]
     return [
@@ -61,17 +64,29 @@ def rows_in_blocks(
 
 
 def run_in_block(kernel: Kernel, layout: Layout, states: States, body: list[ast.stmt]) -> list[str]:
-    """Return the lines for the rows `first` to `after` of one symbol, its scalars in variables."""
-    lines = ["missing = as_i64(symbol < 0)", *kinds()]
-    if not is_small(body):
-        return [*lines, *missing(kernel), *_asked(kernel, text_of(body), [], True), *_odd(kernel)]
+    """Return the lines for the rows `first` to `after` of one symbol, its scalars in variables.
+
+    They hold the step of a symbol past its warm-up, for a block that lacks nothing; any other block
+    is left to the loop over rows.
+    """
     lean, guards = settled(states, layout, body)
-    if layout.rings:
-        block = [*missing(kernel), *_parted(kernel, body, lean, guards)]
-    else:
-        moved = [n for n in map(name, states.written) if n in assigned(lean)]
-        block = _tried(kernel, body, lean, guards, moved, True)
-    return [*lines, *block, *_odd(kernel)]
+    others = [
+        *stores(layout, states).values(),
+        f"nulls += call_step(ldi(args, {8 * ROWS}), args, first, after)",
+        *loads(layout, states),
+    ]
+    return [
+        "missing = as_i64(symbol < 0)",
+        *kinds(),
+        *missing(kernel),
+        f"if {' and '.join(['missing == 0', *(f'({g})' for g in guards)])}:",
+        "    odd = 0",
+        f"    {_EACH}",
+        *indented([*_inputs(kernel), *text_of(lean), *_kept(kernel)], 2),
+        *indented(_odd(kernel), 1),
+        "else:",
+        *indented(others, 1),
+    ]
 
 
 def kinds() -> list[str]:
@@ -118,56 +133,21 @@ def _asked(kernel: Kernel, step: list[str], ahead: list[str], keyed: bool) -> li
     ]
 
 
-def _parted(
-    kernel: Kernel, body: list[ast.stmt], lean: list[ast.stmt], guards: list[str]
-) -> list[str]:
-    """Return a loop that asks nothing, and one that does where something of the block is missing.
-    `lean` is the step under `guards`."""
+def _tried(kernel: Kernel, body: list[ast.stmt]) -> list[str]:
+    """Return a loop that asks nothing and looks meanwhile; where it should have asked, the rows are
+    done again by one that does. Only for steps without a state."""
     return [
-        "odd = 0",
-        f"if {' and '.join(['missing == 0', *(f'({g})' for g in guards)])}:",
-        f"    {_EACH}",
-        *indented([*_inputs(kernel), *text_of(lean), *_kept(kernel)], 2),
-        "else:",
-        *indented(_asking(kernel, body, True), 1),
-    ]
-
-
-def _tried(
-    kernel: Kernel,
-    body: list[ast.stmt],
-    lean: list[ast.stmt],
-    guards: list[str],
-    moved: list[str],
-    keyed: bool,
-) -> list[str]:
-    """Return a loop that asks nothing and looks meanwhile; where it should have, all is undone and
-    done again by one that asks. `lean` is the step under `guards`, `moved` what it sets."""
-    return [
-        f"if {' and '.join(['missing == 0', *(f'({g})' for g in guards)])}:",
+        "if missing == 0:",
         "    odd = 0",
-        *(f"    before_{n} = {n}" for n in moved),
         f"    {_EACH}",
-        *indented([*_inputs(kernel), *_lacks(kernel), *text_of(lean), *_kept(kernel)], 2),
-        "    if missing != 0:",
-        *(f"        {n} = before_{n}" for n in moved),
-        "        pass",
-        "else:",
-        "    missing = 1",
+        *indented([*_inputs(kernel), *_lacks(kernel), *text_of(body), *_kept(kernel)], 2),
         "if missing != 0:",
         "    odd = 0",
-        *indented(_asking(kernel, body, keyed), 1),
-    ]
-
-
-def _asking(kernel: Kernel, body: list[ast.stmt], keyed: bool) -> list[str]:
-    """Return the loop that asks about every row."""
-    return [
-        _EACH,
-        *indented(_inputs(kernel), 1),
-        f"    if {WANTED} and {present(kernel, keyed)}:",
-        *indented(text_of(body), 2),
-        *indented([*_else(kernel), *_kept(kernel)], 1),
+        f"    {_EACH}",
+        *indented(_inputs(kernel), 2),
+        f"        if {WANTED} and {present(kernel, False)}:",
+        *indented(text_of(body), 3),
+        *indented([*_else(kernel), *_kept(kernel)], 2),
     ]
 
 

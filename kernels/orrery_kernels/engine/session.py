@@ -125,6 +125,7 @@ class Session:
     def _arguments(self, instance: Instance) -> np.ndarray:
         args = np.zeros(instance.layout.words, np.int64)
         args[layout.STRIDE] = instance.size[1]
+        args[layout.ROWS] = program_of(instance.kernel).address
         tables = iter(instance.tables)
         for name, (word, kind) in instance.layout.constants.items():
             value = getattr(instance.p, name)

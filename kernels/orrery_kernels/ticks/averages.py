@@ -24,7 +24,7 @@ def seeded_push(e, x, period, k):
         if e.n == period:
             e.mean = e.total / period
     else:
-        e.mean = e.mean + (x - e.mean) * k
+        e.mean = (1.0 - k) * e.mean + k * x
 
 
 WILDER = struct(n=i64, last=f64, up=f64, down=f64)  # mean rise and fall from tick to tick
@@ -40,8 +40,8 @@ def wilder_push(w, x, period):
     fall = max(w.last - x, 0.0)
     w.last = x
     if w.n > period:
-        w.up += (rise - w.up) * (1.0 / period)
-        w.down += (fall - w.down) * (1.0 / period)
+        w.up = (1.0 - 1.0 / period) * w.up + (1.0 / period) * rise
+        w.down = (1.0 - 1.0 / period) * w.down + (1.0 / period) * fall
     else:
         w.n += 1
         if w.n > 1:

@@ -125,7 +125,7 @@ def _adx_push(m, a, high, low, close, period):
             if a.n == period:
                 a.mean = a.total / period
         elif still >= 0.0:
-            a.mean += (still - a.mean) * (1.0 / period)
+            a.mean = (1.0 - 1.0 / period) * a.mean + (1.0 / period) * still
 
 
 _AVERAGE = struct(n=i64, total=f64, mean=f64)

@@ -107,7 +107,7 @@ def range_push(a, high, low, close, period):
             a.total += spread
             a.mean = a.total / period
         else:
-            a.mean += (spread - a.mean) * (1.0 / period)
+            a.mean = (1.0 - 1.0 / period) * a.mean + (1.0 / period) * spread
     a.close = close
     a.n = a.n + 1 if a.n <= period else a.n
 
