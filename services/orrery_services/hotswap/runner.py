@@ -182,4 +182,5 @@ def command_after(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(command_after(sys.argv[1:])))
+    # Not by way of the interpreter's end: a swap waits for it, and nothing is left to be flushed.
+    os._exit(main(command_after(sys.argv[1:])))

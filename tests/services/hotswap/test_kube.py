@@ -5,6 +5,7 @@ tests/kube run the same against a real one.
 """
 
 import json
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -26,6 +27,7 @@ class Api(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        self.server.shown.append(self.headers.get("Authorization"))
         query = parse_qs(urlsplit(self.path).query)
         if self.path == POD:
             self.answer(200, self.server.pod) if self.server.pod else self.answer(404, {})
@@ -87,6 +89,7 @@ class Server(ThreadingHTTPServer):
         self.pod: dict[str, Any] | None = a_pod()
         self.events: list[dict[str, Any]] = []
         self.asked: list[tuple[str, str, Any]] = []
+        self.shown: list[str | None] = []
         self.refusal = 0
         self.watch_status = 200
 
@@ -114,6 +117,19 @@ def test_image_and_token_go_in_one_strategic_patch_with_the_version_seen(port, a
     assert body["metadata"]["resourceVersion"] == "7"
     assert body["metadata"]["annotations"] == {"hotswap.orrery/token-a": "r/1/1"}
     assert body["spec"] == {"containers": [{"name": "slot-a", "image": "x@sha256:1"}]}
+
+
+def test_in_a_pod_the_token_is_the_mounted_one_and_a_renewed_one_is_shown_at_once(api, tmp_path):
+    address = f"http://127.0.0.1:{api.server_address[1]}"
+    (tmp_path / "token").write_text("first\n")
+    with kube.in_cluster(address, tmp_path, ssl.create_default_context()) as client:
+        pods = kube.KubePods(client, "orrery-n1")
+        assert pods.get("domino-0")
+
+        (tmp_path / "token").write_text("second\n")
+        assert next(pods.watch("domino-0", 1.0))
+
+    assert api.shown == ["Bearer first", "Bearer second"]
 
 
 def test_a_pod_that_changed_meanwhile_is_a_conflict(port):
