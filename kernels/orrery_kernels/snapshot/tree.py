@@ -43,6 +43,7 @@ Fetch = Callable[[bytes], bytes]
 VERSION = 1
 FANOUT_BITS = 4
 FANOUT = 1 << FANOUT_BITS
+_LAST = FANOUT - 1
 # digest(b"orrery: values in canonical bytes, version 1"), written out: an import compiles nothing.
 CANONICAL = bytes.fromhex("77d29bb210011c861ef520275e1b411ca6a04ab92b185fe38b481b89744edceb")
 _ROOT = struct.Struct("<cBBQ32s")
@@ -268,18 +269,22 @@ def _depth(bits: int) -> int:
 
 def _read_paths(top: Root, buckets, fetch: Fetch) -> list[dict[int, bytes]]:
     """Return by level (0 = buckets) and place the pieces on the way to some buckets."""
-    depth = _depth(top.bits)
-    levels: list[dict[int, bytes]] = [{} for _ in range(depth + 1)]
-    for bucket in buckets:
-        above = b""
-        for level in range(depth, -1, -1):
-            at = bucket >> FANOUT_BITS * level
-            known = levels[level]
-            if at not in known:
-                slot = 1 + (at & FANOUT - 1) * DIGEST_BYTES
-                known[at] = fetch(above[slot : slot + DIGEST_BYTES] if above else top.below[at])
-            above = known[at]
-    return levels
+    levels: list[dict[int, bytes]] = []
+    for level in range(_depth(top.bits), -1, -1):
+        shift = FANOUT_BITS * level
+        places = dict.fromkeys([bucket >> shift for bucket in buckets])
+        if levels:
+            above = levels[-1]
+            names = [
+                above[at >> FANOUT_BITS][
+                    (slot := 1 + (at & _LAST) * DIGEST_BYTES) : slot + DIGEST_BYTES
+                ]
+                for at in places
+            ]
+        else:
+            names = [top.below[at] for at in places]
+        levels.append(dict(zip(places, map(fetch, names), strict=True)))
+    return levels[::-1]
 
 
 def _rise(top: Root, changed: dict[int, bytes], paths: list[dict[int, bytes]], count: int) -> Built:
@@ -306,7 +311,7 @@ def _parents(changed: dict[int, bytes], before: Mapping[int, bytes]) -> dict[int
         rows.setdefault(at >> FANOUT_BITS, len(rows))
     bodies = bytearray(b"".join([before[parent] for parent in rows]))
     for at, name in changed.items():
-        slot = rows[at >> FANOUT_BITS] * BRANCH_BYTES + 1 + (at & FANOUT - 1) * DIGEST_BYTES
+        slot = rows[at >> FANOUT_BITS] * BRANCH_BYTES + 1 + (at & _LAST) * DIGEST_BYTES
         bodies[slot : slot + DIGEST_BYTES] = name
     whole = bytes(bodies)
     return {
