@@ -12,6 +12,7 @@ Stage 0 is the input of the run. The first argument is always the path of the vo
 import contextlib
 import json
 import os
+import time
 
 from .protocol import stages
 
@@ -55,7 +56,7 @@ def finish_stage(
     sync(temporary)
     os.replace(temporary, output_path(scratch, run, stage, digest))
     sync(stage_folder(scratch, run, stage))
-    whole = {**marker, "output": digest, "output_bytes": size}
+    whole = {**marker, "output": digest, "output_bytes": size, "marked_ns": time.time_ns()}
     path = marker_path(scratch, run, stage)
     if write_once(path, stages.canonical(whole).encode()):
         return whole

@@ -10,7 +10,7 @@ from orrery_services.config import Settings
 
 from tests.contracts import manifests
 from tests.kube import openkruise
-from tests.kube.asking import FIVE, SPACE, ask, assert_completed_once
+from tests.kube.asking import FIVE, SPACE, ask, assert_completed_once, idle_pod
 from tests.kube.cluster import built, eventually
 from tests.kube.whole import Whole
 
@@ -93,8 +93,8 @@ def test_a_chain_is_swapped_through_a_pool_of_openkruise(pool: Whole, settings: 
 
 
 def test_a_new_placeholder_waits_until_let_go_and_then_replaces_its_slot_alone(pool: Whole):
+    before, image = idle_pod(pool), images(pool)["ONE"]  # the one of the run before is gone
     eventually(lambda: is_ready(pool, "domino-0"), 180, "the pool is ready")
-    before, image = pool.cluster.get(*SPACE, "pod", "domino-0"), images(pool)["ONE"]
     put_into_slot_a(pool, POOL, image)
     time.sleep(5)
     assert containers(pool.cluster.get(*SPACE, "pod", "domino-0")) == containers(before)

@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,7 +50,7 @@ class Engine:
 
     def has(self, image: str) -> bool:
         """Whether an image is here: nothing is pulled in the middle of a run."""
-        if image == processes.MEMO:
+        if image == processes.MEMO or self._is_made(image):
             return True
         status, _ = self._ask("GET", f"/images/{quote(self._image(image), safe='')}/json")
         return status == 200
@@ -80,6 +81,9 @@ class Engine:
         said = Path(launch.env["ORRERY_SCRATCH"]) / f"{launch.container}.ended"
         said.unlink(missing_ok=True)
         return {"id_there": identity, "said": str(said)}, lambda: self._start(identity)
+
+    def _is_made(self, image: str) -> bool:
+        return any(launch.image == image for launch, _ in self._prepared.values())
 
     def _make(self, launch: Launch) -> str:
         name = f"orrery-{launch.uid[:12]}-{launch.container}-{launch.number}"
@@ -123,6 +127,16 @@ class Engine:
             },
         }
 
+    def _signal(self, identity: str, number: int) -> bool:
+        """Signal the first process of a container ourselves: the engine takes its time for it."""
+        _, seen = self._ask("GET", f"/containers/{identity}/json")
+        pid = (seen or {}).get("State", {}).get("Pid", 0)
+        with contextlib.suppress(OSError):
+            if pid and identity in Path(f"/proc/{pid}/cgroup").read_text():
+                os.kill(pid, number)
+                return True
+        return False
+
     def _start(self, identity: str) -> None:
         status, answer = self._ask("POST", f"/containers/{identity}/start")
         if status not in (204, 304):
@@ -156,8 +170,10 @@ class Engine:
         if "id_there" not in hand:
             self._processes.end(hand, hard)
             return
-        signal = "KILL" if hard else "TERM"
-        self._ask("POST", f"/containers/{hand['id_there']}/kill?signal={signal}")
+        if not hard and self._signal(hand["id_there"], signal.SIGTERM):
+            return
+        name = "KILL" if hard else "TERM"
+        self._ask("POST", f"/containers/{hand['id_there']}/kill?signal={name}")
 
     def leave(self, hand: Hand) -> None:
         """Do not wait for a container that is on its way out: `forget` removes it."""

@@ -19,6 +19,7 @@ from typing import Any
 from . import kubelet, pods
 from .port import Conflict, PodObject
 
+LOOK_SWAPPING_SECONDS, SWAPPING_SECONDS = 0.002, 0.5  # after the last change
 LOOK_BUSY_SECONDS = 0.01
 LOOK_IDLE_SECONDS = 0.2
 BUSY_SECONDS = 1.0  # after the last change
@@ -61,9 +62,8 @@ class LocalPods:
             if pod and pod["metadata"]["resourceVersion"] != version:
                 version, changed_at = pod["metadata"]["resourceVersion"], time.monotonic()
                 yield pod
-            open_run = bool(pod and pods.annotations(pod).get("run"))
-            busy = open_run or time.monotonic() - changed_at < BUSY_SECONDS
-            self._changed.wait(LOOK_BUSY_SECONDS if busy else LOOK_IDLE_SECONDS)
+            has_run = bool(pod and pods.annotations(pod).get("run"))
+            self._changed.wait(look_seconds(has_run, time.monotonic() - changed_at))
             self._changed.clear()
 
     def patch(
@@ -189,3 +189,10 @@ class LocalPods:
     def _bury(self, name: str, record: dict[str, Any]) -> None:
         self._runtime.forget(record["pod"]["metadata"]["uid"])
         shutil.rmtree(self._launch_facts(name, record).volume, ignore_errors=True)
+
+
+def look_seconds(has_run: bool, unchanged_seconds: float) -> float:
+    """Return how long to wait for the next look at the containers of a pod."""
+    if unchanged_seconds < SWAPPING_SECONDS:
+        return LOOK_SWAPPING_SECONDS
+    return LOOK_BUSY_SECONDS if has_run or unchanged_seconds < BUSY_SECONDS else LOOK_IDLE_SECONDS

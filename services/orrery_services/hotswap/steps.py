@@ -291,7 +291,7 @@ def swap_ms(marker: stages.Marker, swap: pods.Swap) -> float:
 
 TRAIL_FIELDS = (
     "key", "inputs", "output", "output_bytes", "reused", "run_ms", "peak_rss_bytes",
-    "started_ns", "running_ns", "ended_ns",
+    "started_ns", "running_ns", "ended_ns", "marked_ns",
 )  # fmt: skip
 
 

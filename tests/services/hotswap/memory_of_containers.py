@@ -126,10 +126,10 @@ def all_at_once(image: str, stages: int, megabytes: int) -> dict[str, Any]:
 
 
 def times(event: dict[str, Any]) -> tuple[list[float], float]:
-    """Return milliseconds from done to the next stage at work, and of the chain around a stage."""
+    """Return milliseconds from a marker to the next stage at work, and of the chain around one."""
     stages = event["stages"]
     gaps = [
-        (after["running_ns"] - before["ended_ns"]) / 1e6
+        (after["running_ns"] - before["marked_ns"]) / 1e6
         for before, after in itertools.pairwise(stages)
     ]
     whole_ms = (stages[-1]["ended_ns"] - stages[0]["started_ns"]) / 1e6
