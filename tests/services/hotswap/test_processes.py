@@ -254,6 +254,7 @@ def test_what_was_prepared_does_nothing_before_it_is_started(tmp_path):
 def test_what_was_prepared_for_something_else_leaves_and_the_other_is_started(tmp_path):
     runtime = processes.Processes(cgroups=False)
     runtime.prepare(a_launch(tmp_path, "r/1/1"))
+    wait_until(lambda: processes_below(tmp_path))
     (wrong,) = processes_below(tmp_path)
 
     hand, open_gate = runtime.start(a_launch(tmp_path, ""))
