@@ -115,6 +115,18 @@ def test_what_moved_is_named_with_how_far_and_why(runner):
     assert (day["before"], day["moved"]) == (day["after"], None)
 
 
+def test_why_a_result_changed_is_told_by_who_computed_it_not_by_who_found_it(runner):
+    before, after = run_on(runner, 1), run_on(runner, 2, moved(T5Y=0.0001))
+    runner.run(Job(2, "rates", after.snapshot, asked="somebody"))  # a later record: all reused
+
+    found = asking.compare(
+        runner.connection, bytes.fromhex(before.snapshot), bytes.fromhex(after.snapshot)
+    )
+
+    curve = next(result for result in found if result["task"] == "curve/USD-SOFR")
+    assert (curve["action"], curve["why"]) == ("run", "changed: quotes")
+
+
 def test_made_again_without_memo_results_are_equal(runner):
     run = run_on(runner, 1)
 
