@@ -101,7 +101,7 @@ class LocalPods:
             return
         with self._locked(name):
             record = self._read(name) or self._new(name)
-            before = json.dumps(record["pod"], sort_keys=True)
+            before, noted = json.dumps(record["pod"]), json.dumps(record["hands"])
             pod = record["pod"]
             if pod["metadata"].get("deletionTimestamp"):
                 if kubelet.end_all(record, self._runtime, self._now()):
@@ -112,8 +112,10 @@ class LocalPods:
                 kubelet.act(
                     record, self._runtime, self._launch_facts(name, record), self._now(), save
                 )
-            if json.dumps(record["pod"], sort_keys=True) != before:
+            if json.dumps(record["pod"]) != before:
                 self._write(name, record)
+            elif json.dumps(record["hands"]) != noted:  # no news for anybody but the next look
+                self._keep(name, record)
 
     def close(self) -> None:
         """End every container and keep the pods: what `make down` wants. Runs go on afterwards."""
@@ -169,6 +171,9 @@ class LocalPods:
     def _write(self, name: str, record: dict[str, Any]) -> PodObject:
         meta = record["pod"]["metadata"]
         meta["resourceVersion"] = str(int(meta["resourceVersion"]) + 1)
+        return self._keep(name, record)
+
+    def _keep(self, name: str, record: dict[str, Any]) -> PodObject:
         path = self._folder / name / "pod.json"
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(record))

@@ -139,6 +139,30 @@ def test_a_runner_killed_hard_takes_its_stage_along_and_the_stage_is_repeated(po
     assert len(sleeping) > len(pool.processes()) - 1
 
 
+def test_a_runner_that_does_not_leave_is_ended_hard_and_the_swap_goes_on(
+    pool, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("orrery_services.hotswap.kubelet.GRACE_SECONDS", 0.5)
+    pool.stop()
+    pool.start()
+    go, begun = tmp_path / "go", tmp_path / "begun"
+    wait = f"touch {begun}; while ! test -e {go}; do sleep 0.05; done; {append('b')}"
+    run = pool.ask(shell_chain([append("a"), wait, append("c")]), "r1")
+    wait_until(begun.exists)
+    (parked,) = [
+        pid
+        for pid in pool.processes()
+        if b"ORRERY_TOKEN=r1/1/1" in Path(f"/proc/{pid}/environ").read_bytes()
+    ]
+    os.kill(parked, signal.SIGSTOP)
+    go.touch()
+
+    event = pool.end_of(run, 30)
+
+    assert pool.output(event) == b"in:abc"
+    assert processes.born(parked) == 0
+
+
 def test_a_controller_stopped_in_the_middle_goes_on_where_it_was(pool, tmp_path):
     go = tmp_path / "go"
     script = f"while ! test -e {go}; do sleep 0.05; done; {append('b')}"
