@@ -86,12 +86,11 @@ def run(
     """Run or reuse every task, one after another. A failure stops its own downstream only.
 
     last: the run before: of a domino that maps over rows only those that changed since are
-    computed, unless it is an audit. tell: is called with the name of each task before its turn.
+    computed, unless it is an audit. tell: is called with the name of each task that is not found,
+    before it is computed.
     """
     steps: dict[str, Step] = {}
     for task in chain.tasks:
-        if tell:
-            tell(task.name)
         broken = [name for name in task.upstream if steps[name].row is None]
         if broken:
             steps[task.name] = Step(task.name, "skip", f"{', '.join(broken)} has no answer")
@@ -99,6 +98,8 @@ def run(
         try:
             step = _look_up(task, chain, market, memo.find, steps, audit, last)
             if step.row is None:
+                if tell:
+                    tell(task.name)
                 before = None if audit else last
                 step = _narrow_or_run(step, task, chain, market, memo, steps, before)
             steps[task.name] = _with_near(step, task, market, memo, steps, audit)

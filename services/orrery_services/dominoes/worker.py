@@ -1,7 +1,8 @@
 """A process that runs jobs: python -m orrery_services.dominoes.worker, lines of JSON in and out.
 
     in    the fields of a Job
-    out   {"began": task} before each task, then {"done": {action: count}} or {"broke": reason}
+    out   {"began": task} before each that is computed, then {"done": {action: count}} or
+          {"broke": reason}
 
 It ends with its stdin. What goes wrong in a domino is a step of the record; what goes wrong outside
 (Postgres, a piece that is not here yet) is a reason, and the job is tried again.

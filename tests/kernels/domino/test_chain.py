@@ -274,6 +274,15 @@ class TestMemo:
 
         assert set(actions(run(rates(), backwards, memo)).values()) == {"reuse"}
 
+    def test_what_is_computed_is_told_beforehand_and_what_is_found_is_not(self):
+        memo, told = Memo(), []
+        before = market_of()
+        run(rates(), before, memo, tell=told.append)
+
+        run(rates(), market_of(static={"notional": 2e6}, before=before), memo, tell=told.append)
+
+        assert told == ["curve/USD", "ladder/USD", "book", "book"]
+
     def test_only_what_a_change_reaches_is_run(self):
         memo = Memo()
         before = market_of()
