@@ -97,7 +97,8 @@ class Making:
         if done is None or not self._has_static(cut):
             return None
         self._keep_calendars(cut.number)
-        pieces.index_cut(connection, cut.number, partitions + 1)
+        if not self._has_pieces(cut, done):
+            return None
         parent = before.id if before else None
         made = snapshots.Made(cut.number, done.frozen.id, parent, cut.at_ns, cut.trigger)
         changed = self._changes(before, done) if before else None
@@ -136,9 +137,15 @@ class Making:
         if tree is not None and tree.root == root:
             packs = rules.pack_facts(tree.pieces, self._settings.partitions, cut.number)
             ledger.commit(self._connection, packs)
-        pieces.index_cut(self._connection, cut.number, self._settings.partitions + 1)
-        pieces.index_rest(self._connection)
-        return pieces.is_held(self._connection, root)
+        return pieces.are_held(self._connection, [root])
+
+    def _has_pieces(self, cut: Cut, done: steps.Complete) -> bool:
+        """Whether the trees are held. Their pieces came with this cut or with one before it, of
+        which another leaf may still be on its way: those are not waited for."""
+        before = [number for number in self._pending if number <= cut.number]
+        pieces.index_cuts(self._connection, before, self._settings.partitions + 1)
+        sections = thaw(done.frozen.manifest).sections
+        return pieces.are_held(self._connection, [r for roots in sections.values() for r in roots])
 
     def _facts(self, cut: Cut, done: steps.Complete, parent: bytes | None) -> list[rules.Fact]:
         """Return manifest and record; the record is written once, whatever happens after."""

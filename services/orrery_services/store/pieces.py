@@ -38,9 +38,9 @@ def index(connection: psycopg.Connection, packs: Iterable[reading.Row]) -> int:
     return count
 
 
-def index_cut(connection: psycopg.Connection, number: int, streams: int) -> None:
-    """Note the pieces that came with one cut."""
-    prefixes = [snapshots.pack_prefix(partition, number) for partition in range(streams)]
+def index_cuts(connection: psycopg.Connection, numbers: Iterable[int], streams: int) -> None:
+    """Note the pieces that came with some cuts."""
+    prefixes = [snapshots.pack_prefix(p, number) for number in numbers for p in range(streams)]
     for prefix in sorted(reading.begun_with(connection, prefixes)):
         index(connection, reading.facts_between(connection, prefix, prefix + "~"))
 
@@ -59,6 +59,18 @@ def expired_on(connection: psycopg.Connection, number: int, streams: int) -> str
         rows = reading.facts_before(connection, low, high, LOOK_BACK_PACKS)
         days += [day for row in rows if (day := facts.expired(row.payload))]
     return max(days, key=lambda day: (day != facts.UNRECORDED, day), default=None)
+
+
+def are_held(connection: psycopg.Connection, digests: Iterable[bytes]) -> bool:
+    """Whether it is known where each of these pieces lies; packs that came late are looked for."""
+    wanted = list(dict.fromkeys(digests))
+    if _count(connection, wanted) < len(wanted):
+        index_rest(connection)
+    return _count(connection, wanted) == len(wanted)
+
+
+def _count(connection: psycopg.Connection, digests: list[bytes]) -> int:
+    return connection.execute(_HOW_MANY, (digests,)).fetchone()[0]
 
 
 def is_held(connection: psycopg.Connection, digest: bytes) -> bool:
@@ -110,4 +122,5 @@ _INDEX = """
 _NOT_INDEXED = """
     SELECT f.key FROM facts f WHERE f.key >= 'pack/' AND f.key < 'pack0'
         AND NOT EXISTS (SELECT FROM tree_pieces t WHERE t.pack = f.key) ORDER BY 1"""
+_HOW_MANY = "SELECT count(*) FROM tree_pieces WHERE digest = ANY(%s::bytea[])"
 _WHERE = "SELECT pack FROM tree_pieces WHERE digest = %s"

@@ -78,7 +78,7 @@ def write_leaves(
 
 def write_manifest(writer: psycopg.Connection, number: int, made: Frozen) -> str:
     """Make the snapshot of leaves that are held, as the snapshots service does."""
-    pieces.index_cut(writer, number, STREAM)  # before anybody hears of the snapshot
+    pieces.index_cuts(writer, [number], STREAM)  # before anybody hears of the snapshot
     before = next(iter(snapshots.made_before(writer, number)), None)
     parent = before.id if before else None
     found = rules.manifest_fact(made.id, made.manifest, number, STREAM)

@@ -75,6 +75,36 @@ def test_a_cut_whose_leaf_is_missing_waits_and_holds_up_no_other(writer):
     assert [made.number for made in Making(Universe(), writer).turn()] == []
 
 
+def test_a_snapshot_made_before_one_that_waits_has_the_pieces_that_came_with_that(writer):
+    log, work, making = Log(), fresh(), Making(Universe(), writer)
+    making.add([cut(1)])
+    assert making.turn() == []
+    making._looks[1] = 1 << 62, 1  # it is not looked for again for long
+    ledger.commit(writer, take(work, log.quotes(X=1.0, Y=2.0).cut(1)))
+    ledger.commit(writer, take(work, log.cut(2)))
+    making.add([cut(2)])
+
+    (made,) = making.turn()
+
+    assert made.number == 2
+    opened, fetch = store.open_snapshot(writer, made.id)
+    assert len(leaves_of(opened, "quotes", fetch)) == 2
+
+
+def test_a_snapshot_waits_for_the_trees_that_its_leaves_name(writer):
+    log, work, making = Log(), fresh(), Making(Universe(), writer)
+    came = take(work, log.quotes(X=1.0).cut(1))
+    late = [fact for fact in came if fact.kind == rules.PACK]
+    ledger.commit(writer, [fact for fact in came if fact.kind != rules.PACK])
+    making.add([cut(1)])
+    assert making.turn() == []
+
+    ledger.commit(writer, late)
+    making._looks[1] = 0, 1
+
+    assert [made.number for made in making.turn()] == [1]
+
+
 def test_what_was_cut_before_a_crash_is_made_after_it(writer):
     ledger.commit(writer, take(fresh(), Log().quotes(X=1.0).cut(5)))
     Making(Universe(), writer).add([cut(5)])  # and then it dies
