@@ -5,7 +5,7 @@ import time
 import pytest
 
 from .command import orrery, run
-from .test_dominoes import RATES, first_done, quote
+from .test_dominoes import RATES, first_done, newest_number, quote
 
 pytestmark = pytest.mark.real
 TASKS = ["day", "curve", "ladder"]
@@ -13,9 +13,9 @@ TASKS = ["day", "curve", "ladder"]
 
 @pytest.fixture(scope="module")
 def snapshot(stack) -> str:
-    """A snapshot of a market with quotes."""
+    """A snapshot of a market with quotes: one from now on, gc may have been here."""
     quote(stack, RATES)
-    return first_done(stack, 0)["n1"].snapshot
+    return first_done(stack, newest_number(stack) + 1)["n1"].snapshot
 
 
 @pytest.fixture(scope="module")
