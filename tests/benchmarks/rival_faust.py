@@ -40,7 +40,8 @@ def make_app(broker: str, seconds: float) -> faust.App:
         while not seen["rows"]:
             await asyncio.sleep(0.05)
         await asyncio.sleep(seconds)
-        print(seen["rows"] / (seen["last"] - seen["first"]), flush=True)
+        figure = seen["rows"] / (seen["last"] - seen["first"])
+        os.write(1, f"\n{figure}\n".encode())  # the worker takes what is printed for a log line
         os._exit(0)
 
     return app
