@@ -38,16 +38,20 @@ def index(connection: psycopg.Connection, packs: Iterable[reading.Row]) -> int:
     return count
 
 
-def index_cuts(connection: psycopg.Connection, numbers: Iterable[int], streams: int) -> None:
-    """Note the pieces that came with some cuts."""
-    prefixes = [snapshots.pack_prefix(p, number) for number in numbers for p in range(streams)]
-    for prefix in sorted(reading.begun_with(connection, prefixes)):
-        index(connection, reading.facts_between(connection, prefix, prefix + "~"))
+def index_cuts(connection: psycopg.Connection, numbers: Iterable[int], streams: int) -> int:
+    """Note the pieces that came with some cuts and were not noted yet."""
+    return _index_new(
+        connection, [snapshots.pack_prefix(p, number) for number in numbers for p in range(streams)]
+    )
 
 
 def index_rest(connection: psycopg.Connection) -> int:
     """Note the pieces of packs that came late, or of all when the table is empty."""
-    keys = [key for (key,) in connection.execute(_NOT_INDEXED)]
+    return _index_new(connection, [f"{snapshots.PACK}/"])
+
+
+def _index_new(connection: psycopg.Connection, prefixes: list[str]) -> int:
+    keys = [key for (key,) in connection.execute(_NOT_INDEXED, (prefixes,))]
     return index(connection, (row for key in keys if (row := reading.fact_by_key(connection, key))))
 
 
@@ -111,7 +115,8 @@ def _pack_with(connection: psycopg.Connection, digest: bytes) -> list[bytes]:
     row = reading.pack_with(connection, digest)
     if row is None:
         raise OutsideError(
-            f"piece {digest.hex()[:12]} must be held: it has not arrived yet, or has expired"
+            f"piece {digest.hex()[:12]} must be held: it has not arrived yet, or has expired; "
+            "`orrery status` says what is to come, a tag keeps a snapshot from gc"
         )
     return [piece for _, piece in snapshots.pieces_of(mended.data_of(connection, row))]
 
@@ -120,7 +125,8 @@ _INDEX = """
     INSERT INTO tree_pieces (digest, pack, at, size) VALUES (%b, %s, %s, %s)
     ON CONFLICT (digest) DO NOTHING"""
 _NOT_INDEXED = """
-    SELECT f.key FROM facts f WHERE f.key >= 'pack/' AND f.key < 'pack0'
-        AND NOT EXISTS (SELECT FROM tree_pieces t WHERE t.pack = f.key) ORDER BY 1"""
+    SELECT f.key FROM unnest(%s::text[]) AS p
+        JOIN LATERAL (SELECT key FROM facts WHERE key >= p AND key < p || '~') f ON true
+    WHERE NOT EXISTS (SELECT FROM tree_pieces t WHERE t.pack = f.key) ORDER BY 1"""
 _HOW_MANY = "SELECT count(*) FROM tree_pieces WHERE digest = ANY(%s::bytea[])"
 _WHERE = "SELECT pack FROM tree_pieces WHERE digest = %s"

@@ -89,13 +89,6 @@ def records(
         yield Record.from_bytes(facts.data_of(row.payload, _no_pieces))
 
 
-def cuts_after(connection: psycopg.Connection, number: int) -> Iterator[cuts.Cut]:
-    """Yield the cuts that are kept as facts, behind a number, in order."""
-    low, high = rules.cut_key(number + 1), f"{rules.CUT}/~"
-    for row in reading.facts_between(connection, low, high):
-        yield cuts.decode(facts.data_of(row.payload, _no_pieces))
-
-
 def cut_of(connection: psycopg.Connection, number: int) -> cuts.Cut | None:
     """Return the cut that is kept as a fact under a number."""
     row = reading.fact_by_key(connection, rules.cut_key(number))

@@ -286,6 +286,7 @@ def test_pieces_that_were_not_indexed_are_found_again(writer, server, database):
 
     opened, fetch = store.open_snapshot(writer, made.id)
     assert packs == 2, "the leaves, and the calendars"
+    assert pieces.index_cuts(writer, [1], P + 1) == pieces.index_rest(writer) == 0, "once"
     assert len(leaves_of(opened, "state/default", fetch)) == 40
 
 
