@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import structlog
 from orrery_kernels.domino import run as lab
 from orrery_kernels.domino.chain import Chain
 from orrery_kernels.domino.market import Market
@@ -11,13 +12,14 @@ from orrery_kernels.domino.points import points_of
 from orrery_kernels.domino.run import Step
 from orrery_kernels.snapshot.canonical import decode
 from orrery_kernels.snapshot.changes import might_concern
+from orrery_kernels.snapshot.snapshot import Snapshot
 
 from .. import clock, metrics, store
 from ..config import Settings
-from ..errors import ConfigError, DivergenceError
+from ..errors import ConfigError, DivergenceError, OutsideError
 from ..protocol import domino_runs as rules
 from ..protocol.domino_runs import DominoRun, Ran
-from ..protocol.facts import Fact
+from ..protocol.facts import BadFact, Fact
 from ..store import domino_runs, pieces, reading, refs, snapshots
 from ..store.answers import Answers
 from ..store.domino_values import chain_from
@@ -28,6 +30,7 @@ LOOK_BACK = 8  # runs, of this node and of others, among which the last one is l
 POINTS_MAX = 100  # of one answer, and so of the series that it feeds
 LOCK_CLASS = 0x0FAC9  # of advisory locks: one per chain and snapshot
 Tell = Callable[[str], object]
+log = structlog.get_logger()
 
 
 class Runner:
@@ -146,10 +149,17 @@ class Runner:
         run = self._newest_held(name, number)
         if run is None or run.declared != chain.digest.hex():
             return None
-        opened, _ = snapshots.open_snapshot(
-            self.connection, bytes.fromhex(run.snapshot), self._fetch
-        )
-        return lab.Last({step.task: as_step(step) for step in run.steps}, opened)
+        return lab.Last({step.task: as_step(step) for step in run.steps}, self._still_held(run))
+
+    def _still_held(self, run: DominoRun) -> Snapshot | None:
+        """Return the snapshot of a run of before. Without it rows cannot be told apart: all are
+        computed then."""
+        try:
+            id_ = bytes.fromhex(run.snapshot)
+            return snapshots.open_snapshot(self.connection, id_, self._fetch)[0]
+        except (OutsideError, BadFact) as cause:
+            log.info("all rows are computed", since=run.number, reason=str(cause))
+            return None
 
     def _diverged(self, done: DominoRun, why: str) -> DominoRun:
         """Write down that what was found to be new was an alarm."""

@@ -17,6 +17,7 @@ from orrery_services.dominoes.asking import why as why_of
 from orrery_services.dominoes.running import Runner
 from orrery_services.dominoes.steps import Job
 from orrery_services.errors import ConfigError, DivergenceError, OutsideError
+from orrery_services.protocol.snapshots import snapshot_key
 from orrery_services.store import (
     answers,
     domino_runs,
@@ -132,6 +133,20 @@ def test_of_a_domino_by_symbol_only_what_changed_is_computed_also_by_the_next_pr
     ]
     assert {entry["task"] for entry in again if entry["equal"]} == {"mean", "bps"}
     assert shown["why"] == "changed: rows; 3 of 11 rows computed"
+
+
+def test_of_a_domino_by_symbol_all_is_computed_where_the_snapshot_before_is_gone(new_node, server):
+    node = new_node(chains={"own": own({"name": "bps", "domino": "in_basis_points"})})
+    with opened(node) as one:
+        first = write_snapshot(one.connection, 1)
+        one.run(Job(1, "own", first))
+    damage(server, node, snapshot_key(bytes.fromhex(first)))
+
+    with opened(node) as one:
+        run = one.run(Job(2, "own", write_snapshot(one.connection, 2, moved(T5Y=0.0001))))
+
+    assert actions(run)["bps"] == "run"
+    assert run.step("bps").why == "changed: rows"
 
 
 def test_quotes_that_come_again_unchanged_stop_the_wave(writer, runner):
