@@ -83,6 +83,14 @@ class Section(Mapping):
         return f"{self._name}{self._values}"
 
 
+# A server that vanishes without a word (its machine, the network) is given up after 15 s, whether
+# something was on its way to it or it was waited for; TCP alone would wait a quarter of an hour.
+_SILENCE = {
+    "tcp_user_timeout": 15_000, "keepalives_idle": 5, "keepalives_interval": 5,
+    "keepalives_count": 2,
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Settings:
     """One node, complete. `origins` says of every dotted key where its value came from."""
@@ -134,6 +142,7 @@ class Settings:
             password=self.password(role),
             connect_timeout=self.values["postgres.connect_timeout_seconds"],
             application_name=f"orrery-{self.node}",
+            **_SILENCE,
         )
 
     def postgres_url(self, role: str = "reader") -> str:

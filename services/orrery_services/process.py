@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import psycopg
 import structlog
 
 from . import failpoints, log, metrics, tables
@@ -56,6 +57,9 @@ def run(service: str, main: Main, stalled_after_seconds: float = 30.0) -> int:
         code = main(settings, health, stop) or 0
     except ServiceError as cause:
         logger.error("stopped", reason=str(cause), error=type(cause).__name__)
+        return FAILED
+    except psycopg.OperationalError as cause:  # it is away: whoever runs us starts us anew
+        logger.error("stopped", reason=f"Postgres went away: {str(cause).strip()}")
         return FAILED
     except Exception:
         logger.exception("stopped by a defect")

@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 from orrery_services.config import find_root, leaves, load_settings, stack_file, universe_schema
 from orrery_services.errors import ConfigError
+from psycopg.conninfo import conninfo_to_dict
 
 ROOT = find_root({})
 
@@ -146,6 +147,22 @@ def test_the_address_for_people_holds_no_password(tmp_path):
 
     assert "hunter2" in settings.postgres("reader")
     assert "hunter2" not in settings.postgres_url("reader")
+
+
+def test_no_session_waits_long_for_a_server_that_vanished(tmp_path):
+    env = universe(tmp_path, "n1")
+    folder = tmp_path / "home" / "secrets" / "n1"
+    folder.mkdir(parents=True)
+    (folder / "orrery_writer").write_text("hunter2\n")
+
+    told = conninfo_to_dict(load_settings("n1", env).postgres("writer"))
+
+    assert 1 <= int(told["connect_timeout"]) <= 15
+    assert int(told["tcp_user_timeout"]) <= 15_000
+    silent = int(told["keepalives_idle"]) + int(told["keepalives_interval"]) * int(
+        told["keepalives_count"]
+    )
+    assert silent <= 15
 
 
 def test_settings_cannot_be_changed():

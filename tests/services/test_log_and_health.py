@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 import urllib.error
@@ -141,3 +142,18 @@ def test_a_process_whose_loop_hangs_is_ended_and_one_that_beats_is_not():
     assert done.returncode == 1
     assert "beating" in done.stdout and "still here" not in done.stdout
     assert "stalled" in done.stdout + done.stderr
+
+
+def test_a_postgres_that_goes_away_ends_a_service_in_one_line_not_in_a_traceback():
+    program = (
+        "import psycopg; from orrery_services import process\n"
+        "def main(*_): psycopg.connect('host=127.0.0.1 port=1 user=nobody')\n"
+        "raise SystemExit(process.run('packer', main))\n"
+    )
+    env = {**os.environ, "ORRERY_NODE": "n1", "ORRERY_METRICS_PORT": "0", "ORRERY_HOME": "/nowhere"}
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=env)
+
+    assert done.returncode == 1
+    assert "Postgres went away" in done.stderr
+    assert "Traceback" not in done.stderr and "defect" not in done.stderr

@@ -165,8 +165,8 @@ class Packer:
             self._pace()
             self._held.look({p: lane.sequencer.position for p, lane in self.lanes.items()})
             self._figures.look(self.lanes)
-        except OutsideError as cause:
-            self._put_off(str(cause))
+        except (OutsideError, psycopg.OperationalError) as cause:
+            self._put_off(str(cause).strip())
 
     def turn_all(self) -> None:
         """Let every lane do what it can."""
@@ -337,7 +337,7 @@ def main(settings: Settings, health: metrics.Health, stop: threading.Event) -> i
         health.beat()
         try:
             packer = Packer(settings, health)
-        except OutsideError as cause:
+        except (OutsideError, psycopg.OperationalError) as cause:
             health.not_ready(str(cause))
             log.warning("waiting", reason=str(cause))
             stop.wait(RETRY_SECONDS)
