@@ -9,6 +9,7 @@ import structlog
 from .. import clock, compiled, metrics, store
 from ..config import Settings
 from ..errors import OutsideError
+from ..protocol.facts import BadFact
 from ..store import refs, snapshots
 from . import steps
 from .cutting import Topic, Wanted
@@ -112,7 +113,7 @@ def main(settings: Settings, health: metrics.Health, stop: threading.Event) -> i
         try:
             service = service or Snapshots(settings, health)
             service.step()
-        except (OutsideError, psycopg.OperationalError) as cause:
+        except (OutsideError, BadFact, psycopg.OperationalError) as cause:
             health.not_ready(str(cause))
             log.warning("waiting", reason=str(cause).strip())
             if service:

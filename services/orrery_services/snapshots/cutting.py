@@ -19,7 +19,7 @@ from .steps import Seen
 
 MESSAGES_AT_ONCE = 1000
 ANSWER_NS_MAX = 2_000_000_000  # until a message that was sent is read back; then it is sent anew
-WANTED_MAX = 1000
+WANTED_MAX = 1000  # firings that wait to become cuts; one at a time does
 log = structlog.get_logger()
 
 
@@ -81,11 +81,7 @@ class Topic:
         return found
 
     def want(self, wanted: Wanted) -> None:
-        if wanted.id in self.seen.fired:
-            return
-        if len(self._wanted) >= WANTED_MAX:
-            raise OutsideError(f"at most {WANTED_MAX} firings may wait to become cuts")
-        self._wanted.setdefault(wanted.id, wanted)
+        take_in(self._wanted, self.seen.fired, wanted)
 
     def turn(self) -> None:
         """Send the first firing that waits, one at a time: its number must be the next."""
@@ -110,6 +106,13 @@ class Topic:
     def close(self) -> None:
         self._producer.flush(1.0)
         self._consumer.close()
+
+
+def take_in(waiting: dict[str, Wanted], fired: Mapping[str, int], wanted: Wanted) -> None:
+    """Let a firing wait to become a cut. Beyond WANTED_MAX it does not: it is due again when
+    those before it are cuts, because what a trigger owes is reckoned from its last one."""
+    if wanted.id not in fired and (wanted.id in waiting or len(waiting) < WANTED_MAX):
+        waiting.setdefault(wanted.id, wanted)
 
 
 def cut_now(

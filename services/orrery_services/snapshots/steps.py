@@ -91,9 +91,14 @@ def due(
 
 
 def skipped_event(trigger: Trigger, skipped: Sequence[Firing]) -> dict[str, Any]:
-    """Return what is written down of firings that were missed and are not made up."""
+    """Return what is written down of firings that were missed and are not made up. Those of
+    intervals and counts are numbered, and of many only the ends of a range are given."""
+    count = len(skipped)
+    if trigger.kind in ("interval", "count"):
+        first, last = (int(one.id.rpartition("#")[2]) for one in (skipped[0], skipped[-1]))
+        count = last - first + 1
     return {
-        "what": "skipped", "trigger": trigger.text, "count": len(skipped),
+        "what": "skipped", "trigger": trigger.text, "count": count,
         "first": skipped[0].id, "last": skipped[-1].id,
     }  # fmt: skip
 

@@ -6,7 +6,7 @@ import pytest
 from orrery_kernels.snapshot.triggers import read_trigger
 from orrery_services.errors import ConfigError
 from orrery_services.protocol import cuts, facts, snapshots
-from orrery_services.snapshots import steps, watching
+from orrery_services.snapshots import cutting, steps, watching
 
 from .partition import Log, chain, cut, fresh, leaves, take
 
@@ -70,6 +70,29 @@ def test_missed_firings_are_made_up_when_that_is_declared():
 
     assert [one.due_ns for one in found.fire] == [15 * SECOND, 20 * SECOND, 25 * SECOND]
     assert found.skipped == []
+
+
+def test_of_more_missed_firings_than_may_wait_all_are_made_up_or_said_to_be_skipped():
+    trigger, seen, number = read_trigger("every 5s", "make up"), steps.Seen(), 1
+    seen.take(fired(1, "every 5s#0", 0))
+    now_ns, missed, said = 5000 * 5 * SECOND, 5000, 0
+
+    while found := due(trigger, seen, now_ns).fire:  # as the service goes round
+        said += sum(
+            steps.skipped_event(trigger, some)["count"]
+            for some in [due(trigger, seen, now_ns).skipped]
+            if some
+        )
+        waiting: dict[str, cutting.Wanted] = {}
+        for one in found:
+            wanted = cutting.Wanted(one.id, trigger.text, one.due_ns, {"default": "A"})
+            cutting.take_in(waiting, seen.fired, wanted)
+        assert 0 < len(waiting) <= cutting.WANTED_MAX
+        for one in waiting.values():
+            number += 1
+            assert seen.take(fired(number, one.id, one.at_ns))
+
+    assert (number - 1, said) == (1001, missed - 1001)
 
 
 def test_what_another_node_has_fired_is_not_owed():
