@@ -60,6 +60,29 @@ def producer(kafka: str, **more: object) -> Producer:
     )
 
 
+def send_now(
+    producer: Producer,
+    topic: str,
+    value: bytes | None,
+    key: bytes | None = None,
+    headers: Sequence[tuple[str, bytes | None]] = (),
+    seconds_max: float = REQUEST_SECONDS_MAX,
+) -> Message:
+    """Send one message; return it, with its place, once the broker has it. Raises OutsideError."""
+    reports: list[tuple[KafkaError | None, Message]] = []
+    try:
+        producer.produce(
+            topic, value, key, headers=list(headers), on_delivery=lambda *told: reports.append(told)
+        )
+        producer.flush(seconds_max)
+    except (BufferError, KafkaException) as cause:
+        raise OutsideError(f"{topic} must take a message, but: {cause}") from cause
+    error, message = reports[0] if reports else (f"nothing within {seconds_max:g} s", None)
+    if error is not None or message is None:
+        raise OutsideError(f"{topic} must take a message, but the broker says: {error}")
+    return message
+
+
 def consumer(kafka: str, group: str, **more: object) -> Consumer:
     """Return a consumer that commits nothing by itself."""
     return Consumer(

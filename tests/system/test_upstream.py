@@ -9,8 +9,10 @@ import time
 import uuid
 
 import psycopg
+import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
+from orrery_kernels.columns import KIND_TRADE, TICK_SCHEMA
 from orrery_kernels.partition import partition_of
 from orrery_services import bus
 from orrery_services.protocol import dead_letters, fold, ticks
@@ -37,6 +39,7 @@ BAD = {
     "emoji": '{"symbol":"🚀","price":1,"size":1,"note":"%s"}'.encode(),
     "unseen": b'{"symbol":"__debezium_unavailable_value","price":1,"size":1,"note":"%s"}',
 }
+TOMBSTONE = None  # has no bytes by which to find it: it is known by its key
 
 
 def accepted(settings) -> tuple[list[dict], int]:
@@ -67,13 +70,16 @@ def wait_for(settings, tag: str, count: int) -> list[dict]:
         time.sleep(0.3)
 
 
-def letters_of(settings, tag: str) -> list[dead_letters.DeadLetter]:
+def letters_of(settings, tag: str = "") -> list[dead_letters.DeadLetter]:
     reader = bus.LogReader(settings.kafka, "test")
     low, end = reader.ends(dead_letters.TOPIC, 0)
     values = [m.value() for m in reader.read(dead_letters.TOPIC, 0, low, end)]
     reader.close()
     found, _ = dead_letters.read(values)
-    return [letter for letter in found.values() if tag.encode() in (letter.value or b"")]
+    return [
+        letter for letter in found.values()
+        if tag.encode() in (letter.value or letter.key or b"")
+    ]  # fmt: skip
 
 
 @pytest.fixture
@@ -81,7 +87,9 @@ def tag() -> str:
     return f"T{uuid.uuid4().hex[:8]}-"
 
 
-def produce(settings, values: list[tuple[str, bytes]], partitioner: str = "murmur2_random") -> None:
+def produce(
+    settings, values: list[tuple[str, bytes | None]], partitioner: str = "murmur2_random"
+) -> None:
     producer = Producer({"bootstrap.servers": settings.kafka, "partitioner": partitioner})
     for key, value in values:
         producer.produce("trades", value, key)
@@ -134,6 +142,7 @@ def test_rows_of_clients_with_two_partitioners_count_once_each_in_order_and_at_h
 def test_bad_rows_become_dead_letters_with_a_reason_and_cost_no_other(stack, tag):
     settings = stack.settings("n1")
     bad = [(f"{tag}0", value % f"{tag}0".encode()) for value in BAD.values()]
+    bad.append((f"{tag}0", TOMBSTONE))
     good = trades(tag, 100)
 
     produce(settings, [*good[:50], *bad, *good[50:]])
@@ -142,6 +151,80 @@ def test_bad_rows_become_dead_letters_with_a_reason_and_cost_no_other(stack, tag
     letters = letters_of(settings, tag)
     assert len(letters) == len(bad)
     assert any("price must be a decimal number" in letter.reason for letter in letters)
+    assert any("was a tombstone" in letter.reason for letter in letters)
+
+
+def test_a_dead_letter_is_sent_again_once_and_says_as_what(stack, tag):
+    settings = stack.settings("n1")
+    produce(settings, [(f"{tag}0", BAD["oops"] % f"{tag}0".encode())])
+    wait_for_letters(settings, tag, 1)
+    (letter,) = letters_of(settings, tag)
+
+    first = command.run(stack, "dead-letters", "replay", letter.id)
+    again = command.run(stack, "dead-letters", "replay", letter.id)
+    wait_for_letters(settings, tag, 2)
+    told = {one["id"]: one for one in command.orrery(stack, "dead-letters")}
+
+    assert "1 of 1 sent again" in first.stdout, first.stdout + first.stderr
+    assert "0 of 1 sent again" in again.stdout and "it was sent again before" in again.stdout
+    assert told[letter.id]["replayed_as"] in told, "it is as bad as it was"
+    assert told[letter.id]["replayed_as"] != letter.id
+
+
+def test_a_batch_that_is_none_is_a_dead_letter_and_the_next_one_is_computed(stack, tag):
+    settings = stack.settings("n1")
+    symbol = f"{tag}0"
+    home = partition_of(symbol, settings.partitions)
+    good = own_batch(symbol, [10.0, 11.0])
+    other = pa.RecordBatch.from_pydict({"symbol": [symbol], "price": [1.0]})
+    bad = {
+        "must be an Arrow batch": good[: len(good) // 2],
+        "the schema must be that of ticks": stream_of(other),
+        "a tombstone": None,
+    }
+    before = {letter.id for letter in letters_of(settings)}
+    producer = Producer({"bootstrap.servers": settings.kafka})
+
+    for value in [*bad.values(), good]:
+        producer.produce("ticks", value, symbol, home)
+    assert producer.flush(30) == 0
+    read = ("read", "--chain", "default", "--symbol", symbol, "--format", "json")
+    wait_until(lambda: command.run(stack, *read).stdout.count('"vwap"') >= 2, "the good one")
+
+    fresh = [letter for letter in letters_of(settings) if letter.id not in before]
+    assert [letter.topic for letter in fresh] == ["ticks"] * len(bad)
+    for words in bad:
+        assert any(words in letter.reason for letter in fresh), (words, fresh)
+
+
+def own_batch(symbol: str, prices: list[float]) -> bytes:
+    """Return a user's own batch of trades as an IPC stream."""
+    rows = [
+        {
+            "kind": KIND_TRADE, "symbol": symbol, "ts_event_ns": k, "price": price, "size": 1.0,
+            "side": 1,
+        }
+        for k, price in enumerate(prices, 1_760_000_000_000_000_000)
+    ]  # fmt: skip
+    return stream_of(pa.RecordBatch.from_pylist(rows, TICK_SCHEMA))
+
+
+def stream_of(batch: pa.RecordBatch) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()
+
+
+def wait_for_letters(settings, tag: str, count: int) -> None:
+    wait_until(lambda: len(letters_of(settings, tag)) >= count, f"{count} dead letters")
+
+
+def wait_until(condition, what: str) -> None:
+    deadline = time.monotonic() + SECONDS_MAX
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {SECONDS_MAX} s: {what}"
+        time.sleep(0.3)
 
 
 def test_rows_inserted_in_postgres_arrive_once_and_copy_is_refused(stack, tag):

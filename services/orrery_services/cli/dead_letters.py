@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from ..clock import iso
-from ..errors import ConfigError, OutsideError
+from ..errors import ConfigError
 from ..protocol import dead_letters
 from ..protocol.rows import ROW_TOPICS
 from . import common
@@ -47,6 +47,8 @@ def replay(
     node: common.Node = None,
 ) -> None:
     """Send the original bytes of refused rows to their topic again, each once, and note it."""
+    from .. import bus
+
     kafka = common.settings_of(node).kafka
     letters, replayed = read_all(kafka)
     wanted = [letter for letter in letters.values() if not ids or letter.id in ids]
@@ -54,12 +56,12 @@ def replay(
         raise ConfigError(
             f"`orrery dead-letters` must list what is replayed, was {', '.join(sorted(unknown))}"
         )
-    sent = 0
+    sent, producer = 0, bus.producer(kafka)
     for letter in wanted:
         if why := _not_to_send(letter, replayed, again):
             typer.echo(f"{letter.id}  left: {why}")
             continue
-        place = _send(kafka, letter)
+        place = _send(producer, letter)
         sent += 1
         typer.echo(f"{letter.id}  sent again as {place}")
     typer.echo(f"{sent:,} of {len(wanted):,} sent again")
@@ -79,29 +81,17 @@ def _not_to_send(
     return None
 
 
-def _send(kafka: str, letter: dead_letters.DeadLetter) -> str:
-    """Send one letter's bytes, then the note about it; both are acknowledged."""
+def _send(producer: Any, letter: dead_letters.DeadLetter) -> str:
+    """Send one letter's bytes, then the note about it; both are acknowledged. Return the place."""
     from .. import bus
-
-    producer = bus.producer(kafka)
-    places: list[str] = []
-
-    def report(error: object, message: Any) -> None:
-        if error is None:
-            places.append(f"{message.topic()}/{message.partition()}/{message.offset()}")
 
     headers = [(name, data) for name, data in letter.headers if name not in ("moved", "captured")]
     headers.append(("replayed", letter.id.encode()))
-    producer.produce(letter.topic, letter.value, letter.key, on_delivery=report, headers=headers)
-    producer.flush(bus.REQUEST_SECONDS_MAX)
-    if not places:
-        raise OutsideError(
-            f"{letter.topic} must take {letter.id} again, but the broker did not answer"
-        )
-    note = dead_letters.seal(dead_letters.Replayed(letter.id, places[0]))
-    producer.produce(dead_letters.TOPIC, note.value, note.key, 0)
-    producer.flush(bus.REQUEST_SECONDS_MAX)
-    return places[0]
+    sent = bus.send_now(producer, letter.topic, letter.value, letter.key, headers)
+    place = f"{sent.topic()}/{sent.partition()}/{sent.offset()}"
+    note = dead_letters.seal(dead_letters.Replayed(letter.id, place))
+    bus.send_now(producer, dead_letters.TOPIC, note.value, note.key)
+    return place
 
 
 def read_all(kafka: str) -> tuple[dict[str, dead_letters.DeadLetter], dict[str, str]]:

@@ -1,10 +1,11 @@
 """Gaps: read the topic again, ask the peers; and answering what they ask."""
 
+import time
 from collections.abc import Iterator
 
 import psycopg
 import structlog
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from .. import bus, metrics, store
 from ..config import Settings
@@ -121,6 +122,7 @@ class Asking:
         fact = delivery.fact
         headers = steps.headers_of(delivery)
         figures.FACTS.labels("answered").inc()
+        deadline = time.monotonic() + bus.REQUEST_SECONDS_MAX
         while True:
             try:
                 self._producer.produce(
@@ -129,6 +131,10 @@ class Asking:
                 return
             except BufferError:  # back-pressure
                 self._producer.poll(0.1)
+                if time.monotonic() > deadline:
+                    raise OutsideError("the broker takes no answers: the queue is full") from None
+            except KafkaException as cause:
+                raise OutsideError(f"answering into {FACTS}: {cause.args[0]}") from cause
 
     def close(self) -> None:
         self._producer.flush(1.0)

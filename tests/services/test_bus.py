@@ -1,0 +1,22 @@
+"""Sending one message: it is with the broker, or the sender is told in plain words."""
+
+import pytest
+from orrery_services import bus
+from orrery_services.errors import OutsideError
+
+NOBODY = "127.0.0.1:1"
+
+
+def test_a_message_that_no_broker_took_is_told_and_not_waited_for_for_ever():
+    producer = bus.producer(NOBODY)
+
+    with pytest.raises(OutsideError, match=r"dead-letters must take a message.*within 0\.3 s"):
+        bus.send_now(producer, "dead-letters", b"{}", seconds_max=0.3)
+    producer.purge()
+
+
+def test_a_message_that_can_never_be_sent_is_told_at_once():
+    producer = bus.producer(NOBODY)
+
+    with pytest.raises(OutsideError, match=r"trades must take a message, but: .*too large"):
+        bus.send_now(producer, "trades", bytes(17_000_000))
