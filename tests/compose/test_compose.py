@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from confluent_kafka import Producer
@@ -14,6 +15,7 @@ from tests.compose.conftest import ROOT, shell
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(2400)]
 
+NODES = ("n1", "n2")
 TRADES = 200
 SYMBOL = f"T{int(time.time())}.COMPOSE"
 
@@ -27,7 +29,7 @@ def wait_for(check, seconds_max: float, what: str):
     while time.monotonic() < deadline:
         if answer := check():
             return answer
-        time.sleep(2)
+        time.sleep(0.5)
     raise AssertionError(f"within {seconds_max:.0f} s {what}, but it did not happen")
 
 
@@ -52,22 +54,33 @@ def results(compose, node: str) -> list[str]:
     return lines(done)[1:] if done.returncode == 0 else []
 
 
-@pytest.mark.parametrize("node", ["n1", "n2"])
-def test_every_trade_comes_out_of_every_node_once(compose, sent, node: str):
-    def there() -> list[str]:
-        rows = results(compose, node)
-        return rows if len(rows) >= len(sent) else []
-
-    rows = wait_for(there, 300, f"{node} holds {len(sent)} rows of {SYMBOL}")
-
-    assert len(rows) == len(set(rows)) == len(sent)
+def both(compose) -> dict[str, list[str]]:
+    """Return what each node answers; side by side, for each asks from a container of its own."""
+    with ThreadPoolExecutor(len(NODES)) as pool:
+        return dict(zip(NODES, pool.map(lambda node: results(compose, node), NODES), strict=True))
 
 
-def test_both_nodes_answer_the_same_bytes(compose, sent):
-    assert results(compose, "n1") == results(compose, "n2") != []
+@pytest.fixture(scope="module")
+def held(compose, sent) -> dict[str, list[str]]:
+    """What both nodes answer once each has as many rows as were sent."""
+
+    def there() -> dict[str, list[str]] | None:
+        found = both(compose)
+        return found if all(len(rows) >= len(sent) for rows in found.values()) else None
+
+    return wait_for(there, 300, f"both nodes hold {len(sent)} rows of {SYMBOL}")
 
 
-@pytest.mark.parametrize("node", ["n1", "n2"])
+@pytest.mark.parametrize("node", NODES)
+def test_every_trade_comes_out_of_every_node_once(sent, held, node: str):
+    assert len(held[node]) == len(set(held[node])) == len(sent)
+
+
+def test_both_nodes_answer_the_same_bytes(held):
+    assert held["n1"] == held["n2"] != []
+
+
+@pytest.mark.parametrize("node", NODES)
 def test_what_is_stored_can_be_computed_again(compose, sent, node: str):
     done = compose.orrery(f"verify --node {node}", seconds_max=900)
 
@@ -75,7 +88,7 @@ def test_what_is_stored_can_be_computed_again(compose, sent, node: str):
     assert re.search(r"[1-9][0-9,]* chunks recomputed, 0 differ", done.stdout), done.stdout
 
 
-def test_a_killed_worker_comes_back_and_nothing_is_lost(compose, sent):
+def test_a_killed_worker_comes_back_and_nothing_is_lost(compose, held):
     name = compose.state("n1-analytics")["Name"]
     (pid,) = compose_inspect(compose, name, "{{.State.Pid}}")
 
@@ -87,7 +100,7 @@ def test_a_killed_worker_comes_back_and_nothing_is_lost(compose, sent):
         return now not in ("0", pid)
 
     wait_for(again, 120, "the engine starts the worker again")
-    assert results(compose, "n1") == results(compose, "n2")
+    assert both(compose) == held
 
 
 def compose_inspect(compose, name: str, form: str) -> list[str]:
@@ -100,7 +113,7 @@ def kill(pid: str) -> None:
 
 def test_the_nodes_converge(compose, sent):
     def converged() -> bool:
-        return compose.orrery("converge").returncode == 0
+        return compose.orrery("converge --wait 60").returncode == 0
 
     wait_for(converged, 300, "the roots of both nodes are equal")
 

@@ -305,22 +305,6 @@ def test_an_empty_disk_and_a_backup_put_back_give_a_working_node(servers, short_
     assert ("LATER.TEST",) not in found
 
 
-def test_down_leaves_no_process_and_clean_leaves_no_file(short_tmp, request):
-    start, _ = request.getfixturevalue("start_and_remove")
-    home = short_tmp / "gone"
-    stack = start(home, (NODE,), services=())
-    running = [part["pid"] for part in stack.parts().values() if part["pid"]]
-    assert len(running) >= 3
-
-    assert stack.down() is True
-
-    assert processes.children_of_stack(home) == []
-    assert not any(processes.find(pid) for pid in running)
-    assert stack.down() is False
-    stack.clean()
-    assert not home.exists()
-
-
 def test_a_home_deleted_under_it_ends_everything(short_tmp, request):
     start, _ = request.getfixturevalue("start_and_remove")
     home = short_tmp / "deleted"
@@ -330,3 +314,18 @@ def test_a_home_deleted_under_it_ends_everything(short_tmp, request):
     shutil.rmtree(home, ignore_errors=True)
 
     wait_until(lambda: not processes.children_of_stack(home), "every part ended")
+
+
+def test_down_leaves_no_process_and_clean_leaves_no_file(servers):
+    """The last of these tests: afterwards there are no servers."""
+    home = servers.plan.home
+    running = [part["pid"] for part in servers.parts().values() if part["pid"]]
+    assert len(running) >= 3
+
+    assert servers.down() is True
+
+    assert processes.children_of_stack(home) == []
+    assert not any(processes.find(pid) for pid in running)
+    assert servers.down() is False
+    servers.clean()
+    assert not home.exists()
