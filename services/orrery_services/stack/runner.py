@@ -58,10 +58,11 @@ class Runner:
         self.wanted.clear()
         self._end_process()
 
-    def leave(self) -> None:
-        """Stop for good and wait for the thread."""
+    def leave(self, seconds_max: float | None = None) -> None:
+        """Stop for good and wait for the thread; `seconds_max`: kill what has not left by then."""
         self._leaving.set()
-        self.stop()
+        self.wanted.clear()
+        self._end_process(seconds_max)
         self._thread.join(timeout=5)
 
     def again(self) -> None:
@@ -175,13 +176,14 @@ class Runner:
         code = self.process.poll() if self.process else None
         return f"ended with {code}" if code is not None else "stopped"
 
-    def _end_process(self) -> None:
+    def _end_process(self, seconds_max: float | None = None) -> None:
         process = self.process
         if process is None:
             return
         found = processes.find(process.pid)
         if process.poll() is None and found:
-            processes.end([found], self.part.stop_seconds, self.part.stop_signal)
+            patience = self.part.stop_seconds if seconds_max is None else seconds_max
+            processes.end([found], patience, self.part.stop_signal)
         process.poll()
 
     def _wait_for_others(self) -> bool:

@@ -7,6 +7,7 @@ stack.up(print); stack.status(); stack.down()
 import contextlib
 import fcntl
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -175,13 +176,14 @@ class Stack:
         if not orphans:
             return False
         tell(f"stopping {len(orphans)} processes that a killed supervisor left behind")
-        servers = [p for p in orphans if "postgres -D" in processes.command_line(p.pid)]
+        servers = [p for p in orphans if _LAST.search(processes.command_line(p.pid))]
         processes.end([p for p in orphans if p not in servers], 15.0, signal.SIGTERM)
         processes.end(servers, 30.0, signal.SIGINT)
         return True
 
 
 _SETTLED = (runner.READY, runner.LEFT_OUT)
+_LAST = re.compile(r"postgres -D|kafka\.Kafka ")  # without its broker Connect does not leave
 
 
 class _Progress:

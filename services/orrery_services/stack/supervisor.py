@@ -22,6 +22,7 @@ from ..errors import ServiceError
 from . import class_cache, control, kafka, parts, plan, postgres, processes, runner
 
 KEEP_SECONDS = 3.0
+GONE_SECONDS_MAX = 1.0  # for a part to leave whose files are gone
 # A task that failed while its database was away stays failed until somebody starts it again: one
 # that is not ready yet needs that as much as one that was.
 _KEPT = (runner.STARTING, runner.READY)
@@ -104,12 +105,16 @@ class Supervisor:
             self.report(f"{node}.{name}", kept.state, done)
 
     def stop_all(self) -> None:
-        """Stop in the opposite order: services, then what they stand on; each tier at once."""
+        """Stop in the opposite order: services, then what they stand on; each tier at once.
+
+        Where the home was deleted there is nothing left to write down: nobody is waited for.
+        """
+        seconds_max = None if plan.is_there(self.stack.home) else GONE_SECONDS_MAX
         rest = dict(self.runners)
         while rest:
             needed = {name for part in rest.values() for name in part.part.after}
             tier = [rest.pop(name) for name in list(rest) if name not in needed]
-            threads = [threading.Thread(target=part.leave) for part in tier]
+            threads = [threading.Thread(target=part.leave, args=(seconds_max,)) for part in tier]
             for thread in threads:
                 thread.start()
             for thread in threads:
