@@ -21,7 +21,9 @@ SECONDS_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 ROWS_BUCKETS = (1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 65_536)
 
 LAG_ROWS = Gauge("orrery_lag_rows", "Rows not yet past this hop.", ["hop"])
-LAG_SECONDS = Gauge("orrery_lag_seconds", "Age of the newest row past this hop.", ["hop"])
+LAG_SECONDS = Gauge(
+    "orrery_lag_seconds", "How far a hop is behind in time; 0 when nothing is before it.", ["hop"]
+)
 BATCH_ROWS = Histogram("orrery_batch_rows", "Rows in a batch.", ["hop"], buckets=ROWS_BUCKETS)
 STAGE_SECONDS = Histogram(
     "orrery_stage_seconds", "Time in decode, kernel, commit.", ["stage"], buckets=SECONDS_BUCKETS

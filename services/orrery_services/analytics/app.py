@@ -72,6 +72,7 @@ def make_app(settings: Settings, worker: Worker) -> faust.App:
         async for event in stream.noack().events():
             with _ends_the_process():
                 message = event.message
+                worker.heard[message.partition] = message.timestamp
                 committed = await worker.deliver(
                     message.partition, message.offset, event.value, message.headers
                 )

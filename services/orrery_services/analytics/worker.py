@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from orrery_kernels import Chain
 
-from .. import bus, compiled, metrics, store
+from .. import bus, clock, compiled, metrics, store
 from ..config import Settings
 from ..errors import ConfigError
 from ..protocol import facts
@@ -68,6 +68,7 @@ class Worker:
         self._locks: dict[int, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task] = set()
         self._looked_at: dict[int, int | None] = {}  # partition -> where its fold was
+        self.heard: dict[int, float] = {}  # partition -> Kafka's time of the last delivery, seconds
         self._started = self._connection.execute("SELECT now()").fetchone()[0]
         self._declare()
 
@@ -85,6 +86,7 @@ class Worker:
         for partition in sorted(partitions):
             self._lanes[partition] = self._lane(partition)
             self._locks[partition] = asyncio.Lock()
+            self.heard[partition] = clock.wall_ns() / 1e9
             task = asyncio.create_task(self._bring_up(partition))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
@@ -157,6 +159,7 @@ class Worker:
         `end_heard` is the end of a partition as the deliveries told it: asking takes a while.
         """
         await self._run(self._logs_watch.look)
+        now, late = clock.wall_ns() / 1e9, [0.0]
         for partition, lane in list(self._lanes.items()):
             lock = self._locks.get(partition)
             if lock is None or lock.locked():
@@ -171,6 +174,9 @@ class Worker:
                 self._looked_at[partition] = lane.offset()
                 behind = (end or 0) - (lane.offset() or 0)
                 metrics.LAG_ROWS.labels(f"analytics-{partition}").set(max(0, behind))
+                if behind > 0:
+                    late.append(now - self.heard[partition])
+        metrics.LAG_SECONDS.labels("analytics").set(max(late))
         await self._run(naming.take_over, self._connection, *self._named())
 
     async def _level(self, lane: Lane, end: int | None = None) -> bool:

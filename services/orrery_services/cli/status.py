@@ -56,7 +56,8 @@ def look(wait: float) -> dict[str, Any]:
     for one, told in zip(settings, document["nodes"], strict=True):
         told["connectors"] = _guard(problems, _connectors, one) or {}
         told["services"] = {name: service_state(one, name) for name in SERVICES}
-        told["counts"] = _counts(one)
+        told["counts"], late = _figures(one)
+        told["lag"] = told.get("lag", {}) | late
         told["tsdb_is_there"] = bool(one.tsdb and tsdb.is_there(one.tsdb))
         problems += _problems(told, one)
     different = sum(len(told.get("diverged", ())) for told in document["nodes"])
@@ -152,15 +153,16 @@ def service_state(settings: Settings, name: str) -> dict[str, Any]:
     return {"state": "ready" if told["ok"] else "waiting", "why": told["why"]}
 
 
-def _counts(settings: Settings) -> dict[str, float]:
-    """Return the sums of the counters that people ask for, from /metrics of the services."""
+def _figures(settings: Settings) -> tuple[dict[str, float], dict[str, int]]:
+    """Return the sums of the counters that people ask for, and how many milliseconds each hop is
+    behind, from /metrics of the services."""
     wanted = {
         "orrery_ignored_batches_total": "ignored_batches",
         "orrery_moved_rows_total": "moved_rows",
         "orrery_dead_letters_total": "dead_letters",
         "orrery_rebalances_total": "rebalances",
     }
-    sums = dict.fromkeys(wanted.values(), 0.0)
+    sums, late = dict.fromkeys(wanted.values(), 0.0), {}
     for name in SERVICES:
         url = settings.metrics_url(name)
         try:
@@ -171,7 +173,9 @@ def _counts(settings: Settings) -> dict[str, float]:
             figure = line.split("{", 1)[0].split(" ", 1)[0]
             if figure in wanted:
                 sums[wanted[figure]] += float(line.rsplit(" ", 1)[-1])
-    return sums
+            if line.startswith(f'orrery_lag_seconds{{hop="{name}"}}'):
+                late[f"{name}_ms"] = round(float(line.rsplit(" ", 1)[-1]) * 1000)
+    return sums, late
 
 
 def _problems(told: dict[str, Any], settings: Settings) -> list[str]:
@@ -211,18 +215,26 @@ def _print_node(told: dict[str, Any]) -> None:
     typer.echo(f"{name:<10} {told['postgres']}")
     services = ", ".join(f"{s} {one['state']}" for s, one in told["services"].items())
     typer.echo(f"           {services}")
-    if "lag" in told:
+    if "marks" in told:
         lag, counts = told["lag"], told["counts"]
         ordinals = sum(mark["ordinal"] for mark in told["marks"])
-        typer.echo(
-            f"           {ordinals:,} chunks held; to come: {lag['rows_not_computed']:,} rows, "
-            f"{lag['batches_not_computed']:,} batches, {lag['facts_not_read']:,} facts"
+        hops = (
+            ("rows_not_computed", "rows", "packer_ms"),
+            ("batches_not_computed", "batches", "analytics_ms"),
+            ("facts_not_read", "facts", "replication_ms"),
         )
+        to_come = [
+            f"{lag[count]:,} {unit} ({lag[ms]:,} ms)" if ms in lag else f"{lag[count]:,} {unit}"
+            for count, unit, ms in hops
+        ]
+        typer.echo(f"           {ordinals:,} chunks held; to come: {', '.join(to_come)}")
         typer.echo(
             f"           {counts['ignored_batches']:,.0f} batches ignored, "
             f"{counts['moved_rows']:,.0f} rows moved, {counts['rebalances']:,.0f} rebalances"
         )
+    for connector, state in told["connectors"].items():
+        typer.echo(f"           connector {connector} {state['state'].lower()}")
     for slot in told.get("slots", ()):
         typer.echo(
-            f"           slot {slot['name']}: {slot['held_bytes'] / 2**20:.1f} MiB held back"
+            f"           slot {slot['name']}: {slot['held_bytes'] / 2**20:.1f} MiB of WAL held back"
         )

@@ -47,6 +47,7 @@ class Replicator:
         self._look_ns = self._beat_ns = 0
         self._gather_seconds = 0.0  # what the last transaction took: groups grow with the load
         self._written: dict[int, int] = {}  # places as they are stored
+        self._heard_ms = clock.wall_ns() // 1_000_000  # Kafka's time of the last message
         self._seen: dict[int, int] = {}  # stream -> greatest own number that came back to us
 
     def _open(
@@ -117,6 +118,7 @@ class Replicator:
     def _receive(self, messages: list[Message]) -> None:
         if not messages:
             return
+        self._heard_ms = messages[-1].timestamp()[1]
         receipts = []
         for message in messages:
             self._places[message.partition()] = message.offset() + 1
@@ -208,6 +210,8 @@ class Replicator:
         incarnation.begin_sources_when_possible(self._settings, self._plain)
         behind = self._lag()
         metrics.LAG_ROWS.labels("replication").set(behind)
+        late_ms = clock.wall_ns() // 1_000_000 - self._heard_ms if behind else 0
+        metrics.LAG_SECONDS.labels("replication").set(max(0, late_ms) / 1000)
         for receipts in self._asking.look(clock.monotonic_ns(), behind <= GAPS_BEHIND_MAX):
             self._write(receipts)
         if behind > READY_BEHIND_MAX:

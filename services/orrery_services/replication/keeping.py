@@ -1,13 +1,15 @@
-"""Keeps this node's change capture alive: its connectors running, on slots that are ours.
+"""Keeps this node's change capture alive: its connectors running, on slots that are ours and that
+do not hold back more WAL than the disk can bear.
 
 A thread of its own: to begin a connector anew takes seconds, in which facts still come.
 """
 
 import threading
 
+import psycopg
 import structlog
 
-from .. import cdc, connect
+from .. import cdc, connect, metrics
 from ..config import Settings
 from ..errors import ServiceError
 
@@ -28,12 +30,30 @@ class Keeper(threading.Thread):
         while not self._end.wait(KEEP_SECONDS):
             for name in connect.NAMES:
                 self._tell(name, self._keep(name))
+                self._tell(f"{name}'s slot", self._alarm(name))
 
     def _keep(self, name: str) -> str | None:
         try:
             return cdc.keep(self._settings, name)
         except ServiceError as cause:
             return f"cannot be looked at: {cause}"
+
+    def _alarm(self, name: str) -> str | None:
+        """Measure the WAL that a slot holds back; return what to say when it is much."""
+        try:
+            with psycopg.connect(self._settings.postgres("cdc"), autocommit=True) as connection:
+                found = cdc.slot(connection, name)
+        except psycopg.Error:
+            return None  # `_keep` tells that
+        held_mb = found.held_bytes / 2**20 if found else 0.0
+        metrics.SLOT_WAL_BYTES.labels(cdc.SLOTS[name]).set(found.held_bytes if found else 0)
+        bound_mb = self._settings.values["postgres.slot_wal_keep_mb_max"]
+        if held_mb <= bound_mb * self._settings.cdc.slot_wal_alarm_share:
+            return None
+        return (
+            f"holds back much of the {bound_mb:,} MB of WAL after which it is given up: Connect "
+            "must read it; `orrery doctor` says what keeps it"
+        )
 
     def _tell(self, name: str, done: str | None) -> None:
         if done and done != self._told.get(name):
