@@ -45,9 +45,11 @@ class Snapshot:
         while (at := path.rfind("/", 0, at)) >= 0:
             if path[:at] in self.sections:
                 return path[:at], path[at + 1 :]
-        near = get_close_matches(path.split("/")[0], self.sections, 3, 0.4) or list(self.sections)
-        known = ", ".join(sorted(near)) or "none"
-        raise SnapshotError(f"{path!r} must begin with a section of the snapshot; nearest: {known}")
+        near = get_close_matches(path.split("/")[0], self.sections, 3, 0.4)
+        known = ", ".join(near or sorted(self.sections)) or "none"
+        raise SnapshotError(
+            f"{path!r} must be a section of the snapshot, '/' and a name; nearest sections: {known}"
+        )
 
     def root_of(self, section: str, name: str) -> bytes:
         """Return the root of the tree in which `name` lies if it lies anywhere."""

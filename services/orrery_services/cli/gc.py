@@ -1,12 +1,14 @@
 """orrery gc: remove the bodies of snapshots that nothing needs; their names stay."""
 
-import getpass
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import psycopg
 import typer
+from orrery_kernels.errors import SnapshotError
 
 from ..config import Settings
+from ..errors import ConfigError
 from . import common
 
 SHORT = 12
@@ -29,19 +31,21 @@ def gc(
     as_json: common.Json = False,
 ) -> None:
     """Say of every snapshot whether it stays and why, and remove what does not."""
+    from orrery_kernels.snapshot.retention import read_policy
+
     from .. import clock, store
     from ..snapshots import collecting, expiring
     from ..store import pieces, refs
     from .peers import peers_of
 
     settings = common.settings_of(node)
-    policy = keep or settings.values["data.retention.snapshots"]
+    policy = _said(settings, "snapshots", keep, "--keep", read_policy)
+    age = _said(settings, "rows", rows, "--rows", lambda text: text and expiring.age_of(text))
     now_ns = clock.wall_ns()
     peers = peers_of(settings, now_ns)
     with store.connect(settings.postgres("writer"), attempts_max=2) as writer:
         pieces.index_rest(writer)
         plan = collecting.plan(writer, policy, peers.held, now_ns)
-        age = settings.values["data.retention.rows"] if rows is None else rows
         old = _old_rows(writer, settings, peers.held, age, now_ns)
         document = plan.told() | {"dry_run": dry_run, "silent_peers": peers.silent}
         document |= {"rows": age, "expiring": [one.told() for one in old]}
@@ -49,12 +53,26 @@ def gc(
             with store.connect(settings.postgres("gc"), attempts_max=2) as collector:
                 collecting.remove(collector, plan.bodies, now_ns)
                 expiring.remove(collector, old, now_ns)
-            event = {"what": "gc", "by": getpass.getuser(), "node": settings.node, "at_ns": now_ns}
+            event = {"what": "gc", "by": common.person(), "node": settings.node, "at_ns": now_ns}
             told = ("policy", "packs", "answers", "bytes", "rows", "expiring")
             event |= {name: document[name] for name in told}
             event["removed"] = sum(not one["keep"] for one in document["snapshots"])
             refs.write_events(writer, settings.partitions, [event])
     common.show(document, as_json, _print)
+
+
+def _said(
+    settings: Settings, name: str, given: str | None, option: str, check: Callable[[str], object]
+) -> str:
+    """Return what was given or is declared. Raises ConfigError saying where it stands."""
+    declared = settings.values[f"data.retention.{name}"]
+    place = f"data.retention.{name} of {settings.universe}" if given is None else option
+    text = declared if given is None else given
+    try:
+        check(text)
+    except SnapshotError as cause:
+        raise ConfigError(f"{cause} ({place})") from cause
+    return text
 
 
 def _old_rows(

@@ -1,6 +1,7 @@
 """orrery history RESULT: how the numbers of a result went over time."""
 
 import json
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 import typer
@@ -34,8 +35,10 @@ def history(
     from .read import nanoseconds
 
     settings = common.settings_of(node)
-    to_ns = nanoseconds(to) or clock.wall_ns()
-    from_ns = nanoseconds(from_) or to_ns - HOUR_NS
+    to_ns = clock.wall_ns() if to is None else nanoseconds(to)
+    from_ns = to_ns - HOUR_NS if from_ is None else nanoseconds(from_)
+    if from_ns > to_ns:
+        raise ConfigError(f"--from must not lie behind --to, was {from_} and {to or 'now'}")
     samples = read(settings, result, tenor, from_ns, to_ns)
     document = {"node": settings.node, "result": result, "samples": samples}
     common.show(document, as_json, _print)
@@ -44,7 +47,8 @@ def history(
 def read(
     settings: Settings, task: str, tenor: str | None, from_ns: int, to_ns: int
 ) -> list[dict[str, Any]]:
-    """Return the samples of a result. Raises ConfigError when nothing of that name is held."""
+    """Return the samples of a result. Raises OutsideError when nothing of that name is held,
+    ConfigError when it has no such point."""
     from .. import tsdb
     from ..gateway.domino_series import METRIC
 
@@ -54,11 +58,15 @@ def read(
     found = tsdb.read(settings.tsdb, selector, from_ns // MS, to_ns // MS)
     points = sorted({one.labels.get("point", "") for one in found})
     kept = [one for one in found if tenor is None or is_tenor(one.labels.get("point", ""), tenor)]
-    if not kept:
-        there = ", ".join(points[:10]) or "none"
-        raise ConfigError(
-            f"{task} must have points{f' of {tenor}' if tenor else ''} in this time, has: {there}"
+    if not points:
+        raise OutsideError(
+            f"{task!r} must have samples in this time at {settings.tsdb}, has none: "
+            "`orrery run --status` lists what ran, --from goes further back"
         )
+    if not kept:
+        near = get_close_matches(tenor, [point.rpartition("-")[2] for point in points], 5, 0.4)
+        there = ", ".join(near or points[:10])
+        raise ConfigError(f"{task} must have a point of {tenor!r} in this time, has: {there}")
     samples = {
         (at, one.labels.get("point", "")): value  # one that was sent again is there twice
         for one in kept

@@ -55,6 +55,7 @@ def main() -> None:
     without("pandas")
     debug = "--debug" in sys.argv
     try:
+        _check_text(sys.argv[1:])
         make_app(sys.argv[1:])()
     except ConfigError as cause:
         _fail(cause, 2, debug)
@@ -99,6 +100,13 @@ def make_app(arguments: Sequence[str] = ()) -> "typer.Typer":
     for verb in modules(arguments):
         importlib.import_module(f"orrery_services.cli.{verb}").register(app)
     return app
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    """Raise ConfigError for what no terminal in UTF-8 types: no text could be compared with it."""
+    for text in arguments:
+        if not text.isascii() and text != text.encode(errors="replace").decode():
+            raise ConfigError(f"arguments must be UTF-8, {text[:40]!a} is not")
 
 
 def _fail(cause: Exception, code: int, debug: bool) -> None:

@@ -84,7 +84,7 @@ def nanoseconds(text: str | None) -> int | None:
     """
     if text is None:
         return None
-    if re.fullmatch(r"-?\d+", text):
+    if re.fullmatch(r"-?\d{1,18}|-?[1-8]\d{18}", text):  # what 64 bits hold
         return int(text)
     whole, fraction = re.subn(r"\.(\d{1,9})", "", text)[0], re.search(r"\.(\d{1,9})", text)
     try:

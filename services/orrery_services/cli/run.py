@@ -1,6 +1,5 @@
 """orrery run CHAIN: run or reuse a chain of dominoes on a snapshot; a swapped chain in its pod."""
 
-import getpass
 from typing import Annotated, Any
 
 import typer
@@ -44,7 +43,15 @@ def run(
     if chain is None:
         raise ConfigError("say which chain, or --status; chains are in [dominoes] of universe.toml")
     if _is_swapped(settings, chain):
-        common.show(_swapped(settings, chain, on, reuse=not audit), as_json, _print_end)
+        if dry_run:
+            raise ConfigError(
+                f"--dry-run is for chains that run in a process, {chain!r} runs in a pod "
+                f"({settings.universe}): nothing was started"
+            )
+        end = _swapped(settings, chain, on, reuse=not audit)
+        common.show(end, as_json, _print_end)
+        if end["kind"] != "completed":
+            raise typer.Exit(common.FAILED)
         return
     document = _run(settings, chain, on, dry_run=dry_run, audit=audit, quiet=as_json)
     common.show(document, as_json, _print_run)
@@ -73,7 +80,7 @@ def _run(
         if dry_run:
             return {**head, "steps": [ran(s)._asdict() for s in runner.plan(chain, id_.hex())]}
         tell = None if quiet else lambda task: typer.echo(f"… {task}", err=True)
-        asked = f"{getpass.getuser()} by hand"
+        asked = f"{common.person()} by hand"
         done = runner.run(Job(number, chain, id_.hex(), asked=asked, audit=audit), tell)
         return {**head, **done._asdict(), "steps": [step._asdict() for step in done.steps]}
     finally:

@@ -11,7 +11,6 @@ from ..protocol import facts
 from ..store import reading, results
 from . import common
 
-DIGITS_MIN = 4
 ROWS_SHOWN_MAX = 20
 
 
@@ -48,7 +47,7 @@ def snapshot_meant(node: Node, text: str) -> bytes | None:
     try:
         return refs.resolve(node.connection, text)
     except SnapshotError:
-        if "/" in text or set(text) <= set("0123456789abcdef"):
+        if "/" in text or set(text.lower()) <= refs.DIGITS:
             return None  # a fact's key or id: that search says what is nearest
         raise
 
@@ -118,13 +117,16 @@ def result_of(node: Node, text: str) -> dict[str, Any]:
 
 def find(node: Node, text: str) -> reading.Row:
     """Return the one fact that is meant. Raises ConfigError when there is none, or several."""
+    from ..store import refs
+
     if "/" in text:
         row = reading.fact_by_key(node.connection, text)
         found = [row] if row else []
     else:
-        if len(text) < DIGITS_MIN or not set(text) <= set("0123456789abcdef"):
-            raise ConfigError(f"an id is at least {DIGITS_MIN} hex digits, was {text!r}")
-        found = reading.facts_named(node.connection, text)
+        if not refs.is_id_like(text):
+            few, most = refs.DIGITS_MIN, refs.DIGITS_MAX
+            raise ConfigError(f"an id is {few} to {most} hex digits, was {text!r}")
+        found = reading.facts_named(node.connection, text.lower())
     if not found:
         raise OutsideError(f"{node.name} must hold a fact {text}, but has none")
     if len(found) > 1:

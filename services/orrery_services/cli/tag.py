@@ -1,6 +1,5 @@
 """orrery tag <snapshot> <name>: a name that people give a snapshot, kept by gc."""
 
-import getpass
 from typing import Annotated, Any
 
 import typer
@@ -31,16 +30,22 @@ def tag(
 
     if not re.fullmatch(NAME, name, re.ASCII):
         raise ConfigError(f"a tag must match {NAME}, was {name!r}")
+    if name == refs.LATEST or (len(name) == refs.DIGITS_MAX and refs.is_id_like(name)):
+        raise ConfigError(f"a tag must not be {refs.LATEST!r} nor a whole id, was {name!r}")
     settings = common.settings_of(node)
     with store.connect(settings.postgres("writer"), attempts_max=2) as connection:
         id_ = refs.resolve(connection, snapshot)
         opened, _ = snapshots.open_snapshot(connection, id_)
-        expected = refs.now_at(connection, settings.node, TAG + name) if move else None
+        now = refs.now_at(connection, settings.node, TAG + name)
+        if now and not move:
+            raise ConfigError(
+                f"the tag {name!r} must be free, but is at {now.hex()[:12]}: --move moves it"
+            )
         wanted = Ref(
             settings.node, TAG + name, id_.hex(), opened.cut["number"], 0, id_.hex(),
-            getpass.getuser(), clock.wall_ns(),
+            common.person(), clock.wall_ns(),
         )  # fmt: skip
-        made = refs.move(connection, settings.partitions, wanted, expected)
+        made = refs.move(connection, settings.partitions, wanted, now)
     common.show(made._asdict(), as_json, _print)
 
 

@@ -1,6 +1,8 @@
 """What dominoes found: the chain behind a run record, and answers as values."""
 
+import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import psycopg
@@ -16,7 +18,8 @@ from orrery_services.protocol.snapshots import AT, TAG
 from . import domino_runs, refs, snapshots
 from .answers import read_body
 
-LATEST = "latest"
+LATEST, RUN = "latest", "run/"
+CHAIN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 CHAIN_KEYS = ("tasks", "run_in", "modules", "mode")
 
 
@@ -29,14 +32,21 @@ def chain_from(name: str, declared: Mapping[str, Any]) -> Chain:
                 f"a chain of dominoes must have keys of {', '.join(CHAIN_KEYS)}, has {key!r} "
                 f"(dominoes.{name})"
             )
+    if not re.fullmatch(CHAIN_NAME, name):
+        raise ConfigError(f"the name of a chain must match {CHAIN_NAME}, was {name!r} ([dominoes])")
     for task in declared.get("tasks", ()):
-        if (named := task.get("name", "")).startswith(TAG) or AT in named:
-            raise ConfigError(
-                f"a task's name must not begin with {TAG!r} nor hold {AT!r}: names of snapshots do,"
-                f" was {named!r} (dominoes.{name})"
-            )
+        check_task_name(name, task.get("name", ""))
     known = catalog.find_dominoes((*catalog.LAB, *declared.get("modules", ())))
     return read_chain(name, declared, known)
+
+
+def check_task_name(chain: str, named: str) -> None:
+    """Raise ConfigError for a name under which a result could not be asked for."""
+    if named.startswith((TAG, RUN)) or AT in named or ":" in named:
+        raise ConfigError(
+            f"a task's name must not begin with {TAG!r} or {RUN!r} nor hold {AT!r} or ':': names "
+            f"of snapshots and of runs do, was {named!r} (dominoes.{chain})"
+        )
 
 
 def chain_of(connection: psycopg.Connection, run: DominoRun) -> Chain:
@@ -59,18 +69,24 @@ def find_run(connection: psycopg.Connection, text: str) -> tuple[DominoRun, str]
         id_ = refs.resolve(connection, where)
         run = domino_runs.newest_with(connection, task, id_.hex(), number_of(connection, id_))
     if run is None:
-        there = ", ".join(known_tasks(connection)[:8]) or "none"
-        raise OutsideError(f"a result must be held as {text!r}, but is not; there are: {there}")
+        known = known_tasks(connection)
+        there = ", ".join(get_close_matches(task, known, 3, 0.5) or known[:8]) or "none"
+        raise OutsideError(
+            f"a result must be held as {text!r}, but is not; there are: {there}. Leaves and "
+            "snapshots are shown by `orrery show`"
+        )
     return run, task
 
 
 def _latest(connection: psycopg.Connection, name: str) -> tuple[DominoRun | None, str]:
-    """Return the newest run of all nodes with a task; of `node/task` the newest of the node that
-    found what its ref is at."""
+    """Return the newest run of all nodes with a task, or else, when it has been failing for long,
+    where its refs are; of `node/task` the newest of the node that found what its ref is at."""
     run = domino_runs.newest_with(connection, name)
-    ref = refs.result_at(connection, name) if run is None else None
-    if ref is None:
+    if run is not None:
         return run, name
+    ref = refs.result_at(connection, name) or refs.latest_of(connection, name)
+    if ref is None:
+        return None, name
     if its := domino_runs.where_found(connection).get((ref.node, ref.name, ref.target)):
         return its, ref.name
     runs = domino_runs.of_snapshot(connection, ref.snapshot, ref.number)

@@ -18,7 +18,8 @@ from orrery_services.protocol.snapshots import TAG, Ref
 
 from . import identity, ledger, snapshots
 
-DIGITS_MIN = 4
+DIGITS_MIN, DIGITS_MAX = 4, 64  # of an id as people type it
+DIGITS = frozenset("0123456789abcdef")
 LOCK_CLASS = 0x0FAC8  # of advisory locks: one per name
 LATEST = "latest"
 RESULTS = "results"  # the name under which the refs of all results are locked: they move together
@@ -103,6 +104,15 @@ def result_at(connection: psycopg.Connection, text: str) -> Ref | None:
     return max(found, key=lambda ref: ref.move, default=None)
 
 
+def latest_of(connection: psycopg.Connection, name: str) -> Ref | None:
+    """Return the move that `name@latest` means, over all origins; None when there is none."""
+    found = standing_of(connection, [name])
+    if not found:
+        return None
+    latest = decisions.resolve(name, map(as_decided, found))
+    return next(ref for ref in found if as_decided(ref) == latest)
+
+
 def now_at(connection: psycopg.Connection, node: str, name: str) -> bytes | None:
     """Return where a node's ref is now, None when it is new."""
     at = (ref.target for ref in standing(connection) if (ref.node, ref.name) == (node, name))
@@ -113,17 +123,17 @@ def now_at(connection: psycopg.Connection, node: str, name: str) -> bytes | None
 def resolve(connection: psycopg.Connection, text: str) -> bytes:
     """Return the id of the snapshot that a text means: short id, tag, ref, or "latest".
 
-    A ref to a result means the snapshot it was made from. Raises SnapshotError naming the nearest.
+    A ref to a result means the snapshot it was made from; a name that is there goes before an id
+    that begins so. Raises SnapshotError naming the nearest.
     """
     if text == LATEST:
         made = snapshots.newest(connection)
         if made is None:
             raise SnapshotError("there is no snapshot yet: `orrery snapshot` makes one")
         return made.id
-    if len(text) >= DIGITS_MIN and set(text) <= set("0123456789abcdef"):
-        found = snapshots.ids_like(connection, text)
-        if found:
-            return decisions.find_by_prefix(text, found)
+    ids = snapshots.ids_like(connection, text.lower()) if is_id_like(text) else []
+    if ids and len(text) == DIGITS_MAX:
+        return ids[0]
     known = standing(connection)
     decided = [as_decided(ref) for ref in known]
     for spec in (TAG + text, text):
@@ -132,9 +142,16 @@ def resolve(connection: psycopg.Connection, text: str) -> bytes:
         except SnapshotError:
             continue
         return bytes.fromhex(next(r for r in known if as_decided(r) == ref).snapshot)
+    if ids:
+        return decisions.find_by_prefix(text, ids)
     raise SnapshotError(
         f"there is no snapshot, tag or ref {text!r}; nearest: {_nearest(connection, text, known)}"
     )
+
+
+def is_id_like(text: str) -> bool:
+    """Return whether a text may be the first digits of an id, in either case."""
+    return DIGITS_MIN <= len(text) <= DIGITS_MAX and set(text.lower()) <= DIGITS
 
 
 def _refs(cursor: psycopg.Cursor) -> list[Ref]:

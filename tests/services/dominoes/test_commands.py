@@ -1,0 +1,162 @@
+"""The commands of people over results and snapshots of a real Postgres: odd input, in process."""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+from orrery_services import store
+from orrery_services.cli import common, main
+from orrery_services.dominoes.running import Runner
+from orrery_services.dominoes.steps import Job
+from orrery_services.store import domino_runs, refs
+
+from .market import RATES_CHAIN, write_snapshot
+
+SWAPPED = {"run_in": "container", "tasks": [{"name": "day", "domino": "quote_day"}]}
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    error: str
+
+    @property
+    def document(self) -> dict:
+        return json.loads(self.out, parse_constant=lambda word: pytest.fail(f"{word} in JSON"))
+
+
+@pytest.fixture
+def orrery(new_node, monkeypatch, capsys) -> Callable[..., Said]:
+    """Say something at the command line of a node, as a person does."""
+    node = new_node("n1", {"rates": RATES_CHAIN, "swapped": SWAPPED})
+    monkeypatch.setenv("ORRERY_NODE", "n1")
+    monkeypatch.setenv("ORRERY_UNIVERSE", str(node.universe))
+    monkeypatch.setenv("ORRERY_SECRETS", str(node.secret_file("writer").parent))
+    monkeypatch.setenv("ORRERY_HOME", str(node.home))
+    for key in ("host", "port", "database"):
+        monkeypatch.setenv(f"ORRERY_POSTGRES_{key.upper()}", str(node.values[f"postgres.{key}"]))
+
+    def said(*words: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["orrery", *words])
+        with pytest.raises(SystemExit) as left:
+            main.main()
+        found = capsys.readouterr()
+        return Said(left.value.code or 0, found.out, found.err)
+
+    said.node = node
+    return said
+
+
+@pytest.fixture
+def made(orrery) -> list[str]:
+    """Two snapshots, and the chain run on both."""
+    runner = Runner(orrery.node)
+    found = [write_snapshot(runner.connection, number) for number in (1, 2)]
+    for number, id_ in enumerate(found, 1):
+        assert not runner.run(Job(number, "rates", id_)).failed
+    runner.close()
+    return found
+
+
+def test_a_dry_run_of_a_chain_that_runs_in_a_pod_starts_nothing(orrery, made):
+    said = orrery("run", "swapped", "--dry-run")
+
+    assert said.code == 2 and "nothing was started" in said.error
+    assert not list(orrery.node.home.rglob("*.json"))
+
+
+def test_an_id_is_known_in_capitals_and_a_name_goes_before_an_id_that_begins_so(orrery, made):
+    one, two = made
+    assert orrery("tag", one, two[:6]).code == 0
+
+    assert orrery("show", two[:8].upper(), "--json").document["id"] == two
+    assert orrery("show", two[:6], "--json").document["id"] == one, "the tag"
+    assert orrery("show", two.upper(), "--json").document["id"] == two
+    assert orrery("show", f"{two[:8].upper()}:quotes/USD-SOFR-OIS-5Y").code == 0
+
+
+def test_a_tag_that_would_mean_something_else_is_refused(orrery, made):
+    taken = ["latest", "ab" * 32, "AB" * 32]
+    odd = ["", "end of day", "eod/x", "eod@1", "\N{SNOWMAN}", "x" * 101]
+
+    said = {name: orrery("tag", made[0], name) for name in taken + odd}
+
+    assert {one.code for one in said.values()} == {2}
+    assert all("must not be 'latest' nor a whole id" in said[name].error for name in taken)
+    assert all("must match" in said[name].error for name in odd)
+
+
+def test_a_tag_that_is_taken_says_where_it_is_and_how_to_move_it(orrery, made):
+    one, two = made
+    orrery("tag", one, "eod")
+
+    taken, moved = orrery("tag", two, "eod"), orrery("tag", two, "eod", "--move", "--json")
+
+    assert taken.code == 2
+    assert "is at " + one[:12] in taken.error and "--move" in taken.error
+    assert moved.document["move"] == 2
+    assert orrery("show", "eod", "--json").document["id"] == two
+
+
+def test_who_has_no_name_is_named_by_number(monkeypatch):
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    monkeypatch.setattr("os.getuid", lambda: 4711)
+
+    assert common.person() == "user 4711"
+
+
+ODD = [
+        ("show", ""), ("show", "abc"), ("show", "f" * 5000), ("show", "x" * 5000),
+        ("show", "../../etc/passwd"), ("show", "latest:"), ("show", "latest:../quotes/x"),
+        ("show", "latest:quotes"), ("show", "latest:quotes/" + "y" * 5000), ("show", ":"),
+        ("show", "\N{CHART WITH UPWARDS TREND}"), ("show", "latest:quotes/\N{SNOWMAN}"),
+        ("show", "@latest"), ("show", "curve/USD-SOFR@nowhere"), ("show", "\udcff"),
+        ("show", "%"), ("show", "latest:quotes/%"), ("show", "ffff"),
+        ("why", ""), ("why", "latest"), ("why", "eod"), ("why", "latest:quotes/USD-SOFR-OIS-5Y"),
+        ("why", "curve/USD-SOFFR"), ("why", "run/"), ("why", "run/.."),
+        ("why", "run/" + "a" * 5000), ("why", "run/x/y/z"), ("why", "x@y@z"), ("why", "::"),
+        ("diff", "latest", "nothing"), ("diff", ""), ("tag", "nothing", "eod"),
+        ("run", "rats"), ("run", "rates", "--on", "nothing"), ("run", ""), ("run",),
+        ("replay", "latest"), ("replay", "nothing", "--verify"),
+        ("gc", "--keep", "", "--dry-run"), ("gc", "--keep", "everything", "--dry-run"),
+        ("gc", "--keep", "tags,", "--dry-run"), ("gc", "--keep", "last -1", "--dry-run"),
+        ("history", "curve/USD-SOFR", "--from", "yesterday"),
+        ("history", "curve/USD-SOFR", "--from", "9" * 5000),
+        ("history", "curve/USD-SOFR", "--from", "2026-13-01"),
+        ("history", "curve/USD-SOFR", "--from", "1", "--to", "0"),
+        ("log", "-n", "0"), ("log", "-n", "many"),
+]  # fmt: skip
+
+
+def test_what_cannot_be_is_refused_in_one_line_without_a_traceback(orrery, made):
+    found = {words: orrery(*words) for words in ODD}
+
+    for words, said in found.items():
+        assert said.code in (1, 2) and said.out == "", words
+        assert said.error.strip() and "Traceback" not in said.error, words
+    assert "a policy is made of" in found["gc", "--keep", "", "--dry-run"].error
+    assert "nearest sections: quotes" in found["show", "latest:quotes"].error
+    assert "there are: curve/USD-SOFR" in found["why", "curve/USD-SOFFR"].error
+    assert "run/ID/stage" in found["why", "run/.."].error
+    assert "must be UTF-8" in found["show", "\udcff"].error
+
+
+def test_a_result_that_has_failed_for_long_is_asked_for_where_its_ref_is(orrery, made, monkeypatch):
+    monkeypatch.setattr(domino_runs, "LOOK_BACK_MAX", 2)
+    runner = Runner(orrery.node)
+    for number in (3, 4, 5):
+        empty = write_snapshot(runner.connection, number, {"EUR-ESTR-OIS-1Y": 0.02})
+        assert runner.run(Job(number, "rates", empty)).failed
+    runner.close()
+
+    tree = orrery("why", "curve/USD-SOFR@latest", "--json").document
+
+    with store.connect(orrery.node.postgres("reader")) as reader:
+        target = refs.latest_of(reader, "curve/USD-SOFR").target
+    assert tree["digest"] == target
+    assert orrery("show", "curve/USD-SOFR@latest", "--json").document["digest"] == target
