@@ -4,8 +4,11 @@ import io
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
+import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -120,6 +123,24 @@ def test_figures_are_served_and_an_unknown_path_names_the_known_ones(served):
     assert b"orrery_rows_total" in get(server, "/metrics")[1]
     status, body = get(server, "/nothing")
     assert (status, b"/livez" in body) == (404, True)
+
+
+def test_more_clients_than_it_has_threads_for_wait_to_be_accepted():
+    handler = type("Handler", (metrics._Handler,), {"health": metrics.Health()})
+    server = metrics.Server(("127.0.0.1", 0), handler, connections_max=2)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    before = threading.active_count()
+    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(6)]
+
+    time.sleep(0.3)
+    threads = threading.active_count() - before
+    for one in silent:
+        one.close()
+
+    assert threads == 2
+    assert get(server, "/readyz")[0] == 503, "it answers again"
+    server.shutdown()
+    server.server_close()
 
 
 def test_a_taken_port_is_named_with_the_setting_that_changes_it(served):

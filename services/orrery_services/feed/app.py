@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from prometheus_client import Counter as Count
 
 from .. import bus, clock, metrics
 from ..config import Settings
@@ -19,6 +20,8 @@ PAUSE_SECONDS_MAX = 0.5  # one sleep: so that a stop is heard
 SPIN_SECONDS = 0.0005
 FLUSH_SECONDS_MAX = 60.0
 LEAVE_SECONDS_MAX = 2.0
+SILENT_SECONDS_MAX = 10.0  # of a broker that has been sent something
+FAILED_ROWS = Count("orrery_feed_failed_rows", "Rows that no broker took.")
 log = structlog.get_logger()
 Found = Iterable[steps.Row | steps.Skipped]
 
@@ -31,6 +34,7 @@ class Feed:
         self.counts: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
+        self._answered_ns = clock.monotonic_ns()
 
     def play(self, found: Found, speed: float | None = None) -> None:
         """Send rows; `speed` 1 as they were received, 10 ten times as fast, None at once."""
@@ -67,16 +71,29 @@ class Feed:
                 self._beat()
                 self._producer.poll(0.1)
             except KafkaException as cause:
-                self.failed[cause.args[0].str()] += 1
+                self._fail(cause.args[0])
                 if cause.args[0].fatal():
                     raise OutsideError(f"sending to {row.topic}: {cause.args[0]}") from cause
                 return  # this row alone: too large, for one
 
     def _report(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
+            self._answered_ns = clock.monotonic_ns()
             metrics.ROWS.labels("feed").inc()
         else:
-            self.failed[error.str()] += 1
+            self._fail(error)
+
+    def _fail(self, error: KafkaError) -> None:
+        reason = error.str()
+        if not self.failed[reason]:
+            log.warning("a row was not taken; those after it are only counted", reason=reason)
+        self.failed[reason] += 1
+        FAILED_ROWS.inc()
+
+    def silent(self) -> bool:
+        """Return whether a broker that has been sent rows acknowledges none of them."""
+        silent_seconds = clock.seconds_since(self._answered_ns)
+        return len(self._producer) > 0 and silent_seconds > SILENT_SECONDS_MAX
 
     def flush(self, seconds_max: float = FLUSH_SECONDS_MAX) -> int:
         """Wait for what is on its way; return how many rows were not acknowledged."""
@@ -131,12 +148,19 @@ def generated(settings: Settings, rate: float | None = None, seed: int | None = 
     return demo.market(seed, clock.wall_ns(), rate)
 
 
+def beat(feed: Feed, health: metrics.Health) -> None:
+    health.beat()
+    if feed.silent():
+        health.not_ready(f"the broker acknowledged nothing for {SILENT_SECONDS_MAX:g} s")
+    else:
+        health.ready()
+
+
 def main(settings: Settings, health: metrics.Health, stop: threading.Event) -> int:
     """Send the generated market until told to stop (`--demo` is all there is to say)."""
     if unknown := set(sys.argv[1:]) - {"--demo"}:
         log.warning("ignored", arguments=sorted(unknown))
-    feed = Feed(bus.producer(settings.kafka), stop, health.beat)
-    health.ready()
+    feed = Feed(bus.producer(settings.kafka), stop, lambda: beat(feed, health))
     feed.play(generated(settings), speed=1.0)
     left = feed.flush(LEAVE_SECONDS_MAX)
     log.info("fed", rows=dict(feed.counts), unacknowledged=left)

@@ -10,20 +10,21 @@ import json
 import threading
 from collections.abc import Callable
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 
-from .. import clock, store
+from .. import clock, metrics, store
 from ..config import Settings
 from ..errors import ConfigError, ServiceError
 from ..store import census
 from .figures import Figures
 
 ROWS_MAX = 1000
+CONNECTIONS_MAX = 8  # each may hold a session of Postgres
 SNAPSHOTS_SHOWN = 12
 STATIC = Path(__file__).parent / "static"
 FILES = {
@@ -129,7 +130,7 @@ def _rows(connection: psycopg.Connection, query: Query) -> Any:
     return [{"ts_event_ns": at, "outputs": outputs} for at, outputs in reversed(rows)]
 
 
-def serve(settings: Settings) -> ThreadingHTTPServer:
+def serve(settings: Settings) -> metrics.Server:
     """Serve from a thread of its own."""
     figures = Figures(settings)
 
@@ -150,11 +151,12 @@ def serve(settings: Settings) -> ThreadingHTTPServer:
             """A page that is looked at is not worth a log line."""
 
     try:
-        server = ThreadingHTTPServer((settings.bind_host, settings.gateway_port), Handler)
+        address = settings.bind_host, settings.gateway_port
+        server = metrics.Server(address, Handler, CONNECTIONS_MAX)
     except OSError as cause:
         raise ConfigError(
-            f"gateway_port must be free, was {settings.gateway_port}: {cause.strerror}"
+            f"gateway_port must be free, was {settings.bind_host}:{settings.gateway_port}: "
+            f"{cause.strerror}; set ORRERY_GATEWAY_PORT, or 0 for any free one"
         ) from cause
-    server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="page", daemon=True).start()
     return server

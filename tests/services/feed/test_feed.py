@@ -3,10 +3,12 @@
 import gzip
 import itertools
 import json
+import threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from orrery_services import bus, metrics
 from orrery_services.errors import ConfigError
 from orrery_services.feed import app, demo, files, steps
 from orrery_services.protocol import rows
@@ -237,3 +239,17 @@ def test_the_generated_market_quotes_every_swap_first_and_moves_two_a_second():
     assert swaps == found[: len(demo.SWAPS)] + [r for r in found[len(demo.SWAPS) :] if r in swaps]
     assert len(swaps) - len(demo.SWAPS) == 2 * int(seconds)
     assert all(0 < float(json.loads(row.value)["value"]) < 0.1 for row in swaps)
+
+
+def test_a_feed_whose_rows_nobody_acknowledges_is_not_ready_and_says_why():
+    health, producer = metrics.Health(), bus.producer("127.0.0.1:1")
+    feed = app.Feed(producer, threading.Event(), health.beat)
+    app.beat(feed, health)
+    assert health.readiness()[0]
+
+    feed.play([steps.Row("trades", "A.TEST", b"{}", None)])
+    feed._answered_ns -= int((app.SILENT_SECONDS_MAX + 1) * 1e9)
+    app.beat(feed, health)
+
+    assert health.readiness() == (False, "the broker acknowledged nothing for 10 s")
+    producer.purge()
