@@ -227,6 +227,11 @@ def universe_path(node: str, env: Mapping[str, str], root: Path) -> Path:
     return path
 
 
+def stack_socket(home: Path) -> Path:
+    """Return where the supervisor of a stack answers while it runs."""
+    return home / "run" / "supervisor.sock"
+
+
 def stack_file(home: Path, node: str) -> Path:
     """Return the file in which the running stack tells its addresses."""
     return home / "run" / "nodes" / f"{node}.json"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from orrery_kernels.errors import OrreryError
 
-from ..errors import ConfigError, ServiceError
+from ..errors import ConfigError, OutsideError, ServiceError, StackError
 from ..lean import without
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ VERBS = [
     "route",
 ]
 HOMES = {"down": "up", "clean": "up"}  # verbs that live in the file of another
+ALONE = ("up", "node", "doctor", "config", "route")  # modules that need nothing to run
+OUTSIDE = ("psycopg", "confluent_kafka", "cimpl", "httpx")  # clients of what may be away
 
 
 def main() -> None:
@@ -56,6 +58,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     try:
         _check_text(sys.argv[1:])
+        _expect_stack(sys.argv[1:])
         make_app(sys.argv[1:])()
     except ConfigError as cause:
         _fail(cause, 2, debug)
@@ -64,6 +67,11 @@ def main() -> None:
     except BrokenPipeError:  # the reader (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as cause:
+        if type(cause).__module__.split(".")[0] not in OUTSIDE:
+            raise
+        said = " ".join(str(cause).split())
+        _fail(OutsideError(f"{said}; `orrery status` shows what is away"), 1, debug)
 
 
 def modules(arguments: Sequence[str]) -> list[str]:
@@ -107,6 +115,19 @@ def _check_text(arguments: Sequence[str]) -> None:
     for text in arguments:
         if not text.isascii() and text != text.encode(errors="replace").decode():
             raise ConfigError(f"arguments must be UTF-8, {text[:40]!a} is not")
+
+
+def _expect_stack(arguments: Sequence[str]) -> None:
+    """Raise StackError at once where a command would wait for what nobody has started."""
+    found = modules(arguments)
+    if len(found) > 1 or found[0] in ALONE or {"-h", "--help"} & set(arguments):
+        return
+    from ..config import load_settings, stack_socket
+
+    settings = load_settings()
+    told_where = {settings.origins["kafka"], settings.origins["postgres.port"]}
+    if told_where <= {"default", "running stack"} and not stack_socket(settings.home).exists():
+        raise StackError(f"a stack must run in {settings.home}, but none does: `make up` starts it")
 
 
 def _fail(cause: Exception, code: int, debug: bool) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..config import stack_socket
 from ..errors import StackError
 
-NAME = "supervisor.sock"
+NAME = stack_socket(Path()).name
 LINE_BYTES_MAX = 1 << 20
 SECONDS_MAX = 60.0
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
