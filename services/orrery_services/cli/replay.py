@@ -45,13 +45,19 @@ def verified(node: Node, snapshot: str, since: str | None = None) -> dict[str, A
     first = snapshots.made_as(connection, refs.resolve(connection, since)) if since else last
     if last is None or first is None:
         raise ConfigError(f"{node.name} must have made the snapshot itself to replay its rows")
+    if first.number > last.number:
+        raise ConfigError(
+            f"--since must not be behind the snapshot, was cut {first.number} of {last.number}"
+        )
     fetch = pieces.fetcher(connection)
     made = [m for m in snapshots.made_after(connection, first.number - 1, 10**6)
             if m.number <= last.number]  # fmt: skip
-    parts, expired = replay_leaves.parts_of(node, _chains(node, last), {m.number for m in made})
-    by_part, (others, results) = replay_leaves.recomputed(
+    parts, expired = replay_leaves.parts_of(node, {m.number for m in made})
+    by_part, (others, found) = replay_leaves.recomputed(
         node, parts, lambda: _frozen_again(node, made, fetch)
     )
+    results = [result for result in found if "expired" not in result]
+    expired += [_gone(result) for result in found if "expired" in result]
     leaves = [judged for part in by_part for judged in part]
     differ = [f"leaf {key}: its rows make another" for key, equal in leaves if not equal]
     differ += others + [_told(result) for result in results if not result["equal"]]
@@ -60,14 +66,6 @@ def verified(node: Node, snapshot: str, since: str | None = None) -> dict[str, A
         "results": len(results), "expired": expired, "differ": differ,
         "first_difference": next(iter(differ), None),
     }  # fmt: skip
-
-
-def _chains(node: Node, made: Any) -> list[str]:
-    from ..protocol.snapshots import STATE
-    from ..store import snapshots
-
-    opened, _ = snapshots.open_snapshot(node.connection, made.id)
-    return [s.removeprefix(f"{STATE}/") for s in opened.sections if s.startswith(f"{STATE}/")]
 
 
 def _frozen_again(
@@ -112,6 +110,13 @@ def _told(result: dict[str, Any]) -> str:
         f"result {result['task']}@{result['snapshot'][:12]} of {result['chain']}: held "
         f"{(result.get('held') or 'none')[:12]}, came {(result.get('came') or 'none')[:12]} "
         f"({result['why']})"
+    )
+
+
+def _gone(result: dict[str, Any]) -> str:
+    return (
+        f"the leaves of {result['snapshot'][:12]} expired on {result['expired']}: the results of "
+        f"{result['chain']} were not made again"
     )
 
 

@@ -1,6 +1,7 @@
 """The leaves of cuts made again from stored input chunks, over all processors where that pays."""
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
@@ -15,7 +16,7 @@ from ..node import Node
 from ..protocol import facts
 from ..protocol import snapshots as rules
 from ..protocol.marks import Mark
-from ..store import low, reading, results
+from ..store import low, reading, results, snapshots
 
 CHUNKS_ALONE_MAX = 60_000  # ten seconds: more are worth the start of another process
 PROCESSES_MAX = 8
@@ -23,7 +24,8 @@ T = TypeVar("T")
 
 
 class Part(NamedTuple):
-    """One partition of one chain: the input chunks from an ordinal on, and the leaves in them."""
+    """One partition of one chain, by its id: the input chunks from an ordinal on, and the leaves
+    in them."""
 
     chain: str
     partition: int
@@ -35,15 +37,15 @@ class Part(NamedTuple):
 Judged = list[tuple[str, bool]]  # key of a leaf, and whether its rows make what is held
 
 
-def parts_of(
-    node: Node, chains: Sequence[str], numbers: Collection[int]
-) -> tuple[list[Part], list[str]]:
-    """Return what is to be recomputed for some cuts, and what is said of those whose rows have
-    expired: of them nothing is recomputed."""
-    marks, ordered = store.marks(node.connection), sorted(numbers)
+def parts_of(node: Node, numbers: Collection[int]) -> tuple[list[Part], list[str]]:
+    """Return what is to be recomputed for some cuts, each with the chains that it names, and what
+    is said of those whose rows have expired: of them nothing is recomputed."""
+    marks, by_chain = store.marks(node.connection), defaultdict(list)
+    for number, cut in sorted(snapshots.cuts_of(node.connection, numbers).items()):
+        for chain in sorted(set(cut.chains.values())):
+            by_chain[chain].append(number)
     found, expired = [], []
-    for name in chains:
-        chain = results.chain_info(node.connection, name).id
+    for chain, ordered in sorted(by_chain.items()):
         for partition in range(node.settings.partitions):
             gone = low.low_of(node.connection, partition)
             asked = ordered if gone else [ordered[0], ordered[-1]]
@@ -55,7 +57,7 @@ def parts_of(
                 mark = marks.get((chain, partition), Mark()).ordinal
                 stop = mark if at[left[-1]] is None else at[left[-1]] + 1
                 keys = tuple(rules.leaf_key(chain, partition, number) for number in left)
-                found.append(Part(name, partition, at[left[0]] or 0, stop, keys))
+                found.append(Part(chain, partition, at[left[0]] or 0, stop, keys))
     return found, expired
 
 

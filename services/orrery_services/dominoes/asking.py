@@ -1,20 +1,22 @@
 """Questions about results: what is it made of, what changed, what does it say."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import psycopg
+from orrery_kernels.domino.chain import Chain
 from orrery_kernels.domino.explain import why as explain
 from orrery_kernels.domino.market import Market
 from orrery_kernels.domino.memo import Memo, Row
 from orrery_kernels.domino.points import moved
-from orrery_kernels.domino.run import Step
+from orrery_kernels.domino.run import NEAR, Step
 from orrery_kernels.domino.run import run as compute
-from orrery_kernels.errors import OrreryError
+from orrery_kernels.errors import DominoError, OrreryError
 from orrery_kernels.partition import partition_of
 from orrery_kernels.snapshot.snapshot import Snapshot
 
-from ..errors import OutsideError
+from ..errors import OutsideError, ServiceError
 from ..protocol.answers import memo_key
 from ..protocol.domino_runs import DominoRun, Ran
 from ..protocol.snapshots import QUOTE_ROWS, QUOTES, STATE
@@ -89,6 +91,8 @@ def as_step(ran: Ran) -> Step:
 
 def compare(connection: psycopg.Connection, before: bytes, after: bytes) -> list[dict[str, Any]]:
     """Return what dominoes did between two snapshots: which re-ran and why, what moved how far."""
+    if before == after:
+        return []
     sides = []
     for id_ in (before, after):
         runs = domino_runs.of_snapshot(connection, id_.hex(), number_of(connection, id_))
@@ -116,7 +120,13 @@ def _compared(
         "before": outputs[0], "after": outputs[1], "moved": None,
     }  # fmt: skip
     if all(outputs) and outputs[0] != outputs[1]:
-        values = [value_of(connection, run, step.task) for run in (was, now)]
+        try:
+            values = [value_of(connection, run, step.task) for run in (was, now)]
+        except (
+            OrreryError,
+            ServiceError,
+        ):  # bytes or code of then are gone: that it moved is known
+            return found
         if (far := moved(*values)) is not None:
             found["moved"] = {"point": far[0], "by": far[1]}
     return found
@@ -127,23 +137,53 @@ def replay(
 ) -> tuple[list[dict[str, Any]], Market]:
     """Recompute every result on a snapshot from its leaves, without memo; say what differs.
 
-    One entry a result: `equal`, or the digest that is held and the one that came. before: the
-    snapshot that was replayed before; of leaves that are the same bytes it keeps what it read.
+    One entry a result: `equal`, or the digest that is held and the one that came; of a chain whose
+    leaves gc has removed, the day under `expired`. before: the snapshot that was replayed before;
+    of leaves that are the same bytes it keeps what it read.
     """
     opened, _ = snapshots.open_snapshot(connection, id_, fetch)
-    market, found = Market(opened, fetch, before), []
-    for chain_runs in _by_declaration(
-        domino_runs.of_snapshot(connection, id_.hex(), opened.cut["number"])
-    ):
+    market, found, number = _market(opened, fetch, before), [], opened.cut["number"]
+    for chain_runs in _by_declaration(domino_runs.of_snapshot(connection, id_.hex(), number)):
+        head = {"chain": chain_runs[0].chain, "task": None}
         try:
-            steps = compute(chain_of(connection, chain_runs[0]), market, Memo(), audit=True)
-        except OrreryError as cause:
-            found.append({"chain": chain_runs[0].chain, "task": None, "equal": False,
-                          "why": str(cause)})  # fmt: skip
+            chain = chain_of(connection, chain_runs[0])
+            _read_all(chain, market)
+            steps = compute(chain, market, Memo(), audit=True)
+        except OutsideError:
+            day = pieces.expired_on(connection, number, partitions_of(opened))
+            if day is None:
+                raise
+            found.append({**head, "equal": True, "expired": day})
             continue
-        for step in steps:
-            found += [_judged(run, step) for run in chain_runs]
+        except OrreryError as cause:
+            found.append({**head, "equal": False, "why": str(cause)})
+            continue
+        near = [(run, _within_tolerance(chain, run)) for run in chain_runs]
+        found += [_judged(run, step, step.task in names) for step in steps for run, names in near]
     return found, market
+
+
+def _market(opened: Snapshot, fetch: pieces.Fetch, before: Market | None) -> Market:
+    try:
+        return Market(opened, fetch, before)
+    except OutsideError:  # of one of the two gc has removed leaves: nothing is taken over
+        return Market(opened, fetch)
+
+
+def _read_all(chain: Chain, market: Market) -> None:
+    """Read what a chain reads. Raises OutsideError when a piece is not held; a path that is not
+    there is the affair of its task."""
+    for task in chain.tasks:
+        for read in task.reads:
+            if not read.from_task:
+                with suppress(DominoError):
+                    market.digest(read.target)
+
+
+def _within_tolerance(chain: Chain, run: DominoRun) -> list[str]:
+    """Return the tasks whose answer in a run was taken within a tolerance, and all behind them."""
+    taken = [step.task for step in run.steps if step.why == NEAR]
+    return taken + chain.downstream(taken)
 
 
 def _by_declaration(runs: Sequence[DominoRun]) -> list[list[DominoRun]]:
@@ -154,11 +194,10 @@ def _by_declaration(runs: Sequence[DominoRun]) -> list[list[DominoRun]]:
     return [groups[key] for key in sorted(groups)]
 
 
-def _judged(run: DominoRun, step: Step) -> dict[str, Any]:
+def _judged(run: DominoRun, step: Step, within: bool) -> dict[str, Any]:
     ran = run.step(step.task)
     came = step.row.output.hex() if step.row else None
     held = ran.output if ran else None
-    within = bool(ran) and "within tolerance" in ran.why
     return {
         "chain": run.chain, "task": step.task, "node": run.node, "attempt": run.attempt,
         "equal": came == held or within, "held": held, "came": came,

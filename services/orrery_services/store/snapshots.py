@@ -95,6 +95,13 @@ def cut_of(connection: psycopg.Connection, number: int) -> cuts.Cut | None:
     return cuts.decode(facts.data_of(row.payload, _no_pieces)) if row else None
 
 
+def cuts_of(connection: psycopg.Connection, numbers: Iterable[int]) -> dict[int, cuts.Cut]:
+    """Return those of some cuts that are kept as facts, by number."""
+    rows = reading.facts_by_keys(connection, [rules.cut_key(number) for number in numbers])
+    found = (cuts.decode(facts.data_of(row.payload, _no_pieces)) for row in rows.values())
+    return {cut.number: cut for cut in found}
+
+
 def cuts_not_made(connection: psycopg.Connection, many: int) -> list[cuts.Cut]:
     """Return the newest cuts that this node has no snapshot of, in order, at most `many`."""
     numbers = [number for (number,) in connection.execute(_NOT_MADE, (many,))]

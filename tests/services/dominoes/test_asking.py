@@ -29,6 +29,15 @@ def run_on(runner: Runner, number: int, rates: dict[str, float] | None = None):
     return runner.run(Job(number, "rates", write_snapshot(runner.connection, number, rates)))
 
 
+def empty_what_may_go(runner: Runner, server) -> collecting.Plan:
+    """Let gc keep the newest snapshot and what is needed."""
+    plan = collecting.plan(runner.connection, "last 1", {}, now_ns=DAY_NS)
+    database = runner.connection.info.dbname
+    with psycopg.connect(server.conninfo(database, "orrery_gc"), autocommit=True) as collector:
+        collecting.remove(collector, plan.bodies, now_ns=DAY_NS)
+    return plan
+
+
 def test_why_goes_from_a_value_over_the_curve_and_its_quotes_to_rows_in_the_log(runner):
     run = run_on(runner, 3)
 
@@ -55,10 +64,7 @@ def test_why_goes_from_a_value_over_the_curve_and_its_quotes_to_rows_in_the_log(
 def test_what_gc_removed_is_said_to_have_expired_and_latest_answers_stay(runner, server):
     old = run_on(runner, 1)
     new = run_on(runner, 2, {name: rate + 0.0001 for name, rate in RATES.items()})
-    plan = collecting.plan(runner.connection, "last 1", {}, now_ns=DAY_NS)
-    database = runner.connection.info.dbname
-    with psycopg.connect(server.conninfo(database, "orrery_gc"), autocommit=True) as collector:
-        collecting.remove(collector, plan.bodies, now_ns=DAY_NS)
+    plan = empty_what_may_go(runner, server)
 
     tree = asking.why(runner.connection, f"value/swaps@{old.snapshot}")
 
@@ -152,6 +158,59 @@ def test_a_result_that_was_written_wrong_is_the_first_difference(runner):
 
     (wrong,) = [result for result in found if not result["equal"]]
     assert (wrong["task"], wrong["attempt"], wrong["held"]) == ("ladder/swaps", 2, "ab" * 32)
+
+
+def test_results_whose_leaves_have_expired_are_not_said_to_differ(runner, server):
+    old = run_on(runner, 1)
+    new = run_on(runner, 2, {name: rate + 0.0001 for name, rate in RATES.items()})
+    empty_what_may_go(runner, server)
+    fetch = pieces.fetcher(runner.connection)
+
+    gone, market = asking.replay(runner.connection, bytes.fromhex(old.snapshot), fetch)
+    there, _ = asking.replay(runner.connection, bytes.fromhex(new.snapshot), fetch, market)
+
+    assert gone == [{"chain": "rates", "task": None, "equal": True, "expired": "2025-11-25"}]
+    assert [one["equal"] for one in there] == [True] * 4
+
+
+def test_behind_an_answer_within_a_tolerance_nothing_differs_either(new_node):
+    tasks = [
+        {"name": "mean", "domino": "mean", "tolerance": 1e-6},
+        {"name": "twice", "domino": "scaled", "reads": {"x": "mean"}},
+        {"name": "again", "domino": "scaled", "reads": {"x": "twice"}},
+    ]
+    runner = Runner(new_node("n1", {"own": {"modules": ["tests.services.dominoes.lab"],
+                                            "tasks": tasks}}))  # fmt: skip
+    ids = [
+        write_snapshot(runner.connection, number, rates)
+        for number, rates in ((1, RATES), (2, moved(T5Y=1e-9)))
+    ]
+    runs = [runner.run(Job(number, "own", id_)) for number, id_ in enumerate(ids, 1)]
+
+    found, _ = asking.replay(
+        runner.connection, bytes.fromhex(ids[1]), pieces.fetcher(runner.connection)
+    )
+    runner.close()
+
+    assert [step.action for step in runs[1].steps] == ["run", "reuse", "reuse"]
+    assert [(one["task"], one["equal"]) for one in found] == [
+        ("mean", True), ("twice", True), ("again", True),
+    ]  # fmt: skip
+    assert found[2]["held"] != found[2]["came"] and found[2]["why"] == "within tolerance"
+
+
+def test_a_snapshot_does_not_differ_from_itself_and_what_is_gone_is_not_measured(runner, server):
+    old = run_on(runner, 1)
+    new = run_on(runner, 2, {name: rate + 0.0001 for name, rate in RATES.items()})
+    ids = bytes.fromhex(old.snapshot), bytes.fromhex(new.snapshot)
+    empty_what_may_go(runner, server)
+    runner.answers.bodies.clear()
+
+    found = asking.compare(runner.connection, *ids)
+
+    assert asking.compare(runner.connection, ids[0], ids[0]) == []
+    curve = next(one for one in found if one["task"] == "curve/USD-SOFR")
+    assert curve["before"] != curve["after"] and curve["moved"] is None
 
 
 def test_a_curve_is_read_in_python_as_it_was_computed(node, runner):

@@ -2,11 +2,13 @@
 
 import psycopg
 import pytest
+from orrery_kernels import Chain
 from orrery_kernels.errors import SnapshotError
 from orrery_kernels.snapshot.snapshot import leaves as leaves_of
 from orrery_services import store as stored
 from orrery_services.analytics import recovery, steps
 from orrery_services.cli import converge, gc, replay, replay_leaves, verify
+from orrery_services.errors import ConfigError
 from orrery_services.protocol import facts
 from orrery_services.protocol.leaves import blocks
 from orrery_services.protocol.leaves import root as root_of
@@ -185,6 +187,24 @@ def test_replay_makes_again_what_it_can_and_says_what_it_cannot(filled, server, 
     assert 0 < all_of_them["leaves"] < CUTS
 
 
+def test_replay_recomputes_with_the_chains_of_then_also_after_another_declaration(filled):
+    other = [{"kernel": "midprice"}]
+    stored.commit(filled, steps.chain_fact(Chain(other), other, 8))
+    now = facts.chain_id(Chain(other).digest)
+    filled.execute("UPDATE chain_names SET chain = %s WHERE name = 'default'", (now,))
+
+    found = replay.verified(Held(filled), "latest", snapshots.made_after(filled, 0)[0].id.hex())
+
+    assert (found["leaves"], found["differ"]) == (CUTS, [])
+
+
+def test_replay_since_a_later_snapshot_is_refused(filled):
+    first = snapshots.made_after(filled, 0)[0].id.hex()
+
+    with pytest.raises(ConfigError, match=f"was cut {CUTS} of 1"):
+        replay.verified(Held(filled), first, "latest")
+
+
 def test_converge_says_of_which_rows_only_names_are_compared(filled, server, database):
     assert converge._expired(Held(filled)) == []
 
@@ -214,7 +234,7 @@ def test_many_chunks_are_made_again_by_several_processes_with_the_same_answer(
     node = Held(filled)
     node.settings = Elsewhere(server.conninfo(database, "orrery_reader"))
     numbers = set(range(1, CUTS + 1))
-    parts, _ = replay_leaves.parts_of(node, ["default"], numbers)
+    parts, _ = replay_leaves.parts_of(node, numbers)
     alone = replay_leaves.recomputed(node, parts * 4, lambda: "done")
     monkeypatch.setattr(replay_leaves, "CHUNKS_ALONE_MAX", 0)
     monkeypatch.setattr(replay_leaves.os, "cpu_count", lambda: 2)
