@@ -11,6 +11,7 @@ from ..config import Settings
 from ..errors import OutsideError
 from ..metrics import SECONDS_BUCKETS
 from ..protocol import domino_runs as rules
+from ..protocol.facts import BadFact
 from ..store import domino_runs, holds, reading, refs
 from . import steps
 from .pool import Ended, Pool
@@ -18,6 +19,7 @@ from .steps import Job
 
 LOOK_SECONDS = 1.0
 WAITING_MAX = 1000  # jobs in memory; more are left in Postgres until these are done
+OWN_MAX = 10_000  # runs of all nodes among which this node's last one is looked for
 LOOK_BACK = 64  # cuts before the newest one of which some may be open
 RETRY_SECONDS = 2.0
 CLOSE_SECONDS = 2.5
@@ -28,6 +30,7 @@ TASKS = Counter("orrery_domino_tasks", "Tasks of chains, by what was done.", ["c
 RUN_SECONDS = Histogram(
     "orrery_domino_run_seconds", "One chain on one snapshot.", ["chain"], buckets=SECONDS_BUCKETS
 )
+OUTSIDE = (OutsideError, BadFact, psycopg.OperationalError, psycopg.errors.UndefinedTable)
 log = structlog.get_logger()
 
 
@@ -39,19 +42,21 @@ class Loop:
         self._connection = store.connect(settings.postgres("writer"))
         self._connection.execute(f"LISTEN {CHANNEL}")
         holds.release_all(self._connection, SERVICE)
-        self._waiting: dict[Job, int] = {}  # since when
+        self._waiting: dict[Job, int] = {}  # since when; ahead of now: not before
         self._cursor = self._open_from()
         self._seen: set[int] = set()  # of the last LOOK_BACK: one that waited for a leaf comes late
 
     def _open_from(self) -> int:
         """Return the cut up to which all is done, but for LOOK_BACK: a new chain begins at now."""
-        known = [run.number for chain in self._chains for run in self._mine(chain)]
+        newest_of = (self._newest_of(chain) for chain in self._chains)
+        known = [number for number in newest_of if number is not None]
         newest = self._connection.execute(_NEWEST).fetchone()[0]
         return max(known) if known else newest - 1 + LOOK_BACK
 
-    def _mine(self, chain: str) -> list[rules.DominoRun]:
-        found = domino_runs.last(self._connection, chain, domino_runs.LOOK_BACK_MAX)
-        return [run for run in found if run.node == self._settings.node][:1]
+    def _newest_of(self, chain: str) -> int | None:
+        """Return the last cut on which this node ran a chain, however long others went on."""
+        found = domino_runs.last(self._connection, chain, OWN_MAX)
+        return next((run.number for run in found if run.node == self._settings.node), None)
 
     def turn(self) -> None:
         """Hear of new snapshots, start what may start, take what ended."""
@@ -95,6 +100,8 @@ class Loop:
         for job in sorted(self._waiting):
             waited = clock.seconds_since(self._waiting[job])
             mine = owners[job.chain] == here
+            if waited < 0.0:
+                continue
             if not steps.may_start(mine, job in held, waited, takeover):
                 continue
             if not self._pool.begin(job):
@@ -112,8 +119,8 @@ class Loop:
             log.info("ran", chain=job.chain, cut=job.number, seconds=ended.seconds, **ended.done)
             return
         log.warning("broke", chain=job.chain, cut=job.number, task=ended.task, reason=ended.why)
-        if not ended.died and not ended.task:  # nothing was begun: the outside was away
-            self._waiting[job] = clock.monotonic_ns()
+        if ended.again and not ended.task:  # nothing was begun: the outside was away
+            self._waiting[job] = clock.monotonic_ns() + int(RETRY_SECONDS * 1e9)
             return
         if self._write_broken(ended) and ended.died and job.attempt < steps.ATTEMPTS_MAX:
             self._waiting[job._replace(attempt=job.attempt + 1)] = clock.monotonic_ns()
@@ -156,7 +163,7 @@ def main(settings: Settings, health: metrics.Health, stop: threading.Event) -> i
             loop = loop or Loop(settings, chains, pool)
             loop.turn()
             health.ready()
-        except (OutsideError, psycopg.OperationalError, psycopg.errors.UndefinedTable) as cause:
+        except OUTSIDE as cause:
             health.not_ready(str(cause))
             log.warning("waiting", reason=str(cause).strip())
             if loop:

@@ -19,7 +19,8 @@ FIRST_FACTOR = 20  # a worker's first run of a chain loads and may compile: it h
 
 
 class Ended(NamedTuple):
-    """How a job ended: done (counts), broke (a reason from outside), or died with its worker."""
+    """How a job ended: done (counts), broke (a reason), or died with its worker. again: what broke
+    it was outside and may come back."""
 
     job: Job
     done: dict[str, int] | None
@@ -27,6 +28,7 @@ class Ended(NamedTuple):
     died: bool
     task: str  # the last that was begun
     seconds: float
+    again: bool = False
 
 
 class Worker:
@@ -75,15 +77,22 @@ class Worker:
         if "began" in said:
             self.task = said["began"]
             return None
-        return self._end(said.get("done"), said.get("broke", ""), died=False)
+        why, again = said.get("broke", ""), said.get("again", False)
+        return self._end(said.get("done"), why, died=False, again=again)
 
-    def _end(self, done: dict[str, int] | None, why: str, *, died: bool) -> Ended | None:
+    def _end(
+        self, done: dict[str, int] | None, why: str, *, died: bool, again: bool = False
+    ) -> Ended | None:
         job, self.job = self.job, None
         if job and done is not None:
             self.warm.add(job.chain)
         seconds = clock.seconds_since(self.since_ns)
         self.since_ns = clock.monotonic_ns()
-        return Ended(job, done, why, died, self.task, seconds) if job else None
+        return Ended(job, done, why, died, self.task, seconds, again) if job else None
+
+    @property
+    def is_free(self) -> bool:
+        return self.job is None and not self.process.stdin.closed
 
     def kill(self) -> None:
         self.process.kill()
@@ -102,7 +111,7 @@ class Pool:
 
         A new one starts when the others are warm: what they compile it finds.
         """
-        free = next((w for w in self._workers if w.job is None), None)
+        free = next((worker for worker in self._workers if worker.is_free), None)
         warm = all(worker.warm for worker in self._workers)
         if free is None and warm and len(self._workers) < self._workers_max:
             free = Worker()
@@ -134,11 +143,12 @@ class Pool:
         return worker._end(None, why, died=False)
 
     def _tidy(self) -> None:
-        """Forget the dead, let idle ones go, keep one."""
+        """Forget the dead whose end was told, let idle ones go, keep one."""
         for worker in self._workers[1:]:
             if worker.job is None and clock.seconds_since(worker.since_ns) > IDLE_SECONDS:
                 worker.process.stdin.close()
-        self._workers = [w for w in self._workers if w.process.poll() is None] or [Worker()]
+        alive = [w for w in self._workers if w.job or w.process.poll() is None]
+        self._workers = alive or [Worker()]
 
     def close(self, seconds: float) -> None:
         """Let every worker finish its job, for so long."""

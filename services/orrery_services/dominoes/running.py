@@ -1,5 +1,6 @@
 """One chain on one snapshot: look up, compute, keep, write down. By a worker or by `orrery run`."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +21,7 @@ from ..errors import ConfigError, DivergenceError, OutsideError
 from ..protocol import domino_runs as rules
 from ..protocol.domino_runs import DominoRun, Ran
 from ..protocol.facts import BadFact, Fact
-from ..store import domino_runs, pieces, reading, refs, snapshots
+from ..store import domino_runs, holds, pieces, reading, refs, snapshots
 from ..store.answers import Answers
 from ..store.domino_values import chain_from
 from .asking import as_step
@@ -80,7 +81,7 @@ class Runner:
 
     def run(self, job: Job, tell: Tell | None = None) -> DominoRun:
         """Run a job, or return the record of it when it was done before."""
-        with self._locked(job):
+        with self._locked(job), self._held(job):
             held = self._records(job)
             if held and job.asked == BY_SNAPSHOT and job.attempt <= held[-1].attempt:
                 return held[-1]
@@ -211,6 +212,21 @@ class Runner:
         finally:
             if not self.connection.closed:
                 self.connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", key)
+
+    @contextmanager
+    def _held(self, job: Job) -> Iterator[None]:
+        """Keep a snapshot from gc while somebody runs a chain on it by hand; the service does so
+        for its own jobs, and when it starts forgets what was held by who died."""
+        if job.asked == BY_SNAPSHOT:
+            yield
+            return
+        mine = bytes.fromhex(job.snapshot), f"dominoes {job.chain} by hand in {os.getpid()}"
+        holds.hold(self.connection, *mine)
+        try:
+            yield
+        finally:
+            if not self.connection.closed:
+                holds.release(self.connection, *mine)
 
     def close(self) -> None:
         self.connection.close()

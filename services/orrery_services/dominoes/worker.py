@@ -2,10 +2,10 @@
 
     in    the fields of a Job
     out   {"began": task} before each that is computed, then {"done": {action: count}} or
-          {"broke": reason}
+          {"broke": reason, "again": whether what is outside (Postgres, a fact) was away}
 
-It ends with its stdin. What goes wrong in a domino is a step of the record; what goes wrong outside
-(Postgres, a piece that is not here yet) is a reason, and the job is tried again.
+It ends with its stdin. What goes wrong in a domino is a step of the record; a chain that cannot be
+read is a reason for good, and what goes wrong outside one for which the job is tried again.
 """
 
 import json
@@ -13,8 +13,12 @@ import os
 import sys
 from typing import Any, TextIO
 
+import psycopg
+
 from orrery_services import compiled, failpoints, log
 from orrery_services.config import load_settings
+from orrery_services.errors import OutsideError
+from orrery_services.protocol.facts import BadFact
 
 from . import running, steps
 
@@ -35,7 +39,8 @@ def main() -> int:
             runner = runner or running.Runner(settings)
             done = runner.run(job, lambda task: _say(answers, began=task))
         except Exception as cause:
-            _say(answers, broke=f"{type(cause).__name__}: {cause}")
+            again = isinstance(cause, (OutsideError, BadFact, psycopg.Error))
+            _say(answers, broke=f"{type(cause).__name__}: {cause}", again=again)
             if runner is not None:
                 runner.close()
             runner = None

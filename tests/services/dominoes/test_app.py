@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from orrery_services import failpoints, metrics, store
 from orrery_services.dominoes import app
@@ -16,6 +17,7 @@ from orrery_services.dominoes.running import Runner
 from orrery_services.dominoes.steps import Job
 from orrery_services.dominoes.worker import SERVICE
 from orrery_services.protocol.answers import memo_key
+from orrery_services.protocol.snapshots import snapshot_key
 from orrery_services.store import domino_runs, reading, refs
 from orrery_services.store.answers import read_body
 
@@ -154,6 +156,70 @@ def test_a_chain_that_takes_too_long_is_ended_with_its_reason(new_node, environm
         (run,) = turn_until(loop, lambda: records(writer, "own"))
 
         assert "must be done within 0.2 s" in run.step("slow").why
+
+
+def test_a_chain_that_cannot_be_read_fails_once_a_snapshot_and_disturbs_no_other(
+    new_node, environment
+):
+    bad = {"tasks": [{"name": "a", "domino": "ois_kurve"}]}
+    node = new_node("n1", {"bad": bad, "rates": RATES_CHAIN})
+    environment(node)
+    with store.connect(node.postgres("writer")) as writer, looping(node) as loop:
+        write_snapshot(writer, 1)
+
+        (rates,) = turn_until(loop, lambda: records(writer, "rates"))
+        (broken,) = turn_until(loop, lambda: records(writer, "bad"))
+        for _ in range(3):
+            loop.turn()
+
+        assert not rates.failed
+        assert broken.failed and "nearest: ois_curve" in broken.steps[0].why
+        assert records(writer, "bad") == [broken]
+
+
+def test_what_is_outside_is_tried_again_after_a_pause(new_node, environment, server):
+    node = new_node("n1")
+    environment(node)
+    key = "UPDATE facts SET key = %s WHERE key = %s"
+    admin = psycopg.connect(server.conninfo(node.values["postgres.database"]), autocommit=True)
+    with admin, store.connect(node.postgres("writer")) as writer, looping(node) as loop:
+        held = snapshot_key(bytes.fromhex(write_snapshot(writer, 1)))
+        admin.execute(key, ("away", held))
+        turn_until(loop, lambda: not loop._waiting and loop._pool.running())
+        turn_until(loop, lambda: loop._waiting)
+        assert not loop._pool.running() and records(writer, "rates") == []
+
+        admin.execute(key, (held, "away"))
+        (run,) = turn_until(loop, lambda: records(writer, "rates"))
+
+        assert not run.failed and run.attempt == 1
+
+
+def test_a_worker_that_was_told_to_leave_is_given_nothing(new_node, environment):
+    node = new_node("n1")
+    environment(node)
+    with looping(node) as loop:
+        worker = loop._pool._workers[0]
+        worker.warm.add("rates")
+        worker.process.stdin.close()
+
+        assert loop._pool.begin(Job(1, "rates", "ab" * 32))
+
+        assert worker.job is None and len(loop._pool._workers) == 2
+
+
+def test_a_worker_that_died_unheard_is_heard_of(new_node, environment):
+    node = new_node("n1")
+    environment(node)
+    with looping(node) as loop:
+        job = Job(1, "rates", "ab" * 32)
+        assert loop._pool.begin(job)
+        loop._pool._workers[0].kill()
+
+        loop._pool._tidy()  # it died behind the last look at its output
+
+        (ended,) = loop._pool.wait([], 10.0)
+        assert (ended.job, ended.died) == (job, True)
 
 
 def test_snapshots_of_a_while_away_are_made_up_in_order(new_node, environment):

@@ -22,6 +22,7 @@ from orrery_services.store import (
     answers,
     domino_runs,
     heartbeats,
+    holds,
     identity,
     reading,
     receiving,
@@ -97,6 +98,18 @@ def test_a_chain_runs_once_and_is_found_the_second_time(node, writer, runner):
     assert set(actions(second).values()) == {"reuse"}
     assert [s.output for s in first.steps] == [s.output for s in second.steps]
     assert [run.attempt for run in domino_runs.of_snapshot(writer, snapshot, 1)] == [1, 2]
+
+
+def test_gc_leaves_a_snapshot_alone_on_which_somebody_runs_a_chain_by_hand(writer, runner):
+    snapshot, seen = write_snapshot(writer, 1), []
+
+    runner.run(
+        Job(1, "rates", snapshot, asked="by hand"), lambda _: seen.append(holds.held(writer))
+    )
+
+    assert {id_.hex() for held in seen for id_ in held.values()} == {snapshot}
+    assert all("rates by hand" in holder for held in seen for holder in held)
+    assert holds.held(writer) == {}
 
 
 def test_the_next_snapshot_runs_only_what_the_change_reaches(writer, runner):
