@@ -28,8 +28,10 @@ def converge(wait: Wait = 5.0, as_json: common.Json = False) -> None:
     with nodes.opened() as (found, away):
         document = compare(found, away, wait)
     common.show(document, as_json, _print)
-    codes = {"CONVERGED": common.OK, "DIVERGED": common.FAILED}
-    raise typer.Exit(codes.get(document["state"], common.DEGRADED))
+    if document["state"] == "DIVERGED":
+        raise typer.Exit(common.FAILED)
+    agree = document["state"] == "CONVERGED" and not away  # nobody knows about who was not asked
+    raise typer.Exit(common.OK if agree else common.DEGRADED)
 
 
 def compare(found: list[Node], away: dict[str, str], wait: float) -> dict[str, Any]:
