@@ -107,3 +107,24 @@ def test_what_an_image_ships_is_read_beside_the_cache_that_is_written(
     assert fold_with("midprice", address, batch)["midprice"].null_count == 0
     assert [p.name for p in (tmp_path / "written").iterdir()] == ["kernel"]
     assert [p.name for p in (tmp_path / "shipped").iterdir()] == ["lib"]
+
+
+def test_an_edit_that_leaves_a_step_as_it_is_compiles_nothing_anew(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orrery_kernels.engine import build, loader
+
+    monkeypatch.setenv("ORRERY_CACHE", str(tmp_path))
+    pieces = {name: build.compile_kernel(name)[1:] for name in ("midprice", "quoted_spread")}
+    loader.install(pieces, "before")
+    monkeypatch.setattr(loader, "package_digest", lambda: "the package after an edit")
+    none_yet = loader.catalog.__wrapped__()
+
+    adopted = loader.adopt({"midprice": pieces["midprice"][0], "quoted_spread": b"another step"})
+
+    address, _ = loader.catalog.__wrapped__()["midprice"]
+    assert (none_yet, adopted) == ({}, {"midprice"})
+    assert loader.catalog.__wrapped__().keys() == {"midprice"}
+    batch = ticks(catalog.kernels()["midprice"].definition, 100)
+    assert all(loader.find(digest) for digest, _ in pieces.values())
+    assert fold_with("midprice", address, batch)["midprice"].null_count == 0

@@ -1,7 +1,7 @@
 """Compile kernels once: python -m orrery_kernels.engine.build [--only ewma,vwap] [--processes 2]
 
 Images and `make` run it, so that a fresh process has its kernels in milliseconds. What is there
-already is not compiled again.
+already is not compiled again, nor what a build before an edit has of the same source.
 """
 
 from __future__ import annotations
@@ -20,15 +20,19 @@ from orrery_kernels.errors import ParameterError
 PROCESSES_MAX = 8
 
 
+def source_of(name: str) -> codegen.Source:
+    """Return what is compiled for one piece: a kernel, its loop over runs, a native function."""
+    if name.startswith(NATIVE):
+        return native.sources()[name.removeprefix(NATIVE)]
+    kernel = catalog.kernels()[name.removesuffix(RUNS)].definition
+    return codegen.generate(kernel, runs=name.endswith(RUNS))
+
+
 def compile_kernel(name: str) -> tuple[str, bytes, bytes]:
     """Return (name, source digest, object) of one kernel."""
     from orrery_kernels.engine import jit
 
-    if name.startswith(NATIVE):
-        source = native.sources()[name.removeprefix(NATIVE)]
-    else:
-        kernel = catalog.kernels()[name.removesuffix(RUNS)].definition
-        source = codegen.generate(kernel, runs=name.endswith(RUNS))
+    source = source_of(name)
     code = jit.object_code(jit.compile_source(source), loader.symbol(source.digest))
     return name, source.digest, code
 
@@ -45,7 +49,9 @@ def build(names: Iterable[str] | None = None, processes: int | None = None) -> i
             raise ParameterError(f"a kernel of the catalog must be named, was {name!r}")
     pieces = [*(NATIVE + name for name in native.sources()), *wanted]
     pieces += [name + RUNS for name in wanted if catalog.kernels()[name].definition.state.fields]
-    pieces = [piece for piece in pieces if piece not in loader.catalog()]
+    missing = {p: source_of(p).digest for p in pieces if p not in loader.catalog()}
+    held = loader.adopt(missing) if missing else set()
+    pieces = [piece for piece in missing if piece not in held]
     if pieces:
         objects = _compiled(pieces, processes or loader.processors())
         loader.install(objects, hashlib.blake2b(repr(pieces).encode(), digest_size=8).hexdigest())

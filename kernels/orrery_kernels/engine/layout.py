@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from orrery_kernels.engine.spec import Kernel, f64, i64
 
-VERSION = 1  # of the generated code; part of every digest
+VERSION = 1  # of the generated code and of how it is compiled; part of every digest
 
 # Words of the argument block that every kernel has; inputs, outputs and constants follow.
 IDS, STATE, STRIDE, KINDS, KINDS_STEP, KIND, SKIPPED, ROWS = range(8)

@@ -16,7 +16,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any
 
 _PACKAGE = Path(__file__).parent.parent
 _LINK_SECONDS_MAX = 120
+_NOT_A_BUILD = (OSError, ValueError, KeyError, AttributeError)  # or of another machine
 _kept: list[Any] = []  # libraries stay loaded
 
 
@@ -80,7 +81,7 @@ def catalog() -> Mapping[str, tuple[int, bytes]]:
         for index in sorted((folder / "lib" / package_digest()).glob("*.json")):
             try:
                 found = {**_built(index), **found}
-            except (OSError, ValueError, KeyError, AttributeError):
+            except _NOT_A_BUILD:
                 continue  # being replaced, or not ours: its kernels are compiled one by one
     return found
 
@@ -94,7 +95,11 @@ def _built(index: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def find(digest: bytes) -> int | None:
-    """Return the address of one kernel compiled before, by the digest of its source."""
+    """Return the address of one kernel compiled before, by the digest of its source.
+
+    A build is named by the text of the whole package: after an edit that leaves the source of a
+    kernel as it is, what was built before still has it.
+    """
     for folder in cache_folders():
         for suffix in (".so", ".o"):
             path = folder / "kernel" / f"{digest.hex()}-{platform.machine()}{suffix}"
@@ -102,7 +107,51 @@ def find(digest: bytes) -> int | None:
                 return _address(_open(path), symbol(digest))
             except (OSError, AttributeError):
                 continue
-    return None
+    return _all_builds(tuple(cache_folders())).get(digest)
+
+
+def _indexes(folders: Iterable[Path]) -> Iterator[Path]:
+    """Yield the index of every build there is, of the package as it is and as it ever was."""
+    for folder in folders:
+        yield from sorted(folder.glob("lib/*/*.json"))
+
+
+@lru_cache(maxsize=1)
+def _all_builds(folders: tuple[Path, ...]) -> Mapping[bytes, int]:
+    """Return source digest -> address of what any build holds."""
+    found: dict[bytes, int] = {}
+    for index in _indexes(folders):
+        with suppress(*_NOT_A_BUILD):
+            found.update((digest, address) for address, digest in _built(index).values())
+    return found
+
+
+def adopt(wanted: Mapping[str, bytes]) -> set[str]:
+    """Take what builds before an edit hold of `wanted`, name -> source digest, into this package's.
+
+    Returns the names; the others must be compiled.
+    """
+    held: list[tuple[Path, dict[str, bytes]]] = []
+    for index in _indexes(cache_folders()):
+        with suppress(*_NOT_A_BUILD):
+            same = {n: d for n, (_, d) in _built(index).items() if wanted.get(n) == d}
+            held.append((index, same))
+    taken: set[str] = set()
+    for index, same in sorted(held, key=lambda each: -len(each[1])):
+        if not same.keys() <= taken:
+            _adopt(index, same)
+            taken |= same.keys()
+    return taken
+
+
+def _adopt(index: Path, digests: Mapping[str, bytes]) -> None:
+    library = index.parent / json.loads(index.read_text())["file"]
+    code = library.read_bytes()
+    name = hashlib.blake2b(code + repr(sorted(digests)).encode(), digest_size=8).hexdigest()
+    folder = cache_folders()[0] / "lib" / package_digest()
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / f"{name}{library.suffix}", code)
+    _write_index(folder / f"{name}.json", f"{name}{library.suffix}", digests)
 
 
 def keep(digest: bytes, machine_code: bytes) -> None:
@@ -119,9 +168,13 @@ def install(objects: Mapping[str, tuple[bytes, bytes]], build: str) -> Path:
         raise OSError("compiled kernels need a folder, ORRERY_CACHE was off")
     folder = cache_folders()[0] / "lib" / package_digest()
     file = _install(folder, build, {d.hex(): o for d, o in objects.values()})
-    index = {"file": file, "kernels": {n: d.hex() for n, (d, _) in sorted(objects.items())}}
-    _write(folder / f"{build}.json", json.dumps(index, indent=1).encode())
-    return folder / f"{build}.json"
+    return _write_index(folder / f"{build}.json", file, {n: d for n, (d, _) in objects.items()})
+
+
+def _write_index(path: Path, file: str, digests: Mapping[str, bytes]) -> Path:
+    index = {"file": file, "kernels": {n: d.hex() for n, d in sorted(digests.items())}}
+    _write(path, json.dumps(index, indent=1).encode())
+    return path
 
 
 def symbol(digest: bytes) -> str:
