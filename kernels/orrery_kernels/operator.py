@@ -13,11 +13,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from orrery_kernels.engine import catalog
 from orrery_kernels.engine.chain import Chain
 from orrery_kernels.engine.spec import Kernel
 from orrery_kernels.engine.surface import run_over
 from orrery_kernels.errors import ParameterError
 from orrery_kernels.partition import partition_of
+from orrery_kernels.stream import Stream
 
 
 class KernelOperator:
@@ -34,7 +36,12 @@ class KernelOperator:
         source: Iterable[pa.RecordBatch] | None = None,
         symbol_column: str = "symbol",
     ):
+        if not isinstance(symbol_column, str):
+            raise ParameterError(
+                f"symbol_column must name a column, was {symbol_column!r} ({definition.name})"
+            )
         self.definition, self.source, self.symbol_column = definition, source, symbol_column
+        self._began: bytes | None = None  # the state with which an iteration began
         self.step = {"kernel": definition.name, **step}
         self.chain = Chain([self.step], symbol_column, definition.name)
         self.state = self.chain.new_state()
@@ -47,10 +54,15 @@ class KernelOperator:
         return run_over(self.chain, self.state, batch)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """Yield the source's batches with the outputs; a source read again gives the same again."""
         if self.source is None:
             raise ParameterError(
                 f"{self.definition.name} operator must have a source; give source=stream"
             )
+        if self._began is None:
+            self._began = self.state_bytes()
+        elif _can_be_read_again(self.source):
+            self.state = self.chain.restore({0: self._began})
         for batch in self.source:
             yield self.process_batch(batch)
 
@@ -72,15 +84,48 @@ class KernelOperator:
 
     def restore(self, data: bytes) -> None:
         """Go on from `state_bytes()` of an equal operator."""
-        self.state = self.chain.restore({0: data})
+        self.state, self._began = self.chain.restore({0: data}), None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        public = catalog.lookup(self.definition.name)
+        step = {name: value for name, value in self.step.items() if name != "kernel"}
+        return _made_again, (public, step, self.source, self.symbol_column, self.state_bytes())
+
+    @property
+    def skipped(self) -> int:
+        """Rows skipped for a null, NaN or infinite input since this operator was made."""
+        return int(self.state.skipped[0])
+
+
+def _made_again(
+    public: Any, step: Mapping[str, Any], source: Any, key: str | None, data: bytes
+) -> KernelOperator:
+    """Return the operator that was pickled or copied, with a state of its own."""
+    operator = KernelOperator(public.definition, step, source, key)
+    operator.restore(data)
+    return operator
+
+
+def _behind(source: Any) -> Any:
+    """Return what a stream without stages reads: rows come out of it as they went in."""
+    while isinstance(source, Stream) and not source.stages:
+        source = source.source
+    return source
+
+
+def _can_be_read_again(source: Any) -> bool:
+    while isinstance(source, KernelOperator | Stream):
+        source = source.source
+    return not isinstance(source, Iterator)
 
 
 def _key_of(source: Any) -> str | None:
     """Return the key by which the rows of `source` are already together, None for none."""
+    source = _behind(source)
     while isinstance(source, KernelOperator):
         if source.definition.state.fields:
             return source.symbol_column
-        source = source.source
+        source = _behind(source.source)
     return getattr(source, "key_column", None)
 
 
@@ -115,8 +160,14 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str, source: Iterable[pa.RecordBatch] | None) -> Plan:
-        rows = json.loads(text)
-        return cls([Stage(r["key"], r["shuffle"], tuple(r["steps"])) for r in rows], source)
+        try:
+            rows = json.loads(text)
+            stages = [Stage(r["key"], r["shuffle"], tuple(r["steps"])) for r in rows]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ParameterError(
+                f"a plan must be a list of stages {{key, shuffle, steps}}: {error!r}, {text[:80]!r}"
+            ) from None
+        return cls(stages, source)
 
     def run(self, partitions: int = 1) -> Iterator[pa.RecordBatch]:
         """Yield the source's batches with every stage's outputs, over `partitions` of each key.
@@ -127,8 +178,10 @@ class Plan:
             raise ParameterError(
                 "a plan must have a source to run; give the first operator source=..."
             )
-        if partitions < 1:
-            raise ParameterError(f"partitions must be in [1, inf), was {partitions}")
+        if not isinstance(partitions, int) or partitions < 1:
+            raise ParameterError(
+                f"partitions must be a whole number in [1, inf), was {partitions!r}"
+            )
         running = [_RunningStage(stage, partitions) for stage in self.stages]
         for batch in self.source:
             for stage in running:
@@ -165,10 +218,12 @@ class _RunningStage:
 def plan(operator: KernelOperator) -> Plan:
     """Return the stages of the chain that ends in `operator`."""
     line: list[KernelOperator] = []
-    at: Any = operator
+    at = _behind(operator)
+    if not isinstance(at, KernelOperator):
+        raise ParameterError(f"plan needs an operator, ewma.operator(source), was {operator!r}")
     while isinstance(at, KernelOperator):
         line.append(at)
-        at = at.source
+        at = _behind(at.source)
     stages: list[Stage] = []
     for op in reversed(line):
         key = op.symbol_column if op.definition.state.fields else None

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from orrery_kernels.engine.surface import StageMemory, stage_memory
-from orrery_kernels.errors import ParameterError
+from orrery_kernels.errors import ColumnError, ParameterError
 
 BATCH_ROWS = 10_000
 
@@ -32,11 +32,19 @@ class Stream:
     @classmethod
     def from_table(cls, table: pa.Table | pa.RecordBatch, batch_size: int = BATCH_ROWS) -> Stream:
         """Return the rows of `table` in batches of at most `batch_size`."""
-        if batch_size < 1:
-            raise ParameterError(f"batch_size must be in [1, inf), was {batch_size}")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ParameterError(
+                f"batch_size must be a whole number in [1, inf), was {batch_size!r}"
+            )
         if isinstance(table, pa.RecordBatch):
             table = pa.Table.from_batches([table])
-        return cls(table.to_batches(max_chunksize=batch_size))
+        if not isinstance(table, pa.Table):
+            raise ColumnError(
+                f"table must be a pyarrow Table or RecordBatch, was {type(table).__name__};"
+                " pyarrow.table(data) takes data frames and dictionaries"
+            )
+        batches = table.to_batches(max_chunksize=batch_size)
+        return cls(batches or [pa.RecordBatch.from_pylist([], table.schema)])
 
     @classmethod
     def from_batches(cls, batches: Iterable[pa.RecordBatch]) -> Stream:
@@ -56,8 +64,12 @@ class Stream:
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         memories = [StageMemory() for _ in self.stages]
         for batch in self.source:
-            for function, memory in zip(self.stages, memories, strict=True):
-                batch = _staged(function, memory, batch)
+            for k, memory in enumerate(memories):
+                batch = _staged(self.stages[k], memory, batch)
+                if batch is None:
+                    raise ParameterError(
+                        f"map's function must return a batch, was None (stage {k + 1})"
+                    )
             yield batch
 
     def to_table(self) -> pa.Table:
@@ -65,7 +77,11 @@ class Stream:
         batches = list(self)
         if not batches:
             raise ParameterError("a stream without batches has no schema; iterate over it instead")
-        return pa.Table.from_batches(batches)
+        return pa.Table.from_batches([b for batch in batches for b in _in_batches(batch)])
+
+
+def _in_batches(data: pa.RecordBatch | pa.Table) -> list[pa.RecordBatch]:
+    return data.to_batches() if isinstance(data, pa.Table) else [data]
 
 
 def _staged(function: Callable[[Any], Any], memory: StageMemory, batch: pa.RecordBatch) -> Any:

@@ -129,3 +129,31 @@ def test_a_kernel_without_a_state_reads_rows_without_a_symbol_however_long_they_
     out = chain.run(chain.new_state(), batch)
 
     assert out["ta_medprice"].to_pylist() == [2.0] * rows
+
+
+def damaged(data: bytes) -> dict[str, bytes]:
+    at = data.index(b"A")
+    return {
+        "of something else": b"junk",
+        "cut in its head": data[:20],
+        "cut in a record": data[:-3],
+        "longer than it says": data + b"x",
+        "of more symbols": data[:36] + b"\xff\xff\xff\xff" + data[40:],
+        "with a name that is no text": data[:at] + b"\xff" + data[at + 1 :],
+    }
+
+
+def test_a_damaged_state_is_refused_whole() -> None:
+    chain = Chain([{"kernel": "ewma"}])
+    state = chain.new_state()
+    chain.run(state, prices(["A", "B"]))
+
+    for _, data in damaged(state.to_bytes()).items():
+        held = chain.new_state()
+        chain.run(held, prices(["X"]))
+        before = held.to_bytes()
+
+        with pytest.raises(StateError, match="bucket 7"):
+            held.restore({7: data})
+
+        assert held.to_bytes() == before

@@ -178,8 +178,10 @@ def test_time_that_runs_backwards_and_columns_that_are_missing_are_named():
         asof_join(TRADES, QUOTES, by="venue")
     with pytest.raises(ParameterError, match="direction must be one of"):
         asof_join(TRADES, QUOTES, direction="sideways")
-    with pytest.raises(ParameterError, match="tolerance must be in"):
+    with pytest.raises(ParameterError, match="tolerance must be a whole number"):
         asof_join(TRADES, QUOTES, tolerance=-1)
+    with pytest.raises(ParameterError, match="tolerance must be a whole number"):
+        asof_join(TRADES, QUOTES, tolerance="1s")
 
 
 def cuts(rows: int) -> st.SearchStrategy:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
-from orrery_kernels import Stream, create_ewma_operator, ewma, log_returns, midprice, plan, vwap
+from orrery_kernels import (
+    Chain,
+    Stream,
+    create_ewma_operator,
+    ewma,
+    log_returns,
+    midprice,
+    plan,
+    vwap,
+)
 from orrery_kernels.errors import ColumnError, ParameterError, StateError
 
 
@@ -167,3 +180,143 @@ def test_a_missing_column_is_named() -> None:
 def test_a_wrong_parameter_is_named_with_its_rule() -> None:
     with pytest.raises(ParameterError, match=r"alpha must be in \(0, 1\], was 1.7"):
         ewma(trades(5), alpha=1.7)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"alpha": np.array([0.1, 0.2])}, "alpha must be a number"),
+        ({"alpha": 1.7}, r"alpha must be in \(0, 1\], was 1.7 \(ewma\)$"),
+        ({"alhpa": 0.1}, "'alhpa' is not a parameter of ewma; it has: alpha"),
+        ({"output": 3}, r"output must name 1 columns \(ewma\), was 3"),
+        ({"output": ""}, "output must name 1 columns"),
+        ({"column": "price", "x": "size"}, "column is another word for x, give one of them"),
+        ({"x": None}, "x must name a column, was None"),
+    ],
+)
+def test_what_is_wrong_with_a_call_is_said(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ParameterError, match=said):
+        ewma(trades(5), **given)
+
+
+def test_a_column_given_twice_is_refused() -> None:
+    with pytest.raises(ParameterError, match="x must be given once, was 'price' and 'volume'"):
+        ewma(trades(5), "price", x="volume")
+    with pytest.raises(ParameterError, match="reads 1 columns"):
+        ewma.operator(None, "price", "volume")
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_a_chain_runs_on_one_thread_or_more(threads: int) -> None:
+    chain = Chain([{"kernel": "ewma"}])
+
+    with pytest.raises(ParameterError, match=r"threads must be in \[1, inf\)"):
+        chain.run(chain.new_state(), trades(5).to_batches()[0], threads=threads)
+
+
+def test_steps_that_are_no_steps_are_named() -> None:
+    with pytest.raises(ParameterError, match=r"a step must be .*'ewma'"):
+        Chain(["ewma"])
+    with pytest.raises(ParameterError, match=r"'ewna' \(step 1\); did you mean 'ewma'"):
+        Chain([{"kernel": "ewna"}])
+
+
+def test_rows_skipped_are_counted() -> None:
+    holed = pa.table({"symbol": ["A"] * 4, "price": [1.0, None, float("nan"), float("inf")]})
+    instance, op = ewma(), ewma.operator([*holed.to_batches()])
+
+    instance(holed)
+    instance.tick("A", None)
+    list(op)
+
+    assert (instance.skipped, op.skipped) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_instances_and_operators_are_copied_and_pickled_with_a_state_of_their_own(
+    again: Any,
+) -> None:
+    instance, op = ewma(alpha=0.5), ewma.operator(None, alpha=0.5, symbol_column="venue")
+    first, second = trades(20).to_batches()[0], trades(9).to_batches()[0]
+    instance(first), op.process_batch(first)
+
+    copies = again(instance), again(op)
+
+    assert copies[0](second).equals(instance(second))
+    assert copies[1].process_batch(second).equals(op.process_batch(second))
+    assert copies[0].state_bytes() == instance.state_bytes()
+    assert again(instance.chain).digest == instance.chain.digest
+
+
+def test_an_operator_read_again_gives_the_same_again() -> None:
+    op = ewma.operator(log_returns.operator(Stream.from_table(trades(), 100)), "log_return")
+
+    assert list(op) == list(op)
+    assert list(Stream(op)) == list(op)
+
+
+def test_an_operator_over_batches_that_come_once_goes_on_where_it_was() -> None:
+    batches = trades(300).to_batches(max_chunksize=100)
+    op = ewma.operator(iter(batches))
+
+    first = [next(iter(op))]
+    rest = list(op)
+
+    assert first + rest == list(ewma.operator(batches))
+
+
+def test_an_operator_goes_on_from_a_restored_state() -> None:
+    first, rest = trades(300).to_batches(max_chunksize=200)
+    before = ewma.operator([first])
+    list(before)
+    op = ewma.operator([rest])
+
+    op.restore(before.state_bytes())
+
+    assert list(op) == list(op) == [ewma(trades(300)).to_batches(max_chunksize=200)[1]]
+
+
+def test_a_plan_sees_through_a_stream_without_stages() -> None:
+    op = ewma.operator(Stream(log_returns.operator(Stream.from_table(trades(), 100))), "log_return")
+
+    assert not op.requires_shuffle()
+    assert [len(stage.steps) for stage in plan(op).stages] == [2]
+    assert repr(plan(Stream(op))) == repr(plan(op))
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: plan(3), "plan needs an operator"),
+        (lambda: list(plan(ewma.operator([])).run(0)), "partitions must be"),
+        (lambda: list(plan(ewma.operator([])).run(2.5)), "partitions must be"),
+        (lambda: list(plan(ewma.operator()).run()), "a plan must have a source"),
+        (lambda: type(plan(ewma.operator([]))).from_json("[{}]", []), "a plan must be a list"),
+        (lambda: ewma.operator([], symbol_column=None), "symbol_column must name a column"),
+        (lambda: list(ewma.operator()), "must have a source"),
+        (lambda: Stream.from_table(trades(5), 0), "batch_size must be"),
+        (lambda: Stream.from_table([1]), "table must be a pyarrow Table"),
+        (lambda: Stream.from_table(trades(5)).map(None), "map needs a function"),
+        (lambda: list(Stream.from_table(trades(5)).map(lambda b: None)), r"was None \(stage 1\)"),
+        (lambda: Stream.from_batches([]).to_table(), "without batches"),
+    ],
+)
+def test_what_cannot_be_planned_or_streamed_is_said(call: Any, said: str) -> None:
+    with pytest.raises((ParameterError, ColumnError), match=said):
+        call()
+
+
+def test_a_stream_of_no_rows_keeps_the_schema() -> None:
+    out = Stream.from_table(trades(5).slice(0, 0)).map(lambda b: ewma(b)).to_table()
+
+    assert (out.num_rows, out.schema) == (0, ewma(trades(5)).schema)
+
+
+def test_an_instance_made_inside_a_stage_is_that_of_the_stage() -> None:
+    table = trades(50)
+
+    out = Stream.from_table(table, 7).map(lambda b: ewma(alpha=0.5)(b)).to_table()
+
+    assert out.combine_chunks().equals(ewma(table, alpha=0.5).combine_chunks())

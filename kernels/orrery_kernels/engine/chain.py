@@ -15,7 +15,7 @@ from orrery_kernels.engine.session import Session
 from orrery_kernels.engine.spec import f64, i64
 from orrery_kernels.engine.state import ChainState
 from orrery_kernels.engine.symbols import SYMBOLS_MAX
-from orrery_kernels.errors import ColumnError, StateError
+from orrery_kernels.errors import ColumnError, ParameterError, StateError
 
 TYPES = {"f64": pa.float64(), "i8": pa.int8(), "i32": pa.int32(), "i64": pa.int64()}
 
@@ -25,7 +25,8 @@ class Chain:
 
     Args:
         steps: each {"kernel": name, parameter: value, column: name, "output": name}.
-        symbol_column: the key; a batch without it is one series.
+        symbol_column: the key. A batch without the column "symbol" is one series; another one that
+            is named must be there. None: one series whatever the batch has.
         place: where the steps were written, for error messages.
 
     >>> import pyarrow as pa
@@ -36,10 +37,13 @@ class Chain:
     """
 
     def __init__(
-        self, steps: Sequence[Mapping[str, Any]], symbol_column: str = "symbol", place: str = ""
+        self,
+        steps: Sequence[Mapping[str, Any]],
+        symbol_column: str | None = "symbol",
+        place: str = "",
     ):
-        self.symbol_column = symbol_column
-        self.steps = [dict(step) for step in steps]
+        self.symbol_column, self.place = symbol_column, place or "chain"
+        self.steps = [_checked(step, place) for step in steps]
         self.instances = plan_steps(self.steps, place)
         self.unique: list[Instance] = []  # equal kernels over equal columns are computed once
         self.reads: list[
@@ -58,6 +62,9 @@ class Chain:
         ]
         self.output_schema = pa.schema([pa.field(name, TYPES[kind]) for name, kind in outputs])
         self.has_whole_outputs = any(kind != f64 for _, kind in outputs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Chain, (self.steps, self.symbol_column, self.place)
 
     def _wire(self) -> list[str]:
         """Find which columns come from earlier kernels; return those that the batch must have."""
@@ -116,6 +123,12 @@ class Chain:
 
         Large batches use all processors, or `threads` of them; the bits are the same.
         """
+        if not isinstance(batch, pa.RecordBatch):
+            raise ColumnError(
+                f"a batch must be a pyarrow RecordBatch, was {type(batch).__name__} ({self.place})"
+            )
+        if threads is not None and threads < 1:
+            raise ParameterError(f"threads must be in [1, inf), was {threads} ({self.place})")
         session = state.session
         if session is None or session.chain is not self:
             session = self._session(state)
@@ -162,9 +175,7 @@ class ChainOracle:
         symbol = row.get(chain.symbol_column, "")
         for oracle, instance, reads in zip(self.kernels, chain.unique, chain.reads, strict=True):
             kind = row.get("kind")
-            other = (
-                kind is not None and instance.rows != "any" and KIND_NAMES[kind] != instance.rows
-            )
+            other = kind is not None and instance.rows != "any" and _name_of(kind) != instance.rows
             if other or (symbol is None and instance.kernel.state.fields):
                 made.append([None] * len(instance.outputs))
                 continue
@@ -180,6 +191,19 @@ class ChainOracle:
                 value = made[at][o]
                 out[name] = value if value is None or spec.kind == f64 else int(value)
         return out
+
+
+def _checked(step: Any, place: str) -> dict[str, Any]:
+    if not isinstance(step, Mapping):
+        raise ParameterError(
+            f"a step must be {{'kernel': name, parameter: value, ...}}, was {step!r}"
+            + (f" ({place})" if place else "")
+        )
+    return dict(step)
+
+
+def _name_of(kind: int | str) -> str:
+    return kind if isinstance(kind, str) else KIND_NAMES[kind]
 
 
 def _value(row: Mapping[str, Any], column: str) -> float | int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from orrery_kernels.columns import KIND_NAMES
 from orrery_kernels.engine import words
 from orrery_kernels.engine.spec import f64, i64
 from orrery_kernels.errors import ColumnError
@@ -53,11 +54,48 @@ def key_mode(arrow: pa.DataType) -> int | None:
     return None
 
 
-def keys(array: pa.Array) -> pa.Array:
+def keys(array: pa.Array, name: str) -> pa.Array:
     """Return a key column as text."""
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    return array.cast(pa.string())
+    try:
+        return array.cast(pa.string())
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        raise ColumnError(
+            f"column {name!r} must hold keys that can be text, was {array.type}: {error};"
+            " cast it before"
+        ) from None
+
+
+def kinds(array: pa.Array) -> pa.Array:
+    """Return the kinds of rows as int8, -1 for null: numbers as they are, names by their place."""
+    import pyarrow.compute as pc  # as for _sides
+
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    try:
+        numbers = array if not _is_text(array.type) else _numbered(array.cast(pa.string()))
+        return pc.fill_null(numbers.cast(pa.int8()), -1)
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        names = ", ".join(f"{k} ({name})" for k, name in enumerate(KIND_NAMES))
+        raise ColumnError(
+            f"column 'kind' must hold {names}, or these names, was {array.type}: {error};"
+            " rename it if it means something else"
+        ) from None
+
+
+def _numbered(names: pa.Array) -> pa.Array:
+    import pyarrow.compute as pc
+
+    found = pc.index_in(names, pa.array(KIND_NAMES))
+    if found.null_count > names.null_count:
+        unknown = names.filter(pc.and_(found.is_null(), names.is_valid()))[0]
+        raise pa.ArrowInvalid(f"{unknown.as_py()!r} is not one of them")
+    return found
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
 
 
 def _as_float(array: pa.Array, name: str) -> pa.Array:
@@ -66,10 +104,10 @@ def _as_float(array: pa.Array, name: str) -> pa.Array:
         return _as_float(array.dictionary_decode(), name)
     if kind == pa.float64():
         return array
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if _is_text(kind):
         return _sides(array, name)
     if pa.types.is_temporal(kind):
-        return _as_nanoseconds(array).cast(pa.float64(), safe=False)
+        return _as_nanoseconds(array, name).cast(pa.float64(), safe=False)
     if pa.types.is_boolean(kind):
         return array.cast(pa.int8()).cast(pa.float64())
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
@@ -93,16 +131,29 @@ def _sides(array: pa.Array, name: str) -> pa.Array:
     return pa.array(known, pa.float64()).take(words.indices)
 
 
-def _as_nanoseconds(array: pa.Array) -> pa.Array:
-    if pa.types.is_timestamp(array.type):
-        array = array.cast(pa.timestamp("ns", array.type.tz))
-    elif pa.types.is_date(array.type):
-        array = array.cast(pa.timestamp("ns"))
-    elif pa.types.is_duration(array.type):
-        array = array.cast(pa.duration("ns"))
-    elif pa.types.is_time(array.type):
-        array = array.cast(pa.time64("ns"))
-    return array.cast(pa.int64())
+def _as_nanoseconds(array: pa.Array, name: str) -> pa.Array:
+    kind = array.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        fine = pa.timestamp("ns", kind.tz if pa.types.is_timestamp(kind) else None)
+    elif pa.types.is_duration(kind):
+        fine = pa.duration("ns")
+    elif pa.types.is_time(kind):
+        fine = pa.time64("ns")
+    else:
+        raise ColumnError(f"column {name!r} must hold times, was {kind}; cast it before")
+    try:
+        return array.cast(fine).cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise ColumnError(
+            f"column {name!r} must hold times of 64-bit nanoseconds, years 1678 to 2261: {error}"
+        ) from None
+
+
+def _finite(array: pa.Array) -> pa.Array:
+    """Return doubles with null in place of NaN and infinities, as whole numbers have them."""
+    import pyarrow.compute as pc
+
+    return pc.if_else(pc.is_finite(array), array, pa.scalar(None, pa.float64()))
 
 
 def _whole(array: pa.Array, name: str) -> pa.Array:
@@ -110,10 +161,12 @@ def _whole(array: pa.Array, name: str) -> pa.Array:
     if pa.types.is_dictionary(kind):
         return _whole(array.dictionary_decode(), name)
     if pa.types.is_temporal(kind):
-        array = _as_nanoseconds(array)
+        array = _as_nanoseconds(array, name)
     elif pa.types.is_null(kind):
         array = pa.nulls(len(array), pa.int64())
     elif pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+        if pa.types.is_floating(kind):
+            array = _finite(array.cast(pa.float64()))
         try:
             array = array.cast(pa.int64())
         except pa.ArrowInvalid as error:

@@ -74,7 +74,13 @@ def resolve(
 def _columns(kernel: Kernel, given: dict[str, Any], place: str) -> tuple[str, ...]:
     chosen = {x.name: x.column for x in kernel.inputs}
     if "column" in given:
-        chosen[kernel.inputs[0].name] = given.pop("column")
+        first = kernel.inputs[0].name
+        if first in given:
+            raise ParameterError(
+                f"column is another word for {first}, give one of them; was {given['column']!r}"
+                f" and {given[first]!r} ({place})"
+            )
+        chosen[first] = given.pop("column")
     for name in list(chosen):
         if name in given:
             chosen[name] = given.pop(name)
@@ -90,9 +96,10 @@ def _outputs(
     names = [o.name.format(column=columns[0] if columns else "", **vars(p)) for o in kernel.outputs]
     if output is None:
         return tuple(names)
-    if isinstance(output, str):
+    if isinstance(output, str) and output:
         return (output,) if len(names) == 1 else tuple(f"{output}_{n}" for n in names)
-    if len(output) != len(names):
+    many = isinstance(output, Sequence) and len(output) == len(names)
+    if not many or not all(isinstance(name, str) and name for name in output):
         raise ParameterError(
             f"output must name {len(names)} columns ({', '.join(names)}), was {output!r} ({place})"
         )
@@ -107,6 +114,11 @@ def canonical(column: str) -> str:
 def find_column(names: Sequence[str], wanted: str, place: str) -> str:
     """Return `wanted` or the alias of it that is among `names`; ColumnError when there is none."""
     if wanted in names:
+        if names.count(wanted) > 1:
+            raise ColumnError(
+                f"column {wanted!r} must be there once, was there {names.count(wanted)} times"
+                f" ({place}); name them apart: batch.rename_columns([...])"
+            )
         return wanted
     same = [n for n in names if canonical(n) == canonical(wanted)]
     if len(same) == 1:
@@ -127,17 +139,18 @@ def plan_steps(steps: Sequence[Mapping[str, Any]], place: str) -> list[Instance]
     for k, step in enumerate(steps):
         where = f"{place}, step {k + 1}" if place else f"step {k + 1}"
         name = step.get("kernel")
+        where = where if name != place else place  # a kernel on its own
         definition = catalog.definition(str(name))
         if definition is None:
             raise ParameterError(
                 f"kernel must be a known name, was {name!r} ({where}){_nearest(name)}"
             )
-        instance = resolve(definition, step, made, f"{where}, {name}")
+        here = where if name == place else f"{where}, {name}"
+        instance = resolve(definition, step, made, here)
         for column in instance.outputs:
             if column in made or canonical(column) in SOURCE_KINDS:
                 raise ColumnError(
-                    f"output {column!r} must be new, was there already ({where}, {name});"
-                    " use output='...'"
+                    f"output {column!r} must be new, was there already ({here}); use output='...'"
                 )
             made[column] = instance.rows
         instances.append(instance)

@@ -162,6 +162,7 @@ class Session:
 
     def _bind(self, schema: pa.Schema) -> None:
         """Find the columns in `schema`; say what native code can read as it is."""
+        self.schema = None  # where this is refused, the next batch is looked at anew
         names = schema.names
         self.sources: list[int] = []
         self.converted = False
@@ -171,9 +172,10 @@ class Session:
             self.converted |= code is None
             self.sources.append(at)
             self.column_table[k, :2] = at, words.F64 if code is None else code
-        key, kind_column = self.chain.symbol_column, "kind"
-        self.key = names.index(key) if key in names else -1
-        self.kind = names.index(kind_column) if kind_column in names else -1
+        key = self.chain.symbol_column
+        named = key not in (None, "symbol") and any(i.kernel.state.fields for i in self.kernels)
+        self.key = self._place_of(key, names, named)
+        self.kind = self._place_of("kind", names, False)
         mode = 0 if self.key < 0 else ingress.key_mode(schema.types[self.key])
         self.converted |= mode is None
         if self.kind >= 0:
@@ -183,6 +185,12 @@ class Session:
         c = self.control
         c[Word.KEY_CHILD], c[Word.KIND_CHILD], c[Word.KEY_MODE] = self.key, self.kind, self.mode
         self.schema = schema
+
+    def _place_of(self, column: str, names: list[str], needed: bool) -> int:
+        """Return which of `names` is `column`, -1 where it is not there and not needed."""
+        if not needed and column not in names:
+            return -1
+        return names.index(find_column(names, column, self.chain.place))
 
     def _reader_of(self, column: str) -> str:
         for instance, reads in zip(self.kernels, self.reads, strict=True):
@@ -202,9 +210,9 @@ class Session:
                 arrays[at] = ingress.numbers(arrays[at], kind, batch.schema.names[self.sources[k]])
                 self.column_table[k, 1] = words.I64_RAW if kind == i64 else words.F64
         if self.key >= 0 and ingress.key_mode(batch.schema.types[self.key]) is None:
-            arrays[self.key] = ingress.keys(arrays[self.key])
+            arrays[self.key] = ingress.keys(arrays[self.key], batch.schema.names[self.key])
         if self.kind >= 0:
-            arrays[self.kind] = arrays[self.kind].cast(pa.int8()).fill_null(-1)
+            arrays[self.kind] = ingress.kinds(arrays[self.kind])
         return pa.RecordBatch.from_arrays(arrays, [str(k) for k in range(len(arrays))])
 
     # What is done for each batch.

@@ -93,7 +93,7 @@ class Param:
         if isinstance(value, bool) or not isinstance(value, int | float):
             try:
                 value = value.item()  # a numpy scalar
-            except AttributeError:
+            except (AttributeError, ValueError):
                 raise ParameterError(f"{name} must be {wanted}, was {value!r} ({place})") from None
         if value != value or (self.whole and value != value // 1):
             raise ParameterError(f"{name} must be {wanted}, was {value!r} ({place})")

@@ -203,13 +203,20 @@ class ChainState:
         """Add the symbols of `buckets`; StateError if of another chain or held already."""
         before = len(self.table)
         clean = np.concatenate([self.clean, np.zeros(before - len(self.clean), np.int64)])
-        for bucket in sorted(buckets):
-            self._unpack(buckets[bucket], f"bucket {bucket}")
+        try:
+            for bucket in sorted(buckets):
+                self._unpack(buckets[bucket], f"bucket {bucket}")
+        except StateError:
+            self.drop(self.names[before:])  # all of it or nothing
+            raise
         self.clean = np.concatenate([clean, self.table.ticks()[before:]])
 
     def _unpack(self, data: bytes, place: str) -> None:
-        if data[:4] != _MAGIC or len(data) < 44:
-            raise StateError(f"state must begin with {_MAGIC!r}, was {bytes(data[:4])!r} ({place})")
+        if bytes(data[:4]) != _MAGIC or len(data) < 44:
+            raise StateError(
+                f"state must begin with {_MAGIC!r} and have 44 bytes or more,"
+                f" was {len(data)} bytes {bytes(data[:8])!r} ({place})"
+            )
         if data[4:36] != self.digest:
             raise StateError(
                 f"state must be of chain {self.digest.hex()[:16]}, was of {data[4:36].hex()[:16]}"
@@ -226,7 +233,10 @@ class ChainState:
         end = at + 4 + (struct.unpack_from("<I", data, at)[0] if at + 4 <= len(data) else 0)
         if size != self.record_bytes or end + size > len(data):
             raise StateError(f"state is cut short or of another layout at byte {at} ({place})")
-        name = bytes(data[at + 4 : end]).decode()
+        try:
+            name = bytes(data[at + 4 : end]).decode()
+        except UnicodeDecodeError:
+            raise StateError(f"a symbol must be UTF-8, was not at byte {at} ({place})") from None
         if name in self.table.index:
             raise StateError(f"{name} is held already; restore into a new state ({place})")
         number = self.id_of(name)

@@ -24,7 +24,9 @@ class StageMemory:
         self.instances: list[tuple[Any, Instance]] = []
         self.calls = 0
 
-    def instance(self, definition: Kernel, step: Mapping[str, Any], symbol_column: str) -> Instance:
+    def instance(
+        self, definition: Kernel, step: Mapping[str, Any], symbol_column: str | None
+    ) -> Instance:
         key = (definition.name, repr(sorted(step.items())), symbol_column)
         at, self.calls = self.calls, self.calls + 1
         if at == len(self.instances):
@@ -47,7 +49,9 @@ class Instance:
     Call it with a batch, tick it with numbers, or give it to Stream.map.
     """
 
-    def __init__(self, definition: Kernel, step: Mapping[str, Any], symbol_column: str = "symbol"):
+    def __init__(
+        self, definition: Kernel, step: Mapping[str, Any], symbol_column: str | None = "symbol"
+    ):
         self.definition, self.step = definition, dict(step)
         self.chain = Chain([{"kernel": definition.name, **step}], symbol_column, definition.name)
         self._use(self.chain.new_state())
@@ -64,6 +68,15 @@ class Instance:
         """Return `data` with the output columns; the state goes on from the call before."""
         return run_over(self.chain, self.state, data)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        public = catalog.lookup(self.definition.name)
+        return _made_again, (public, self.step, self.chain.symbol_column, self.state_bytes())
+
+    @property
+    def skipped(self) -> int:
+        """Rows skipped for a null, NaN or infinite input since this instance was made."""
+        return int(self.state.skipped[0])
+
     def tick(self, symbol: str | None, *values: float) -> Any:
         """Fold one tick, values in the order of the inputs; return the output, None for null."""
         self.tick = self.chain.spread_ticker(self.state)  # from now on without the way through here
@@ -78,18 +91,29 @@ class Instance:
         self._use(self.chain.restore({0: data} if data else {}))
 
 
+def _made_again(public: Any, step: Mapping[str, Any], key: str | None, data: bytes) -> Instance:
+    """Return the instance that was pickled or copied, with a state of its own."""
+    instance = Instance(public.definition, step, key)
+    instance.restore(data)
+    return instance
+
+
 def run_over(chain: Chain, state: Any, data: Data) -> Data:
     """Return `data` with the chain's outputs appended, folding its batches in order."""
+    if not isinstance(data, pa.RecordBatch | pa.Table):
+        raise ColumnError(
+            f"data must be a pyarrow RecordBatch or Table, was {type(data).__name__}"
+            f" ({chain.place}); pyarrow.table(data) takes data frames and dictionaries"
+        )
     for name in chain.output_schema.names:
         if name in data.schema.names:
             raise ColumnError(
-                f"output {name!r} must be new, was in the batch already; use output='...'"
+                f"output {name!r} must be new, was in the batch already ({chain.place});"
+                " use output='...'"
             )
     if isinstance(data, pa.Table):
         schema = pa.schema([*data.schema, *chain.output_schema], data.schema.metadata)
         return pa.Table.from_batches([run_over(chain, state, b) for b in data.to_batches()], schema)
-    if not isinstance(data, pa.RecordBatch):
-        raise ColumnError(f"data must be a pyarrow RecordBatch or Table, was {type(data).__name__}")
     out = chain.run(state, data)
     schema = pa.schema([*data.schema, *chain.output_schema], data.schema.metadata)
     return pa.RecordBatch.from_arrays([*data.columns, *out.columns], schema=schema)
@@ -97,32 +121,26 @@ def run_over(chain: Chain, state: Any, data: Data) -> Data:
 
 def publish(definition: Kernel) -> Any:
     """Return the public function of a kernel and make it known by name."""
-    arguments = [x.name for x in definition.inputs]
 
     def public(
-        data: Data | None = None, *columns: str, symbol_column: str = "symbol", **given: Any
+        data: Data | None = None, *columns: str, symbol_column: str | None = "symbol", **given: Any
     ) -> Any:
         if isinstance(data, str):
             data, columns = None, (data, *columns)
-        if len(columns) > len(arguments):
-            raise ParameterError(
-                f"{definition.name} reads {len(arguments)} columns ({', '.join(arguments)}),"
-                f" was given {len(columns)}"
-            )
-        step = {**dict(zip(arguments, columns, strict=False)), **given}
+        step = _step(definition, columns, given)
         memory = stage_memory.get()
-        if data is None:
-            return Instance(definition, step, symbol_column)
         if memory is not None:
-            return memory.instance(definition, step, symbol_column)(data)
-        return Instance(definition, step, symbol_column)(data)
+            instance = memory.instance(definition, step, symbol_column)
+        else:
+            instance = Instance(definition, step, symbol_column)
+        return instance if data is None else instance(data)
 
     def operator(
         source: Any = None, *columns: str, symbol_column: str = "symbol", **given: Any
     ) -> Any:
         from orrery_kernels.operator import KernelOperator
 
-        step = {**dict(zip(arguments, columns, strict=False)), **given}
+        step = _step(definition, columns, given)
         return KernelOperator(definition, step, source, symbol_column)
 
     public.__name__ = public.__qualname__ = definition.name
@@ -137,6 +155,23 @@ def publish(definition: Kernel) -> Any:
     operator.__signature__ = _signature(definition, "source")  # type: ignore[attr-defined]
     catalog.add_kernel(definition, public)
     return public
+
+
+def _step(definition: Kernel, columns: tuple[str, ...], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the step that a call asks for: columns by their places, the rest by name."""
+    arguments = [x.name for x in definition.inputs]
+    if len(columns) > len(arguments):
+        raise ParameterError(
+            f"{definition.name} reads {len(arguments)} columns ({', '.join(arguments)}),"
+            f" was given {len(columns)}"
+        )
+    placed = dict(zip(arguments, columns, strict=False))
+    for name in placed.keys() & given.keys():
+        raise ParameterError(
+            f"{name} must be given once, was {placed[name]!r} and {given[name]!r}"
+            f" ({definition.name})"
+        )
+    return {**placed, **given}
 
 
 def _signature(definition: Kernel, first: str) -> inspect.Signature:
@@ -169,7 +204,8 @@ def page(definition: Kernel) -> str:
     lines += [
         "",
         f"Reads {rows}; others pass by with null. Windows count the symbol's own ticks. A null,",
-        "NaN or infinite input skips the tick: null out, state untouched. Same bits however the",
-        "stream is cut.",
+        "NaN or infinite input skips the tick: null out, state untouched, counted in `skipped`.",
+        "Integers, float32, decimals, booleans and dictionaries of them are read as numbers, times",
+        "as nanoseconds, buy and sell as +1 and -1. Same bits however the stream is cut.",
     ]
     return "\n".join(lines)

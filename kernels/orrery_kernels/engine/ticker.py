@@ -12,6 +12,7 @@ from orrery_kernels.engine import layout, words
 from orrery_kernels.engine.program import native_address
 from orrery_kernels.engine.spec import i64
 from orrery_kernels.engine.words import Word
+from orrery_kernels.errors import ParameterError
 
 if TYPE_CHECKING:
     from orrery_kernels.engine.session import Session
@@ -36,6 +37,7 @@ class Ticker:
         self.floats, self.numbers = memoryview(self.values), self.state.table.index
         self.wholes = memoryview(self.values.view(np.int64))
         self.is_whole = [kind == i64 for _, kind in columns]
+        self.names, self.count = session.chain.inputs, len(session.chain.inputs)
         self.inputs = [session.chain.inputs.index(name) for name, _ in columns]
         self.simple = not any(self.is_whole) and self.inputs == list(
             range(len(session.chain.inputs))
@@ -70,20 +72,29 @@ class Ticker:
         self.control[Word.ROW_IDS], self.address = self.ids.ctypes.data, self.control.ctypes.data
 
     def tick(self, symbol: str | None, values: Sequence[float | None]) -> Any:
+        if len(values) != self.count:
+            raise self._refused(values)
+        try:
+            if self.simple:
+                floats = self.floats
+                for k, value in enumerate(values):
+                    floats[k] = _NAN if value is None else value
+            else:
+                self._load(values)
+        except TypeError:
+            raise self._refused(values) from None
         number = self.numbers.get(symbol)
         if number is None:
             if symbol is None:
                 return None if len(self.outputs) == 1 else (None,) * len(self.outputs)
+            if not isinstance(symbol, str):
+                raise ParameterError(
+                    f"symbol must be text or None, was {symbol!r} ({self.session.chain.place})"
+                )
             number = self.state.id_of(symbol)
             self.state.table.sync()
         if self.version != self.state.version:
             self._follow_records()
-        if self.simple:
-            floats = self.floats
-            for k, value in enumerate(values):
-                floats[k] = _NAN if value is None else value
-        else:
-            self._load(values)
         self.fold(self.place, number, 0)
         if self.state.evicts:
             self.state.saw(np.array([number]))
@@ -104,7 +115,10 @@ class Ticker:
             number = numbers.get(symbol)
             if number is None or self.version != state.version or value is None:
                 return self.tick(symbol, (value,))
-            floats[0] = value
+            try:
+                floats[0] = value
+            except TypeError:
+                return self.tick(symbol, (value,))  # which says what was wrong
             fold(place, number, 0)
             value = floats[only]
             return None if value != value else value
@@ -133,6 +147,22 @@ class Ticker:
         for k, (source, whole) in enumerate(zip(self.inputs, self.is_whole, strict=True)):
             value = values[source]
             if whole:
-                self.wholes[k] = layout.NULL_I64 if value is None else int(value)
+                self.wholes[k] = self._exact(value)
             else:
-                self.floats[k] = _NAN if value is None else float(value)
+                self.floats[k] = _NAN if value is None else value
+
+    def _exact(self, value: float | None) -> int:
+        """Return a whole number as kernels read it; NaN and infinities are null."""
+        if value is None or (isinstance(value, float) and value - value != 0):
+            return layout.NULL_I64
+        if int(value) != value:
+            raise TypeError
+        return int(value)
+
+    def _refused(self, values: Sequence[object]) -> ParameterError:
+        whole = {self.names[k] for k, w in zip(self.inputs, self.is_whole, strict=True) if w}
+        return ParameterError(
+            f"a tick must be {len(self.names)} numbers or None ({', '.join(self.names)})"
+            + (f", whole ones for {', '.join(sorted(whole))}" if whole else "")
+            + f", was {', '.join(map(repr, values))} ({self.session.chain.place})"
+        )

@@ -45,8 +45,11 @@ class Rules:
             raise ParameterError(
                 f"direction must be one of {', '.join(DIRECTIONS)}, was {self.direction!r}"
             )
-        if self.tolerance is not None and self.tolerance < 0:
-            raise ParameterError(f"tolerance must be in [0, inf), was {self.tolerance}")
+        if self.tolerance is not None and not _is_whole(self.tolerance):
+            raise ParameterError(
+                "tolerance must be a whole number of nanoseconds in [0, inf),"
+                f" was {self.tolerance!r}"
+            )
 
     @property
     def reach(self) -> int:
@@ -57,6 +60,10 @@ class Rules:
         if self.by is None or (self.by == "symbol" and not any("symbol" in s.names for s in sides)):
             return []
         return [self.by] if isinstance(self.by, str) else list(self.by)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | float | np.integer) and value >= 0 and value % 1 == 0
 
 
 class Keys:
@@ -96,12 +103,12 @@ class Keys:
 
 def _key_column(batch: pa.RecordBatch, names: Sequence[str]) -> pa.Array:
     columns = [batch.column(find_column(batch.schema.names, n, "asof_join")) for n in names]
-    texts = [c if ingress.key_mode(c.type) else ingress.keys(c) for c in columns]
-    if len(texts) == 1:
-        return texts[0]
+    if len(columns) == 1:
+        key = columns[0]
+        return key if ingress.key_mode(key.type) else ingress.keys(key, names[0])
     import pyarrow.compute as pc
 
-    return pc.binary_join_element_wise(*map(ingress.keys, texts), "\x1f")
+    return pc.binary_join_element_wise(*map(ingress.keys, columns, names), "\x1f")
 
 
 @dataclass
