@@ -71,13 +71,11 @@ def retain(
     """Say of every snapshot whether it stays, newest first.
 
     tags, refs, runs: name -> the snapshot it needs (for a ref to a result: the one it was made
-    from; runs: those in flight). Tags stay only when the policy says "tags"; refs and runs always.
+    from; runs: those in flight). All of them stay, also when the policy does not say "tags".
     """
     rules = read_policy(policy)
     ordered = sorted(snapshots, key=lambda held: (held.number, held.snapshot), reverse=True)
-    reasons: dict[bytes, str] = {}
-    if any(rule.text == "tags" for rule in rules):
-        reasons.update({snapshot: f"tag {name}" for name, snapshot in sorted(tags.items())})
+    reasons = {snapshot: f"tag {name}" for name, snapshot in sorted(tags.items())}
     reasons.update({snapshot: f"ref {name}" for name, snapshot in sorted(refs.items())})
     reasons.update(
         {snapshot: f"run {name} is in flight" for name, snapshot in sorted(runs.items())}

@@ -121,9 +121,11 @@ def _pack_with(connection: psycopg.Connection, digest: bytes) -> list[bytes]:
     return [piece for _, piece in snapshots.pieces_of(mended.data_of(connection, row))]
 
 
+# A piece that came with a later cut again is noted there: gc may be removing the pack of before.
 _INDEX = """
-    INSERT INTO tree_pieces (digest, pack, at, size) VALUES (%b, %s, %s, %s)
-    ON CONFLICT (digest) DO NOTHING"""
+    INSERT INTO tree_pieces AS t (digest, pack, at, size) VALUES (%b, %s, %s, %s)
+    ON CONFLICT (digest) DO UPDATE SET pack = excluded.pack, at = excluded.at
+    WHERE split_part(t.pack, '/', 3) < split_part(excluded.pack, '/', 3)"""
 _NOT_INDEXED = """
     SELECT f.key FROM unnest(%s::text[]) AS p
         JOIN LATERAL (SELECT key FROM facts WHERE key >= p AND key < p || '~') f ON true

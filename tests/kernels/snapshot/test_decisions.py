@@ -135,12 +135,14 @@ class TestRetention:
         }
         assert [k.why for k in kept if not k.keep] == ["not in 'tags, 1 day'"]
 
-    def test_tags_alone_do_not_stay_when_the_policy_does_not_say_so(self):
-        snapshots, now = self.held(0, 100 * DAY)
+    def test_what_a_tag_needs_stays_also_when_the_policy_does_not_say_so(self):
+        snapshots, now = self.held(0, 50 * DAY, 100 * DAY)
 
         kept = retain(snapshots, {"eod": target(1)}, {}, {}, "1 day", now)
 
-        assert [k.keep for k in kept] == [True, False]
+        assert [(k.keep, k.why) for k in kept] == [
+            (True, "1 day"), (False, "not in '1 day'"), (True, "tag eod"),
+        ]  # fmt: skip
 
     def test_one_a_day_keeps_the_last_of_each_day(self):
         day = 400 * DAY

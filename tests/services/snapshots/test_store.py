@@ -246,6 +246,28 @@ def test_gc_removes_what_nothing_needs_and_leaves_names(writer, server, database
     assert collect(writer, server, database, "tags, last 1").packs == []
 
 
+def test_a_piece_that_comes_again_while_gc_removes_its_old_pack_stays(writer, server, database):
+    log, work, making = Log(), fresh(), Making(Universe(), writer)
+
+    def made(number: int, quote: float) -> store.Made:
+        log.trades(A=float(number)).quotes(A=quote).cut(number, at_ns=number * 10**9)
+        ledger.commit(writer, take(work, log))
+        making.add([cut(number, number * 10**9)])
+        return making.turn()[0]
+
+    made(1, 7.0)
+    made(2, 8.0)
+    plan = collecting.plan(writer, "last 1", {}, now_ns=10**18)
+    third = made(3, 7.0)  # meanwhile, and its quotes are those of the first
+
+    with psycopg.connect(server.conninfo(database, "orrery_gc"), autocommit=True) as collector:
+        collecting.remove(collector, plan.bodies, now_ns=10**18)
+
+    assert plan.packs
+    opened, fetch = store.open_snapshot(writer, third.id)
+    assert [decode(x) for x in leaves_of(opened, "quotes", fetch).values()] == [7.0]
+
+
 def test_a_snapshot_that_a_run_held_may_go_when_the_service_starts_anew(writer):
     made = freeze(writer, 3)
     holds.hold(writer, made[0].id, "dominoes rates")
