@@ -26,7 +26,6 @@ from .sequencer import Send
 
 GROUP = "orrery-packer"
 FETCH_MAX = 10_000  # messages taken from the client at once
-LANE_ROWS_MAX = 40_000  # a partition with more is paused: the others go on
 IDLE_SECONDS = 0.1
 REPORT_SECONDS = 0.001
 RETRY_SECONDS = 1.0
@@ -253,7 +252,7 @@ class Packer:
 
     def _pace(self) -> None:
         """Pause partitions that hold too much, and let them go on when they do not."""
-        full = {p for p, lane in self.lanes.items() if lane.buffer.rows > LANE_ROWS_MAX}
+        full = {p for p, lane in self.lanes.items() if lane.buffer.full()}
         free = {p for p in self._paused if p in self.lanes and not self.lanes[p].buffer.rows}
         if fresh := full - self._paused:
             self._consumer.pause([TopicPartition(t, p) for p in fresh for t in rows.ROW_TOPICS])

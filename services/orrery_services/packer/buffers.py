@@ -7,6 +7,7 @@ from confluent_kafka import Message
 
 from .steps import Run
 
+ROWS_MAX, BYTES_MAX = 40_000, 32 << 20  # with more a partition is paused: the others go on
 BATCH_BYTES_MAX = 400_000  # of JSON: its columns, with their fixed part, then fit one message
 
 
@@ -38,7 +39,11 @@ class Buffer:
     def __init__(self, log_ids: dict[str, str]):
         self._log_ids = log_ids
         self._messages: dict[str, list[Message]] = {}
-        self.rows = 0
+        self.rows = self.bytes = 0
+
+    def full(self) -> bool:
+        """Whether no more should be fetched: rows may be small, or a megabyte each."""
+        return self.rows > ROWS_MAX or self.bytes > BYTES_MAX
 
     def add(self, topic: str, messages: list[Message]) -> None:
         held = self._messages.get(topic)
@@ -47,10 +52,11 @@ class Buffer:
         else:
             self._messages[topic] = messages
         self.rows += len(messages)
+        self.bytes += sum(map(len, messages))
 
     def clear(self) -> None:
         self._messages.clear()
-        self.rows = 0
+        self.rows = self.bytes = 0
 
     def oldest_ms(self) -> int | None:
         """Return Kafka's time of the oldest row, or None when there is none."""
@@ -67,8 +73,10 @@ class Buffer:
             count = _fitting(held, count, bytes_max)
             if not count:
                 continue
-            runs.append(_run(topic, self._log_ids[topic], held[:count]))
+            taken = held[:count]
+            runs.append(_run(topic, self._log_ids[topic], taken))
             self.rows -= count
+            self.bytes -= sum(map(len, taken))
             if count == len(held):
                 del self._messages[topic]
             else:

@@ -1,0 +1,57 @@
+"""What a packer holds of a partition is bounded in rows and in bytes."""
+
+from typing import NamedTuple
+
+import pytest
+from orrery_services.packer import buffers
+
+
+class Fetched(NamedTuple):
+    """As much of a message as a buffer looks at."""
+
+    at: int
+    data: bytes
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def value(self) -> bytes:
+        return self.data
+
+    def offset(self) -> int:
+        return self.at
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, self.at
+
+    def headers(self) -> None:
+        return None
+
+
+def filled(count: int, size: int) -> buffers.Buffer:
+    made = buffers.Buffer({"trades": "log"})
+    made.add("trades", [Fetched(at, bytes(size)) for at in range(count)])
+    return made
+
+
+@pytest.mark.parametrize(("count", "size"), [(40_001, 1), (40, 1_000_000)])
+def test_many_rows_or_many_bytes_fill_it(count, size):
+    assert filled(count, size).full()
+    assert not filled(count // 2, size).full()
+
+
+def test_what_is_taken_makes_room():
+    buffer = filled(40, 1_000_000)
+
+    taken = [buffer.take(5_000) for _ in range(40)]
+
+    assert [run.offsets for (run,) in taken] == [[at] for at in range(40)], "one a batch"
+    assert (buffer.rows, buffer.bytes, buffer.full()) == (0, 0, False)
+
+
+def test_a_buffer_that_is_thrown_away_is_empty():
+    buffer = filled(40, 1_000_000)
+
+    buffer.clear()
+
+    assert (buffer.rows, buffer.bytes, buffer.full()) == (0, 0, False)
