@@ -24,6 +24,8 @@ from .errors import OutsideError, made_anew
 REQUEST_SECONDS_MAX = 15
 LOGS_SECONDS = 5  # between two looks at who the logs are
 LOGS_REQUEST_SECONDS_MAX = 1.0
+UNANSWERED_MAX = 2  # looks without an answer: then the broker is away
+AWAY = "the broker does not answer"
 SILENCE_SECONDS_MAX = 15  # of a log that is known to hold more
 QUEUE_KBYTES_MAX = 65_536  # of messages waiting to be sent, or read ahead
 QUEUE_MESSAGES_MAX = 200_000
@@ -133,10 +135,18 @@ def _printed(topic_id: object) -> str:
 
 
 class LogsWatch:
-    """Sees that a topic was deleted and made anew: clients read on in the new log, by offset."""
+    """Sees that a topic was deleted and made anew: clients read on in the new log, by offset.
+
+    And that the broker is away: a consumer only waits then, and nothing fails.
+    """
 
     def __init__(self, kafka: str, logs: Mapping[str, str]):
         self._admin, self._logs, self._looked_ns = admin(kafka), logs, clock.monotonic_ns()
+        self._unanswered = 0
+
+    def away(self) -> bool:
+        """Return whether the last looks had no answer: one may be late."""
+        return self._unanswered >= UNANSWERED_MAX
 
     def look(self) -> None:
         """Ask every few seconds. Raises OutsideError when a log is another one than it was.
@@ -147,8 +157,10 @@ class LogsWatch:
             return
         try:
             found = log_ids(self._admin, list(self._logs), LOGS_REQUEST_SECONDS_MAX)
+            self._unanswered = 0
         except OutsideError:
             found = {}
+            self._unanswered += 1
         for topic, log_id in found.items():
             if log_id != self._logs[topic]:
                 raise made_anew(topic, self._logs[topic], log_id)

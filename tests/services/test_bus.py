@@ -20,3 +20,13 @@ def test_a_message_that_can_never_be_sent_is_told_at_once():
 
     with pytest.raises(OutsideError, match=r"trades must take a message, but: .*too large"):
         bus.send_now(producer, "trades", bytes(17_000_000))
+
+
+def test_a_broker_that_is_away_is_seen_though_nothing_fails(monkeypatch):
+    monkeypatch.setattr(bus, "LOGS_SECONDS", 0)
+    monkeypatch.setattr(bus, "LOGS_REQUEST_SECONDS_MAX", 0.1)
+    watch = bus.LogsWatch(NOBODY, {"trades": "log"})
+
+    said = [(watch.look(), watch.away())[1] for _ in range(3)]
+
+    assert said == [False, True, True], "one answer may be late"

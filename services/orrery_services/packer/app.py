@@ -48,7 +48,7 @@ class Packer:
         self._fatal = False
         self._consumer = bus.consumer(settings.kafka, GROUP)
         self._assigned: set[int] = set()
-        self._changed = False
+        self._changed = self._away = False
         self.lanes: dict[int, Lane] = {}
         self._waiting: dict[int, str] = {}  # assigned partitions that cannot be packed now, why
         self._cuts = Cuts()
@@ -120,6 +120,14 @@ class Packer:
         log.warning("partitions wait", partitions=sorted(self._waiting), reason=reason)
         self._deal_at_ns = clock.monotonic_ns() + int(RETRY_SECONDS * 1e9)
 
+    def _tell_away(self, away: bool) -> None:
+        """Say that the broker went, or is here again."""
+        came, self._away = self._away and not away, away
+        if away:
+            self._health.not_ready(bus.AWAY)
+        elif came:
+            self._tell()
+
     def _new_lane(self, partition: int, at: start.Mark) -> Lane:
         return Lane(
             partition, self._settings.partitions, self._logs, at, self._reader, self._produce,
@@ -152,6 +160,7 @@ class Packer:
             return
         try:
             self._logs_watch.look()
+            self._tell_away(self._logs_watch.away())
             self._add(self._fetch())
             self._producer.poll(0)
             if self._fatal:

@@ -214,7 +214,9 @@ class Replicator:
         metrics.LAG_SECONDS.labels("replication").set(max(0, late_ms) / 1000)
         for receipts in self._asking.look(clock.monotonic_ns(), behind <= GAPS_BEHIND_MAX):
             self._write(receipts)
-        if behind > READY_BEHIND_MAX:
+        if self._logs_watch.away():
+            self._health.not_ready(bus.AWAY)
+        elif behind > READY_BEHIND_MAX:
             self._health.not_ready(f"{behind} facts behind")
         else:
             self._health.ready()
