@@ -102,7 +102,7 @@ def run(
                     tell(task.name)
                 before = None if audit else last
                 step = _narrow_or_run(step, task, chain, market, memo, steps, before)
-            steps[task.name] = _with_near(step, task, market, memo, steps, audit)
+            steps[task.name] = _with_near(step, task, chain, market, memo, steps, audit)
         except Exception as error:  # whatever a domino raises is its own: it must not stop others
             why = f"{type(error).__name__}: {error}"
             steps[task.name] = Step(task.name, "fail", why)
@@ -148,6 +148,7 @@ def _look_up(
 def _with_near(
     step: Step,
     task: Task,
+    chain: Chain,
     market: Market,
     memo: Store,
     steps: Mapping[str, Step],
@@ -156,7 +157,11 @@ def _with_near(
     """Add the rounded answer where one is declared, and remember it for inputs like these."""
     row = step.row
     if task.tolerance and row.coarse is None:
-        value = decode(checked(memo.body(row.output), row.output, task.name), task.domino.classes)
+        try:
+            body = checked(memo.body(row.output), row.output, task.name)
+        except LostBody as lost:
+            body = _again(task, chain, market, _outputs(steps), memo, lost)
+        value = decode(body, task.domino.classes)
         row = row._replace(coarse=coarse_digest(value, task.tolerance))
     rows = {name: steps[name].row for name in task.upstream}
     exact, near = input_digests(task, market, rows, audit)
@@ -184,7 +189,7 @@ def _narrow_or_run(
     if row := memo.claim(step.key):
         why = "computed meanwhile by somebody else"
         return step._replace(action="reuse", why=why, row=row)
-    outputs = {name: done.row.output for name, done in steps.items() if done.row}
+    outputs = _outputs(steps)
 
     def given(names: Sequence[str] | None = None) -> list[Any]:
         return _arguments(task, chain, market, outputs, memo, names)
@@ -245,13 +250,30 @@ def _arguments(
             return arguments_of(task, chain, market, outputs, memo, names)
         except LostBody as lost:
             source = chain.task(next(n for n in task.upstream if outputs[n] == lost.output))
-            again = compute(source, _arguments(source, chain, market, outputs, memo))
-            if again.row.output != lost.output:
-                raise DominoError(
-                    f"DIVERGED: the bytes of {source.name!r}, {lost.output.hex()[:12]}, are lost, "
-                    f"and now it gives {again.row.output.hex()[:12]}: it read what is no input"
-                ) from lost
-            memo.repair(lost.output, again.body)
+            _again(source, chain, market, outputs, memo, lost)
+
+
+def _outputs(steps: Mapping[str, Step]) -> dict[str, bytes]:
+    return {name: done.row.output for name, done in steps.items() if done.row}
+
+
+def _again(
+    task: Task,
+    chain: Chain,
+    market: Market,
+    outputs: Mapping[str, bytes],
+    memo: Store,
+    lost: LostBody,
+) -> bytes:
+    """Compute the bytes of an answer again that are lost, and give them to the memo."""
+    again = compute(task, _arguments(task, chain, market, outputs, memo))
+    if again.row.output != lost.output:
+        raise DominoError(
+            f"DIVERGED: the bytes of {task.name!r}, {lost.output.hex()[:12]}, are lost, "
+            f"and now it gives {again.row.output.hex()[:12]}: it read what is no input"
+        ) from lost
+    memo.repair(lost.output, again.body)
+    return again.body
 
 
 def _why_run(task: Task, exact: tuple[bytes, ...], last: Step | None) -> str:

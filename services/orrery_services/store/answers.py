@@ -40,6 +40,7 @@ class Answers(Memo):
         self._new: dict[bytes, Row] = {}
         self._since_ns = 0
         self._claimed: list[int] = []
+        self._diverged: list[str] = []  # keys, until `flush` tells
         self._bytes = 0
 
     def refresh(self) -> None:
@@ -74,6 +75,8 @@ class Answers(Memo):
         until_ns = clock.monotonic_ns() + int(CLAIM_SECONDS_MAX * 1e9)
         waited = False
         while not self._connection.execute(_TRY, (number,)).fetchone()[0]:
+            if not waited:
+                self._commit()  # who holds it may be waiting for what we hold
             waited = True
             if clock.monotonic_ns() > until_ns:
                 return None
@@ -98,7 +101,7 @@ class Answers(Memo):
         self._since_ns = self._since_ns or clock.monotonic_ns()
         self._new[key] = row
         if clock.seconds_since(self._since_ns) > FLUSH_SECONDS:
-            self.flush()
+            self._commit()
 
     def repair(self, output: bytes, body: bytes) -> None:
         """Take bytes that were computed again in the place of lost ones."""
@@ -108,9 +111,24 @@ class Answers(Memo):
         """Write what is new, and `more` behind it, in one transaction; the moves of refs only
         if no answer is held with another content.
 
-        Raises DivergenceError when a key was held with another answer: both are in quarantine.
+        Raises DivergenceError when a key was held with another answer, now or in what was written
+        since the last flush: both are in quarantine.
         """
+        self._commit(more, moves if not self._diverged else ())
+        keys, self._diverged = self._diverged, []
+        if keys:
+            raise DivergenceError(
+                f"DIVERGED: one memo key must have one answer, {', '.join(keys)} is held with "
+                "another; both are in quarantine: `orrery replay SNAPSHOT --verify` names the "
+                "first difference"
+            )
+        self._forget()
+
+    def _commit(self, more: Sequence[Fact] = (), moves: Sequence[Fact] = ()) -> None:
         new, self._new, self._since_ns = self._new, {}, 0
+        if not (new or more or moves):
+            self._let_go()
+            return
         written: dict[str, list[Fact]] = {}
         for key, row in new.items():
             name, key_name = row.output.hex(), memo_key(key.hex())
@@ -124,14 +142,10 @@ class Answers(Memo):
             self._known.add(key.hex())
         self._let_go()
         for divergence in found.divergences:
-            self.rows.pop(bytes.fromhex(divergence.came.key.rpartition("/")[2]), None)
-        if found.divergences:
-            key = found.divergences[0].came.key
-            raise DivergenceError(
-                f"DIVERGED: one memo key must have one answer, {key} is held with another; both "
-                "are in quarantine: `orrery replay SNAPSHOT --verify` names the first difference"
-            )
-        self._forget()
+            key = divergence.came.key
+            self._diverged.append(key)
+            if key.startswith(f"{MEMO}/"):
+                self.rows.pop(bytes.fromhex(key.rpartition("/")[2]), None)
 
     def _fact(self, kind: str, key: str, meta: dict[str, str], data: bytes) -> list[Fact]:
         return facts.plain_fact(kind, self._stream, key, meta, data)

@@ -8,10 +8,14 @@ from typing import Any
 import psycopg
 from orrery_kernels.domino import catalog
 from orrery_kernels.domino.chain import Chain, read_chain
+from orrery_kernels.domino.market import Market
+from orrery_kernels.domino.memo import LostBody, Memo
+from orrery_kernels.domino.run import run as compute
+from orrery_kernels.errors import OrreryError
 from orrery_kernels.snapshot.canonical import decode
 
 from orrery_services import compiled
-from orrery_services.errors import ConfigError, OutsideError
+from orrery_services.errors import ConfigError, OutsideError, ServiceError
 from orrery_services.protocol.domino_runs import DominoRun
 from orrery_services.protocol.snapshots import AT, TAG
 
@@ -95,9 +99,27 @@ def _latest(connection: psycopg.Connection, name: str) -> tuple[DominoRun | None
 
 
 def value_of(connection: psycopg.Connection, run: DominoRun, task: str) -> Any:
-    """Return the answer of a task in a run. Raises LostBody when its bytes are not here."""
-    body = read_body(connection, bytes.fromhex(run.step(task).output))
-    return decode(body, chain_of(connection, run).task(task).domino.classes)
+    """Return the answer of a task in a run. Raises LostBody when its bytes are not here and cannot
+    be made again."""
+    chain = chain_of(connection, run)
+    try:
+        body = read_body(connection, bytes.fromhex(run.step(task).output))
+    except LostBody as lost:
+        body = _made_again(connection, run, chain, task, lost)
+    return decode(body, chain.task(task).domino.classes)
+
+
+def _made_again(
+    connection: psycopg.Connection, run: DominoRun, chain: Chain, task: str, lost: LostBody
+) -> bytes:
+    """Compute an answer whose bytes went, e.g. with an older snapshot that gave the same one."""
+    memo = Memo()
+    try:
+        market = Market(*snapshots.open_snapshot(connection, bytes.fromhex(run.snapshot)))
+        compute(chain, market, memo, audit=True)
+        return memo.body(lost.output)
+    except (ServiceError, OrreryError):
+        raise lost from None
 
 
 def known_tasks(connection: psycopg.Connection) -> list[str]:

@@ -83,6 +83,25 @@ def test_what_gc_removed_is_said_to_have_expired_and_latest_answers_stay(runner,
     assert [step.action for step in again.steps] == ["reuse"] * 4, "by their keys"
 
 
+def test_an_answer_that_is_found_again_after_its_bytes_went_can_be_read(new_node, server):
+    tasks = [{"name": "mean", "domino": "mean", "tolerance": 1e-6}]
+    declared = {"own": {"modules": ["tests.services.dominoes.lab"], "tasks": tasks}}
+    runner = Runner(new_node("n1", declared))
+    higher = {name: rate + 0.0001 for name, rate in RATES.items()}
+    for number, rates in ((1, RATES), (2, higher)):
+        runner.run(Job(number, "own", write_snapshot(runner.connection, number, rates)))
+    assert empty_what_may_go(runner, server).answers
+    runner.answers.bodies.clear()
+    runner.answers.rows.clear()
+
+    again = runner.run(Job(3, "own", write_snapshot(runner.connection, 3, RATES)))
+    value = domino_values.value_of(runner.connection, again, "mean")
+    runner.close()
+
+    assert [step.action for step in again.steps] == ["reuse"]
+    assert value == pytest.approx(sum(RATES.values()) / len(RATES))
+
+
 def test_a_ref_needs_the_newest_snapshot_on_which_its_answer_was_found(runner):
     first = run_on(runner, 1)
     second = run_on(runner, 2)

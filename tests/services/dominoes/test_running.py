@@ -211,7 +211,9 @@ def test_latest_of_a_result_is_that_of_the_greatest_cut_on_every_node(new_node):
         assert (task, run.number) == ("curve/USD-SOFR", 1)
 
 
-def test_a_ref_does_not_move_to_an_answer_that_diverges(new_node):
+@pytest.mark.parametrize("written", ["with the record", "before it"])
+def test_a_ref_does_not_move_to_an_answer_that_diverges(new_node, monkeypatch, written):
+    monkeypatch.setattr(answers, "FLUSH_SECONDS", 60.0 if written == "with the record" else -1.0)
     with opened(new_node("n1")) as n1:
         snapshot = write_snapshot(n1.connection, 1)
         n1.answers.refresh()
@@ -222,6 +224,9 @@ def test_a_ref_does_not_move_to_an_answer_that_diverges(new_node):
         run = n1.run(Job(1, "rates", snapshot))
 
         assert (run.attempt, run.failed) == (2, True)
+        assert [step.task for step in run.steps if step.key == key.hex()] == [
+            step.task for step in run.steps if step.action == "fail"
+        ]
         assert refs.standing(n1.connection) == []
 
 
@@ -236,6 +241,21 @@ def test_of_two_processes_one_computes_a_key_and_the_other_finds_its_answer(new_
 
             assert waiting.result(60) == Row(blake3(body).digest())
         assert other.answers.body(blake3(body).digest()) == body
+
+
+def test_two_processes_that_wait_for_each_others_keys_do_not_wait_long(new_node, monkeypatch):
+    monkeypatch.setattr(answers, "FLUSH_SECONDS", 60.0)
+    node, keys, body = new_node(), (b"k" * 32, b"l" * 32), b"answer"
+    row = Row(blake3(body).digest())
+    with opened(node) as one, opened(node) as other, ThreadPoolExecutor(2) as threads:
+        for runner, key in ((one, keys[0]), (other, keys[1])):
+            assert runner.answers.claim(key) is None
+            runner.answers.keep(key, row, body)
+
+        pairs = ((one, keys[1]), (other, keys[0]))
+        waiting = [threads.submit(runner.answers.claim, key) for runner, key in pairs]
+
+        assert [found.result(answers.CLAIM_SECONDS_MAX / 2) for found in waiting] == [row, row]
 
 
 def test_who_waits_for_a_process_that_dies_computes_itself(new_node):
