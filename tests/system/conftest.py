@@ -5,6 +5,7 @@ for it). `new_stack` gives a stack of its own, for tests that ask for other node
 """
 
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,18 +15,33 @@ from orrery_services import failpoints
 from orrery_services.stack import Stack, free_port_base, make_plan
 
 NODES = ("n1", "n2")
-LOG_LINES_SHOWN = 25
+UNUSED = 99  # of a block of ports
 NewStack = Callable[..., Stack]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Who needs the shared stack comes last: it is not up while others measure and kill theirs."""
-    items.sort(key=lambda item: "stack" in getattr(item, "fixturenames", ()))
+    """Who needs the shared stack comes last, or side by side with the others where two may run."""
+    shared = {item: "stack" in getattr(item, "fixturenames", ()) for item in items}
+    items.sort(key=shared.__getitem__)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("stack" if shared[item] else "servers"))
+
+
+def claim_ports(nodes: tuple[str, ...]) -> tuple[int, socket.socket]:
+    """Return a free base, and a socket that keeps others of these tests off it while it is open."""
+    while True:
+        base, claim = free_port_base(nodes), socket.socket()
+        try:
+            claim.bind(("127.0.0.1", base + UNUSED))
+            return base, claim
+        except OSError:  # somebody was faster, and its servers have not opened their ports yet
+            claim.close()
 
 
 def start(home: Path, nodes: tuple[str, ...], **wanted: object) -> Stack:
-    base = free_port_base(nodes)
+    base, claim = claim_ports(nodes)
     made = Stack(make_plan(home, nodes, port_base=base, **{"demo": False, **wanted}))
+    made.claim = claim
     made.up()
     return made
 
@@ -33,6 +49,7 @@ def start(home: Path, nodes: tuple[str, ...], **wanted: object) -> Stack:
 def remove(made: Stack) -> None:
     made.down()
     made.clean()
+    made.claim.close()
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 from orrery_services.config import find_root
-from orrery_services.stack import free_port_base, jars, processes
+from orrery_services.stack import jars, processes
 from orrery_services.stack.part import User
 from orrery_services.stack.postgres import reachable
+
+from tests.system.conftest import claim_ports
 
 pytestmark = pytest.mark.real
 USER = "nobody"
@@ -82,10 +84,12 @@ def test_an_ordinary_user_brings_everything_up_and_takes_it_down(short_tmp):
         os.chown(path, *whoever())
     home = folder / "home"
 
-    up = as_user(UP, folder, str(home), str(free_port_base(("n1",))))
+    base, claim = claim_ports(("n1",))
+    up = as_user(UP, folder, str(home), str(base))
     running = processes.children_of_stack(home)
     owners = {Path(f"/proc/{process.pid}").stat().st_uid for process in running}
     down = as_user(DOWN, folder, str(home))
+    claim.close()
 
     assert up.stdout.endswith("True\n"), up.stdout + up.stderr
     assert owners == {whoever().uid}

@@ -1,6 +1,7 @@
-"""The stack itself: started twice, killed, crashed, on taken ports, and gone without a trace.
+"""The stack itself: started twice, killed, on taken ports, and gone without a trace.
 
-One node and no services: these tests are about servers, slots and processes.
+One node and no services: these tests are about slots and processes. Servers that are killed while
+rows flow are the kill table's.
 """
 
 import os
@@ -129,31 +130,6 @@ def is_marked(stack: Stack) -> bool:
 
 def ids(stack: Stack, symbol: str) -> set[bytes]:
     return {value.split(b",")[0] for value in captured(stack, symbol)}
-
-
-@pytest.mark.parametrize("part", ["kafka", "n1.postgres", "connect"])
-def test_a_killed_server_comes_back_and_the_road_goes_on(servers, part):
-    pid = servers.parts()[part]["pid"]
-    symbol = f"{part.upper()}.KILLED"
-
-    faults.kill(servers, part)
-    wait_until(lambda: servers.parts()[part]["pid"] not in (pid, None), f"{part} is started again")
-    servers.wait([part, "kafka", "n1.postgres", "connect"], SECONDS_MAX)
-    insert_trades(servers, symbol, 1)
-
-    wait_until(lambda: captured(servers, symbol), f"a row after {part} was killed")
-
-
-def test_an_immediate_stop_of_postgres_loses_no_committed_row(servers):
-    insert_trades(servers, "CRASH.TEST", 20)
-
-    faults.stop_postgres_immediate(servers, NODE)
-    wait_until(lambda: servers.parts()["n1.postgres"]["state"] == "ready", "recovery")
-
-    with psycopg.connect(servers.settings(NODE).postgres("reader")) as reader:
-        query = "SELECT count(*) FROM trades WHERE symbol = 'CRASH.TEST'"
-        assert reader.execute(query).fetchone() == (20,)
-    wait_until(lambda: len(ids(servers, "CRASH.TEST")) == 20, "all rows in the topic")
 
 
 def test_a_stopped_part_stays_down_until_it_is_started(servers):
