@@ -4,11 +4,13 @@ import os
 import re
 import time
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 HEADING = "## The road"
 TARGETS = "`make bench`, `make bench-kernels` and `make bench-frozen`"
+ROUNDS = 5  # of what other work on the machine disturbs
 HEAD = f"# Benchmarks\n\nMeasured by {TARGETS}; never a timed test.\n"
 
 
@@ -37,7 +39,8 @@ class Table:
         lines = [
             self.heading, "",
             f"Measured {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC on {machine()}, two "
-            f"nodes with every part on it, {seconds:g} s a row, one run. `load` is the load "
+            f"nodes with every part on it, {seconds:g} s a row, the quietest of {ROUNDS} rounds "
+            "for latencies (by the median, all medians beside it) and rates. `load` is the load "
             "average of the last minute when the row was measured. When a fact was committed is "
             "what Postgres stamped on its transaction, just before it wrote its log to disk.", "",
             "| work | goal | measured | load |", "|---|---|---|---|",
@@ -68,5 +71,9 @@ def machine() -> str:
 def percentiles(sorted_ms: list[float]) -> str:
     if not sorted_ms:
         return "nothing arrived"
-    p50, p99 = (sorted_ms[int(len(sorted_ms) * share)] for share in (0.5, 0.99))
-    return f"p50 {p50:.0f} ms, p99 {p99:.0f} ms"
+    return f"p50 {median(sorted_ms):.0f} ms, p99 {sorted_ms[int(len(sorted_ms) * 0.99)]:.0f} ms"
+
+
+def medians(rounds: list[list[float]]) -> str:
+    """Say the median of every round, so that one sees what the quietest was chosen from."""
+    return "medians " + ", ".join(f"{median(found):.0f}" for found in rounds)
