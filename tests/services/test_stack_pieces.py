@@ -31,6 +31,17 @@ def test_a_single_port_can_be_moved_and_an_unknown_one_is_told(tmp_path):
         make_plan(tmp_path, ("n1",), ports={"kafk": 9092})
 
 
+def test_make_hands_ports_to_the_command():
+    words = ["make", "-n", "up", "PORT_BASE=21000", "PORTS=kafka=9092 n1.postgres=5432"]
+
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True).stdout
+
+    last = said.splitlines()[-1].split()
+    assert last[1:] == [
+        "up", "--port-base", "21000", "--port", "kafka=9092", "--port", "n1.postgres=5432",
+    ]  # fmt: skip
+
+
 def test_a_plan_comes_back_as_it_was_saved(tmp_path):
     asked = make_plan(tmp_path, ("n1", "n2"), services=("packer",), env={"A": "b"})
 

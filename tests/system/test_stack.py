@@ -216,6 +216,8 @@ def test_after_kill_9_of_the_supervisor_up_recovers_with_the_data(servers):
     assert servers.up(told.append) is True
 
     assert any("a killed supervisor left behind" in line for line in told)
+    for part in ("kafka", "connect", "n1.postgres"):
+        assert any(part in line and line.endswith("ready") for line in told), "progress is shown"
     wait_until(lambda: len(ids(servers, "KEPT.TEST")) == 2, "rows from before")
     insert_trades(servers, "AFTER.TEST", 1)
     wait_until(lambda: captured(servers, "AFTER.TEST"), "rows from after")

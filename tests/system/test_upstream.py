@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 import uuid
 
 import psycopg
@@ -144,6 +145,7 @@ def test_bad_rows_become_dead_letters_with_a_reason_and_cost_no_other(stack, tag
     bad = [(f"{tag}0", value % f"{tag}0".encode()) for value in BAD.values()]
     bad.append((f"{tag}0", TOMBSTONE))
     good = trades(tag, 100)
+    before = refused_rows(stack)
 
     produce(settings, [*good[:50], *bad, *good[50:]])
 
@@ -152,6 +154,19 @@ def test_bad_rows_become_dead_letters_with_a_reason_and_cost_no_other(stack, tag
     assert len(letters) == len(bad)
     assert any("price must be a decimal number" in letter.reason for letter in letters)
     assert any("was a tombstone" in letter.reason for letter in letters)
+    wait_until(lambda: refused_rows(stack) >= before + len(bad), "the counters to tell it")
+
+
+def refused_rows(stack) -> float:
+    """Return what the packers of both nodes count as refused."""
+    total = 0.0
+    for node in stack.plan.nodes:
+        url = f"{stack.settings(node).metrics_url('packer')}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        told = (line for line in lines if line.startswith("orrery_dead_letters_total{"))
+        total += sum(float(line.rsplit(" ", 1)[1]) for line in told)
+    return total
 
 
 def test_a_dead_letter_is_sent_again_once_and_says_as_what(stack, tag):
