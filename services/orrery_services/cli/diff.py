@@ -1,11 +1,14 @@
 """orrery diff A B: which leaves differ between two snapshots, and which results because of it."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..node import Node
 from . import common
+
+if TYPE_CHECKING:
+    from orrery_kernels.domino.market import Market
 
 SHOWN_MAX = 40
 
@@ -38,26 +41,32 @@ def diff(
 def changed(node: Node, before: bytes, after: bytes) -> list[dict[str, Any]]:
     """Return the leaves that differ between two snapshots, by path."""
     from orrery_kernels.domino.explain import changed_leaves
+    from orrery_kernels.domino.market import Market
 
     from ..store import snapshots
 
     one, fetch = snapshots.open_snapshot(node.connection, before)
     other, _ = snapshots.open_snapshot(node.connection, after, fetch)
+    was, now = Market(one, fetch), Market(other, fetch)
     return [
-        {"path": path, "before": shown(path, change.before), "after": shown(path, change.after)}
+        {"path": path, "before": shown(was, path, change.before),
+         "after": shown(now, path, change.after)}
         for path, change in changed_leaves(one, other, fetch)
-    ]
+    ]  # fmt: skip
 
 
-def shown(path: str, body: bytes | None) -> Any:
-    """Return a leaf for people: its value, of a state its bytes and how many."""
+def shown(market: "Market", path: str, body: bytes | None) -> Any:
+    """Return a leaf for people: its value, of a state its bytes and how many rows it has seen; of
+    one that is too wide for a leaf the digest, which is the leaf."""
     from orrery_kernels.snapshot.canonical import decode
 
     if body is None:
         return None
-    if path.startswith("state/"):
-        return {"state_bytes": len(body), "rows": int.from_bytes(body[:8], "little")}
-    return decode(body)
+    if not path.startswith("state/"):
+        return decode(body)
+    if not market.holds_values(market.snapshot.locate(path)[0]):
+        return {"state_digest": body.hex()}
+    return {"state_bytes": len(body), "rows": int.from_bytes(body[:8], "little")}
 
 
 def _print(document: dict[str, Any]) -> None:

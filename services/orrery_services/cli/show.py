@@ -80,6 +80,7 @@ def leaf_of(node: Node, text: str, path: str) -> dict[str, Any]:
     """Return one leaf of a snapshot. Raises SnapshotError naming the nearest paths."""
     from difflib import get_close_matches
 
+    from orrery_kernels.domino.market import Market
     from orrery_kernels.snapshot.snapshot import leaves
 
     from .diff import shown
@@ -93,10 +94,13 @@ def leaf_of(node: Node, text: str, path: str) -> dict[str, Any]:
         known = [f"{section}/{name}" for name in leaves(frozen.content, section, frozen.fetch)]
         near = ", ".join(get_close_matches(path, known, 3, 0.3) or known[:3]) or "none"
         raise SnapshotError(f"{frozen.id.hex()[:12]} must hold {path!r}, nearest: {near}")
-    document = {"snapshot": frozen.id.hex(), "path": path, "value": shown(path, body), "rows": []}
+    market = Market(frozen.content, frozen.fetch)
+    value = shown(market, path, body)
+    document = {"snapshot": frozen.id.hex(), "path": path, "value": value, "rows": []}
     section, name = frozen.content.locate(path)
     if section == "quotes":
-        document["row"] = shown(f"quote_rows/{name}", frozen.leaf(f"quote_rows/{name}"))
+        row = f"quote_rows/{name}"
+        document["row"] = shown(market, row, frozen.leaf(row))
     return document
 
 

@@ -5,11 +5,15 @@ import polars
 import psycopg
 import pytest
 from orrery_kernels.domino.explain import changed_leaves
+from orrery_kernels.domino.market import Market
 from orrery_kernels.errors import SnapshotError
 from orrery_kernels.snapshot.canonical import decode, encode
 from orrery_kernels.snapshot.changes import might_concern
-from orrery_kernels.snapshot.snapshot import leaf
+from orrery_kernels.snapshot.snapshot import freeze as freeze_sections
+from orrery_kernels.snapshot.snapshot import leaf, thaw
 from orrery_kernels.snapshot.snapshot import leaves as leaves_of
+from orrery_kernels.snapshot.tree import build
+from orrery_services.cli.diff import shown
 from orrery_services.errors import OutsideError
 from orrery_services.node import Snapshot
 from orrery_services.protocol import facts
@@ -342,6 +346,18 @@ def test_static_data_are_leaves_and_a_diff_names_the_one_that_changed(writer):
     changed = dict(changed_leaves(second[0], third[0], third[1]))
     assert [path for path in changed if path.startswith("static/")] == ["static/instruments/X"]
     assert decode(changed["static/instruments/X"].after) == {"tick_size": 0.001}
+
+
+def test_of_a_state_too_wide_for_a_leaf_the_digest_is_shown_and_no_number_of_rows():
+    code, record = b"c" * 32, (7).to_bytes(8, "little") + bytes(24)
+    wide = build(["A"], [b"d" * 32], b"w" * 32)
+    narrow = build(["A"], [record], code)
+    sections = {"state/wide": wide.root, "state/narrow": narrow.root}
+    opened = thaw(freeze_sections(sections, {"number": 1}, {}, {"chain/narrow": code}).manifest)
+    market = Market(opened, {**wide.pieces, **narrow.pieces}.__getitem__)
+
+    assert shown(market, "state/wide/A", b"d" * 32) == {"state_digest": "64" * 32}
+    assert shown(market, "state/narrow/A", record) == {"state_bytes": 32, "rows": 7}
 
 
 def test_a_table_of_leaves_is_read_by_pandas_polars_and_duckdb(writer):
