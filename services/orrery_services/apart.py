@@ -4,7 +4,8 @@ The store needs Arrow, which is fifty megabytes. The memo of a pod and the contr
 swap write a fact now and then: a child does that and takes its memory along. What is asked often
 (is this key known?) they ask Postgres themselves.
 
-    write(kind, key, meta, path)   the bytes of a file as a fact of this node; False: it was held
+    write(kind, key, meta, path)   the bytes of a file as a fact of this node; False: it was held.
+                                   With `ends`, the end of a swapped run: its record and refs too
     read(key, path)                the bytes of a fact to a file; None: not here, else its meta
     Reader(settings).rows(sql, …)  what is asked often
 """
@@ -14,6 +15,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +70,16 @@ def parse(payload: bytes) -> tuple[dict[str, Any], bytes | None]:
     return meta, body if payload[1] in (RAW, ZSTD) else None
 
 
-def write(kind: str, key: str, meta: dict[str, Any], path: Path | str = os.devnull) -> bool:
+def write(
+    kind: str,
+    key: str,
+    meta: dict[str, Any],
+    path: Path | str = os.devnull,
+    ends: Mapping[str, Any] | None = None,
+) -> bool:
     """Write a fact of this node. Raises DivergenceError when the key has other bytes."""
-    answer = _ask({"do": "write", "kind": kind, "key": key, "meta": meta, "path": str(path)})
-    return bool(answer["inserted"])
+    question = {"do": "write", "kind": kind, "key": key, "meta": meta, "path": str(path)}
+    return bool(_ask(question | {"ends": ends})["inserted"])
 
 
 def read(key: str, path: Path | str = os.devnull) -> dict[str, Any] | None:
@@ -111,7 +119,12 @@ def _write(question: dict[str, Any]) -> dict[str, Any]:
         question["kind"], settings.partitions, question["key"], question["meta"], data
     )
     with store.connect(settings.postgres("writer")) as connection:
-        outcome = store.commit(connection, made)
+        if question["ends"]:
+            from .store import swapped
+
+            outcome = swapped.commit_end(connection, made, question["ends"], settings.partitions)
+        else:
+            outcome = store.commit(connection, made)
     if outcome.divergences:
         found = outcome.divergences[0]
         raise DivergenceError(

@@ -95,18 +95,35 @@ def _swapped(settings: Settings, chain: str, on: str, *, reuse: bool) -> dict[st
 
     with Node(settings=settings) as found:
         id_ = refs.resolve(found.connection, on)
-        data, codes = _capsule(found, chain, id_)
-    asked = run_status.ask(settings, chain, id_.hex(), data, reuse=reuse, codes=codes)
+        data, laid_out = _capsule(found, chain, id_)
+    codes = {task.name: task.fixed.hex() for task in laid_out.tasks} if laid_out else {}
+    declared = _keep_declared(settings, laid_out) if laid_out else ""
+    asked = run_status.ask(
+        settings, chain, id_.hex(), data, reuse=reuse, codes=codes, declared=declared
+    )
     end = run_status.outcome(settings, asked.id, OUTCOME_SECONDS_MAX)
     if end is None:
         raise OutsideError(f"run {asked.id} must end within an hour; `orrery run --status` says")
     return end
 
 
-def _capsule(node: Any, chain: str, id_: bytes) -> tuple[bytes, dict[str, str]]:
-    """Return the input of a swapped run and the code of its tasks.
+def _keep_declared(settings: Settings, laid_out: Any) -> str:
+    """Keep a chain of dominoes as a fact, as those that run in a process are; return its digest."""
+    from .. import store
+    from ..protocol.domino_runs import declared_fact
+    from ..store.domino_values import covered_by
 
-    For dominoes: the manifest, and the pieces that the chain reads. For programs: the manifest.
+    name, body = laid_out.digest.hex(), covered_by(laid_out)
+    with store.connect(settings.postgres("writer"), attempts_max=2) as writer:
+        store.commit(writer, declared_fact(name, laid_out.name, body, settings.partitions))
+    return name
+
+
+def _capsule(node: Any, chain: str, id_: bytes) -> tuple[bytes, Any]:
+    """Return the input of a swapped run, and its chain as the lab reads it.
+
+    For dominoes: the manifest, and the pieces that the chain reads. For programs: the manifest,
+    and None.
     """
     from orrery_kernels.domino.catalog import LAB
     from orrery_kernels.domino.market import Market
@@ -120,7 +137,7 @@ def _capsule(node: Any, chain: str, id_: bytes) -> tuple[bytes, dict[str, str]]:
     row = reading.fact_by_key(connection, snapshot_key(id_))
     manifest = facts.data_of(row.payload, reading.fetch_piece(connection, row.stream))
     if not all("domino" in task for task in declared["tasks"]):
-        return manifest, {}
+        return manifest, None
     kept = [{k: v for k, v in task.items() if k in _LAB_KEYS} for task in declared["tasks"]]
     bare = {key: declared[key] for key in ("modules",) if key in declared} | {"tasks": kept}
     laid_out = domino_values.chain_from(chain, bare)
@@ -138,8 +155,7 @@ def _capsule(node: Any, chain: str, id_: bytes) -> tuple[bytes, dict[str, str]]:
                 market.digest(read.target)
                 market.paths(read.target)
     modules = (*LAB, *declared.get("modules", ()))
-    data = domino_stage.pack(manifest, used, chain, bare, modules)
-    return data, {task.name: task.fixed.hex() for task in laid_out.tasks}
+    return domino_stage.pack(manifest, used, chain, bare, modules), laid_out
 
 
 _LAB_KEYS = ("name", "domino", "reads", "needs", "params", "words", "tolerance")

@@ -38,16 +38,20 @@ def ask(
     *,
     reuse: bool = True,
     codes: Mapping[str, str] = drivers.NO_CODES,
+    declared: str = "",
 ) -> chain.Run:
     """Ask for a run of a chain over `data`, the input that `on` names; return the run.
 
-    For dominoes of the lab, `data` is a capsule and `codes` the fixed part of each task's key.
+    For dominoes of the lab, `data` is a capsule, `codes` the fixed part of each task's key and
+    `declared` the digest of the chain.
     """
     from blake3 import blake3
 
     digest = blake3(data).hexdigest()
     run_id = new_run_id(name, digest, wall_ns())
-    run = drivers.start_run(settings, name, run_id, on, digest, reuse=reuse, codes=codes)
+    run = drivers.start_run(
+        settings, name, run_id, on, digest, reuse=reuse, codes=codes, declared=declared
+    )
     keep_input(settings, run.node, digest, data)
     if settings.values["hotswap.driver"] == drivers.KUBERNETES:
         drivers.open_runs(settings).request(run)  # a fact: it reaches the universe that runs it

@@ -21,9 +21,9 @@ from ..errors import ConfigError, DivergenceError, OutsideError
 from ..protocol import domino_runs as rules
 from ..protocol.domino_runs import DominoRun, Ran
 from ..protocol.facts import BadFact, Fact
-from ..store import domino_runs, holds, pieces, reading, refs, snapshots
+from ..store import domino_runs, holds, moving, pieces, reading, refs, snapshots
 from ..store.answers import Answers
-from ..store.domino_values import chain_from
+from ..store.domino_values import chain_from, covered_by
 from .asking import as_step
 from .steps import BY_SNAPSHOT, Job, process_chains
 
@@ -100,8 +100,8 @@ class Runner:
         steps = lab.run(chain, market, self.answers, job.audit, last, tell)
         self._last[job.chain] = lab.Last({step.task: step for step in steps}, market.snapshot)
         done = self._record(job, chain, began_ns, {step.task: step for step in steps})
-        stream, declared = self._settings.partitions, self.declared(job.chain)
-        written = rules.declared_fact(chain.digest.hex(), job.chain, declared, stream)
+        stream, name = self._settings.partitions, chain.digest.hex()
+        written = rules.declared_fact(name, job.chain, covered_by(chain), stream)
         written += self._points(chain, steps)
         try:
             self._write(done, written)
@@ -113,7 +113,7 @@ class Runner:
     def _write(self, done: DominoRun, written: Sequence[Fact]) -> None:
         """Commit the answers, the record, and the moves of this node's refs to what was found."""
         stream = self._settings.partitions
-        with refs.following(self.connection, done, stream) as moves:
+        with moving.following(self.connection, done, stream) as moves:
             self.answers.flush([*written, *rules.run_fact(done, stream)], moves)
 
     def _unchanged(self, job: Job, chain: Chain, began_ns: int) -> DominoRun | None:

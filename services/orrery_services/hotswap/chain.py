@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ..errors import ConfigError
 from ..protocol import stages
+from ..protocol.task_names import check_task_name
 
 SWAPPED = ("container", "pod")
 MODES = ("serial", "overlapped")
@@ -55,6 +56,7 @@ class Run(NamedTuple):
     reuse: bool  # False: recompute everything, as an audit does
     stages: tuple[Stage, ...]
     node: str = ""  # the universe that runs it; empty: the one that was asked
+    declared: str = ""  # digest of the chain, where it is one of dominoes
 
 
 def read_chain(name: str, declared: Mapping[str, Any], image: str = "") -> Chain | None:
@@ -98,6 +100,8 @@ def order_tasks(
     names = [str(task.get("name", "")) for task in tasks]
     if "" in names or len(set(names)) != len(names):
         raise ConfigError(f"tasks must have names, each once, were {names} (dominoes.{chain})")
+    for name in names:
+        check_task_name(chain, name)
     needs = {
         name: needs_of(task, names, names[i - 1 : i] if i else [])
         for i, (name, task) in enumerate(zip(names, tasks, strict=True))
@@ -237,7 +241,8 @@ def start_run(chain: Chain, run_id: str, on: str, input_digest: str, *, reuse: b
 
 
 def encode_run(run: Run) -> str:
-    return stages.canonical({**run._asdict(), "stages": [stage._asdict() for stage in run.stages]})
+    fields = {name: value for name, value in run._asdict().items() if value or name != "declared"}
+    return stages.canonical({**fields, "stages": [stage._asdict() for stage in run.stages]})
 
 
 def decode_run(text: str) -> Run:

@@ -144,10 +144,12 @@ def start_run(
     *,
     reuse: bool = True,
     codes: Mapping[str, str] = NO_CODES,
+    declared: str = "",
 ) -> chain.Run:
     """Return a run of a declared chain. Raises ConfigError naming what there is.
 
-    `codes` names the program of a task for good: for a domino the fixed part of its memo key.
+    `codes` names the program of a task for good: for a domino the fixed part of its memo key;
+    `declared` is the digest of a chain of dominoes.
     """
     chains = read_chains(settings)
     if name not in chains:
@@ -158,4 +160,4 @@ def start_run(
     run = chain.start_run(chains[name], run_id, on, input_digest, reuse=reuse)
     universe = routing.route(f"domino/{name}", settings.routing, settings.node).universe
     coded = tuple(s._replace(code=codes.get(s.name) or code_of(s)) for s in run.stages)
-    return run._replace(stages=coded, node=universe)
+    return run._replace(stages=coded, node=universe, declared=declared)

@@ -2,7 +2,8 @@
 
     run/<id>/request            the run as it was asked for
     run/<id>/started/<attempt>  one per attempt
-    run/<id>/end                how it ended, with the digests of every stage
+    run/<id>/end                how it ended, with the digests of every stage; of dominoes also
+                                the record of the chain's run, and refs at what it found
 
 Written by a child (see apart); read by plain SQL, by time: the name of a run begins with it.
 """
@@ -60,7 +61,8 @@ class FactRuns:
         name = "end" if event["kind"] in ENDS else f"{event['kind']}/{event['attempt']:04d}"
         if self._rows("SELECT 1 FROM facts WHERE key = %s", f"run/{event['run']}/{name}"):
             return False
-        return self._write(f"run/{event['run']}/{name}", stages.canonical(event))
+        ends = event if event["kind"] in ENDS else None
+        return self._write(f"run/{event['run']}/{name}", stages.canonical(event), ends)
 
     def events(self, run: str) -> list[dict[str, Any]]:
         keys = [key for (key,) in self._rows(_OF_RUN, f"run/{run}/", f"run/{run}0")]
@@ -87,11 +89,11 @@ class FactRuns:
             self._read[key] = body.decode()
         return self._read[key]
 
-    def _write(self, key: str, text: str) -> bool:
+    def _write(self, key: str, text: str, ends: dict[str, Any] | None = None) -> bool:
         with tempfile.NamedTemporaryFile() as file:
             file.write(text.encode())
             file.flush()
-            return apart.write(KIND, key, {}, Path(file.name))
+            return apart.write(KIND, key, {}, Path(file.name), ends)
 
 
 class Published:

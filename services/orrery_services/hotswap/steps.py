@@ -358,4 +358,4 @@ def run_event(
         "input": run.input,
         "stages": list(trail),
         "result": dict(result),
-    }
+    } | ({"declared": run.declared} if run.declared else {})

@@ -133,6 +133,7 @@ class Memo:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f"{digest}.{threading.get_ident()}.tmp"
         if not self._store.fetch(digest, temporary):
+            temporary.unlink(missing_ok=True)  # what came was not what its name says
             return None
         marker = steps.fetched_marker(body)
         return scratch.finish_stage(self.volume, run, stage, str(temporary), marker)
@@ -174,12 +175,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         question = steps.parse_path(self.path)
-        size = int(self.headers.get("Content-Length") or 0)
-        if size > BODY_BYTES_MAX:
+        said = self.headers.get("Content-Length") or "0"
+        if not (said.isascii() and said.isdigit() and int(said[:20]) <= BODY_BYTES_MAX):
             self.close_connection = True
-            self._send(413, {"error": f"a body holds at most {BODY_BYTES_MAX} bytes, was {size}"})
+            error = f"a body holds 0 to {BODY_BYTES_MAX} bytes, was {said[:40]!r}"
+            self._send(413, {"error": error})
             return
-        data = self.rfile.read(size)
+        data = self.rfile.read(int(said))
         if question and question.kind == "flush":
             self._try(lambda _: (200, self.memo.flush()), question)
         elif question and question.kind == "fetch":

@@ -4,8 +4,9 @@
 
 A node that lost its disk may run again what its peers remember: under its new incarnation.
 An error has no memo key: it is kept here, in the step of the task that failed. The chain as it was
-declared is a fact too, under the digest that the record names; and the numbers of an answer by name
-(points/<digest>), for series and people that do without the lab.
+declared is a fact too, under the digest that the record names and with what that covers alone: a
+tolerance or a place to run may be declared otherwise tomorrow, or on another node. So are the
+numbers of an answer by name (points/<digest>), for series and people that do without the lab.
 """
 
 import json
@@ -16,6 +17,7 @@ from .facts import Fact, plain_fact
 
 RUN, DECLARED, POINTS = "domino", "dominoes", "points"
 CUT_DIGITS, ATTEMPT_DIGITS = 12, 4
+DECLARED_VERSION = 1
 DONE = ("run", "reuse")
 
 
@@ -84,7 +86,7 @@ def run_key(chain: str, number: int, snapshot: str, node: str, attempt: int) -> 
 
 
 def declared_key(digest: str) -> str:
-    return f"{DECLARED}/{digest}"
+    return f"{DECLARED}/{digest}/{DECLARED_VERSION}"
 
 
 def run_fact(run: DominoRun, stream: int) -> list[Fact]:
@@ -99,7 +101,7 @@ def run_of(data: bytes) -> DominoRun:
 
 
 def declared_fact(digest: str, name: str, declared: Mapping[str, Any], stream: int) -> list[Fact]:
-    """Return the fact of a chain as it was declared."""
+    """Return the fact of a chain by its digest; `declared` holds what the digest covers."""
     body = _packed({"name": name, "declared": dict(declared)})
     return plain_fact(DECLARED, stream, declared_key(digest), {}, body)
 

@@ -15,11 +15,11 @@ from orrery_kernels.columns import TICK_SCHEMA
 
 from . import cuts, facts
 from .facts import Fact
+from .task_names import AT
+from .task_names import TAG as TAG
 
 CUT, LEAF, PACK, SNAPSHOT, RECORD = "cut", "leaf", "pack", "snapshot", "record"
 REF, EVENT = "ref", "event"
-TAG = "tag/"  # a tag is a ref below it
-AT = "@"  # between the name of a ref and the number of its move
 NUMBER_DIGITS, MOVE_DIGITS, TIME_DIGITS = 12, 8, 20
 PACK_BYTES_MAX = 256 * 1024
 QUOTES, QUOTE_ROWS, STATE, CALENDARS = "quotes", "quote_rows", "state", "calendars"

@@ -81,6 +81,7 @@ def where_found(connection: psycopg.Connection) -> dict[tuple[str, str, str], Do
 def declared(connection: psycopg.Connection, digest: str) -> tuple[str, dict]:
     """Return name and declaration of a chain by its digest (hex)."""
     row = reading.fact_by_key(connection, rules.declared_key(digest))
+    row = row or reading.fact_by_key(connection, f"{rules.DECLARED}/{digest}")  # before version 1
     if row is None:
         raise OutsideError(f"the chain {digest[:12]} must be held as it was declared, but is not")
     fetch = reading.fetch_piece(connection, row.stream)

@@ -17,12 +17,12 @@ from orrery_kernels.snapshot.canonical import decode
 from orrery_services import compiled
 from orrery_services.errors import ConfigError, OutsideError, ServiceError
 from orrery_services.protocol.domino_runs import DominoRun
-from orrery_services.protocol.snapshots import AT, TAG
+from orrery_services.protocol.task_names import check_task_name
 
 from . import domino_runs, refs, snapshots
 from .answers import read_body
 
-LATEST, RUN = "latest", "run/"
+LATEST = "latest"
 CHAIN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 CHAIN_KEYS = ("tasks", "run_in", "modules", "mode")
 
@@ -44,13 +44,18 @@ def chain_from(name: str, declared: Mapping[str, Any]) -> Chain:
     return read_chain(name, declared, known)
 
 
-def check_task_name(chain: str, named: str) -> None:
-    """Raise ConfigError for a name under which a result could not be asked for."""
-    if named.startswith((TAG, RUN)) or AT in named or ":" in named:
-        raise ConfigError(
-            f"a task's name must not begin with {TAG!r} or {RUN!r} nor hold {AT!r} or ':': names "
-            f"of snapshots and of runs do, was {named!r} (dominoes.{chain})"
-        )
+def covered_by(chain: Chain) -> dict[str, Any]:
+    """Return the declaration of a chain without what its digest does not cover, as every node
+    spells it."""
+    homes = {task.domino.function.__module__ for task in chain.tasks}
+    tasks = [
+        {
+            "name": task.name, "domino": task.domino.name, "params": dict(task.parameters),
+            "reads": {read.input: read.target for read in task.reads},
+        }
+        for task in sorted(chain.tasks, key=lambda task: task.name)
+    ]  # fmt: skip
+    return {"modules": sorted(homes - set(catalog.LAB)), "tasks": tasks}
 
 
 def chain_of(connection: psycopg.Connection, run: DominoRun) -> Chain:

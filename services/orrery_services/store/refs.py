@@ -1,9 +1,7 @@
 """Names that move, what people mean by a text, and what happened."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import psycopg
@@ -13,38 +11,31 @@ from orrery_kernels.snapshot import refs as decisions
 from orrery_services.errors import OutsideError
 from orrery_services.protocol import facts
 from orrery_services.protocol import snapshots as rules
-from orrery_services.protocol.domino_runs import DominoRun
 from orrery_services.protocol.snapshots import TAG, Ref
 
 from . import identity, ledger, snapshots
+from .moving import as_decided, locked, read_refs, standing_of
 
 DIGITS_MIN, DIGITS_MAX = 4, 64  # of an id as people type it
 DIGITS = frozenset("0123456789abcdef")
-LOCK_CLASS = 0x0FAC8  # of advisory locks: one per name
 LATEST = "latest"
-RESULTS = "results"  # the name under which the refs of all results are locked: they move together
 
 
 def standing(connection: psycopg.Connection) -> list[Ref]:
     """Return where every ref of every origin is now: its last move."""
     last: dict[tuple[str, str], Ref] = {}
-    for ref in _refs(connection.execute(_STANDING)):
+    for ref in read_refs(connection.execute(_STANDING)):
         before = last.get((ref.node, ref.name))
         if before is None or before.move < ref.move:
             last[ref.node, ref.name] = ref
     return list(last.values())
 
 
-def standing_of(connection: psycopg.Connection, names: Sequence[str]) -> list[Ref]:
-    """Return the last moves of refs of these names, of every incarnation of every origin."""
-    return _refs(connection.execute(_STANDING_OF, (list(names),)))
-
-
 def moves(connection: psycopg.Connection, many: int) -> list[Ref]:
     """Return the newest moves of all refs of all origins, the newest first."""
     found: list[Ref] = []
     for prefix in [prefix for prefix, _ in connection.execute(_STANDING)]:
-        found += _refs(connection.execute(_MOVES, (prefix, prefix + "~", many)))
+        found += read_refs(connection.execute(_MOVES, (prefix, prefix + "~", many)))
     return sorted(found, key=lambda ref: (ref.at_ns, ref.number, ref.name), reverse=True)[:many]
 
 
@@ -53,47 +44,13 @@ def move(connection: psycopg.Connection, stream: int, wanted: Ref, expected: byt
 
     `wanted.move` is given here. Raises SnapshotError when somebody moved it first.
     """
-    with _locked(connection, wanted.name):
+    with locked(connection, wanted.name):
         before = [as_decided(ref) for ref in standing_of(connection, [wanted.name])]
         moved = decisions.move(
             before, wanted.node, wanted.name, expected, bytes.fromhex(wanted.target), wanted.number
         )
         made = wanted._replace(move=moved.move)
         ledger.commit(connection, rules.ref_fact(made, origin(connection), stream))
-    return made
-
-
-@contextmanager
-def following(
-    connection: psycopg.Connection, run: DominoRun, stream: int
-) -> Iterator[list[facts.Fact]]:
-    """Give the facts that move this node's refs to what a run found: to be written while this is
-    open, in the incarnation that the run names. One process of the node at a time is between
-    reading where they are and writing."""
-    found = {step.task: step.output for step in run.steps if step.output}
-    with _locked(connection, RESULTS):
-        given = standing_of(connection, list(found))
-        yield _moves_to(run, found, given, f"{run.node}.{run.incarnation}", stream)
-
-
-def _moves_to(
-    run: DominoRun, found: Mapping[str, str], given: Iterable[Ref], own: str, stream: int
-) -> list[facts.Fact]:
-    last: dict[tuple[str, str], decisions.Ref] = {}
-    for ref in map(as_decided, given):
-        before = last.get((ref.origin, ref.name))
-        if before is None or before.move < ref.move:
-            last[ref.origin, ref.name] = ref
-    made: list[facts.Fact] = []
-    for name, output in found.items():
-        to = bytes.fromhex(output)
-        moved = decisions.follow(last.values(), run.node, name, to, run.number)
-        if moved is not None:
-            by = f"{run.chain}, {run.asked}"
-            ref = Ref(
-                run.node, name, output, run.number, moved.move, run.snapshot, by, run.ended_ns
-            )
-            made += rules.ref_fact(ref, own, stream)
     return made
 
 
@@ -154,21 +111,6 @@ def is_id_like(text: str) -> bool:
     return DIGITS_MIN <= len(text) <= DIGITS_MAX and set(text.lower()) <= DIGITS
 
 
-def _refs(cursor: psycopg.Cursor) -> list[Ref]:
-    """Return the refs in rows of (what its key begins with, payload)."""
-    return [_ref(bytes(payload)) for _, payload in cursor]
-
-
-@lru_cache(maxsize=4096)
-def _ref(payload: bytes) -> Ref:
-    """Return the move in a payload: the same few are asked for at every run."""
-    return rules.ref_of(facts.data_of(payload, _no_pieces))
-
-
-def as_decided(ref: Ref) -> decisions.Ref:
-    return decisions.Ref(ref.node, ref.name, bytes.fromhex(ref.target), ref.number, ref.move)
-
-
 def write_events(
     connection: psycopg.Connection, stream: int, events: Iterable[Mapping[str, Any]]
 ) -> None:
@@ -195,16 +137,6 @@ def origin(connection: psycopg.Connection) -> str:
     return found.origin
 
 
-@contextmanager
-def _locked(connection: psycopg.Connection, name: str) -> Iterator[None]:
-    key = (LOCK_CLASS, name)
-    connection.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", key)
-    try:
-        yield
-    finally:
-        connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", key)
-
-
 def _nearest(connection: psycopg.Connection, text: str, known: list[Ref]) -> str:
     from difflib import get_close_matches
 
@@ -216,7 +148,7 @@ def _nearest(connection: psycopg.Connection, text: str, known: list[Ref]) -> str
 
 
 def _no_pieces(_: bytes) -> bytes:
-    raise facts.BadFact("a ref must fit one row")
+    raise facts.BadFact("an event must fit one row")
 
 
 _EVENT_ORIGINS = "SELECT origin FROM incarnations UNION SELECT origin FROM origins ORDER BY 1"
@@ -235,13 +167,5 @@ _STANDING = """
                       WHERE key >= prefix COLLATE "C" AND key < (prefix || '~') COLLATE "C"
                       ORDER BY key DESC LIMIT 1)
     FROM refs WHERE prefix IS NOT NULL"""
-_STANDING_OF = """
-    SELECT p.prefix, f.payload
-    FROM (SELECT origin FROM incarnations UNION SELECT origin FROM origins) o,
-        unnest(%s::text[]) AS n (name),
-        LATERAL (SELECT 'ref/' || o.origin || '/' || n.name || '@' AS prefix) p,
-        LATERAL (SELECT payload FROM facts
-                 WHERE key >= p.prefix COLLATE "C" AND key < (p.prefix || '~') COLLATE "C"
-                 ORDER BY key DESC LIMIT 1) f"""
 _MOVES = """
     SELECT key, payload FROM facts WHERE key >= %s AND key < %s ORDER BY key DESC LIMIT %s"""

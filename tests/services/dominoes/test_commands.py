@@ -6,15 +6,26 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
-from orrery_services import store
-from orrery_services.cli import common, main
+from blake3 import blake3
+from orrery_services import clock, store
+from orrery_services.cli import common, main, run, run_status
 from orrery_services.dominoes.running import Runner
 from orrery_services.dominoes.steps import Job
+from orrery_services.hotswap import domino_stage, drivers, steps
+from orrery_services.hotswap.fact_runs import FactRuns
+from orrery_services.memo.fact_memo import FactMemo
+from orrery_services.node import Node
 from orrery_services.store import domino_runs, refs
 
 from .market import RATES_CHAIN, write_snapshot
 
-SWAPPED = {"run_in": "container", "tasks": [{"name": "day", "domino": "quote_day"}]}
+SWAPPED = {
+    "run_in": "container",
+    "tasks": [
+        {"name": "day", "domino": "quote_day"},
+        {"name": "curve", "domino": "ois_curve", "reads": {"day": "day"}, "deadline_s": 60},
+    ],
+}
 
 
 class Said(NamedTuple):
@@ -65,6 +76,64 @@ def test_a_dry_run_of_a_chain_that_runs_in_a_pod_starts_nothing(orrery, made):
 
     assert said.code == 2 and "nothing was started" in said.error
     assert not list(orrery.node.home.rglob("*.json"))
+
+
+def swapped(node, snapshot: str, kind: str = "completed") -> dict:
+    """Run a swapped chain as its slots and its controller do; return the end of the run."""
+    with Node(settings=node) as found:
+        capsule, laid_out = run._capsule(found, "swapped", bytes.fromhex(snapshot))
+    declared, digest = run._keep_declared(node, laid_out), blake3(capsule).hexdigest()
+    name = run_status.new_run_id("swapped", digest, clock.wall_ns())
+    asked = drivers.start_run(node, "swapped", name, snapshot, digest, declared=declared)
+    outputs: dict[str, bytes] = {}
+    for task in laid_out.tasks:
+        needed = {name: outputs[name] for name in task.upstream}
+        body = outputs[task.name] = domino_stage.run_task(capsule, task.name, needed)
+        FactMemo(node).put_bytes(blake3(body).hexdigest(), body)
+    trail = tuple(
+        {"stage": at, "name": task, "output": blake3(body).hexdigest(), "key": "", "inputs": [],
+         "slot": "a", "run_ms": 1.5}
+        for at, (task, body) in enumerate(outputs.items(), 1)
+    )  # fmt: skip
+    end = steps.run_event(kind, asked, trail, {"status": kind, "class": "image", "why": "gone"})
+    FactRuns(node).emit(end)
+    return end
+
+
+def test_what_a_swapped_run_found_is_asked_for_by_name_like_any_result(orrery, made):
+    two = made[1]
+    end = swapped(orrery.node, two)
+    digest = end["stages"][1]["output"]
+    FactRuns(orrery.node).emit(end)
+
+    tree = orrery("why", "curve@latest", "--json").document
+    with store.connect(orrery.node.postgres("reader")) as reader:
+        standing = {ref.name: ref for ref in refs.standing(reader)}
+        (record,) = domino_runs.of_snapshot(reader, two, 2)[1:]
+
+    assert tree["digest"] == digest and tree["run"]["code_is_as_then"]
+    assert [found["input"] for found in tree["inputs"]] == ["quotes", "day"]
+    assert orrery("show", "curve@latest", "--json").document["digest"] == digest
+    assert orrery("show", "n1/curve", "--json").document["id"] == two
+    assert (standing["curve"].target, standing["curve"].move) == (digest, 1)
+    assert standing["curve"].by == f"swapped, run {end['run']}"
+    assert (record.chain, record.attempt, record.counts) == ("swapped", 1, {"run": 2})
+    assert orrery("replay", two, "--verify", "--json").document["results"] == 6
+
+
+def test_a_swapped_run_moves_refs_by_the_rule_and_only_when_it_completed(orrery, made):
+    one, two = made
+    swapped(orrery.node, two)
+
+    swapped(orrery.node, one)
+    swapped(orrery.node, two, "failed")
+    swapped(orrery.node, two)
+
+    moves = orrery("log", "--refs", "--json", "-n", "100").document
+    assert [ref["snapshot"] for ref in moves if ref["name"] == "curve"] == [two]
+    with store.connect(orrery.node.postgres("reader")) as reader:
+        runs = [r for r in domino_runs.of_snapshot(reader, two, 2) if r.chain == "swapped"]
+    assert [run.attempt for run in runs] == [1, 2]
 
 
 def test_an_id_is_known_in_capitals_and_a_name_goes_before_an_id_that_begins_so(orrery, made):

@@ -24,6 +24,7 @@ from orrery_services.store import (
     heartbeats,
     holds,
     identity,
+    moving,
     reading,
     receiving,
     refs,
@@ -203,7 +204,7 @@ def test_latest_of_a_result_is_that_of_the_greatest_cut_on_every_node(new_node):
         for one in (n1, n2):
             run, task = find_run(one.connection, "curve/USD-SOFR@latest")
             ref = decisions.resolve(
-                "curve/USD-SOFR@latest", map(refs.as_decided, refs.standing(one.connection))
+                "curve/USD-SOFR@latest", map(moving.as_decided, refs.standing(one.connection))
             )
             assert (ref.number, ref.target.hex()) == (3, run.step(task).output)
             assert refs.resolve(one.connection, "n1/curve/USD-SOFR").hex() == run.snapshot
@@ -291,6 +292,27 @@ MEAN = {"name": "mean", "domino": "mean"}
 
 def own(*tasks: dict) -> dict:
     return {"modules": ["tests.services.dominoes.lab"], "tasks": [MEAN, *tasks]}
+
+
+def test_a_chain_is_one_however_it_is_spelled_and_wherever_it_runs(new_node):
+    twice = {"name": "twice", "domino": "scaled", "params": {"by": 2.0}}
+    one = own({**twice, "reads": {"x": "mean"}, "tolerance": 1e-6})
+    other = {
+        **own({"name": "twice", "domino": "scaled", "needs": ["mean"]}),
+        "run_in": "process",
+        "modules": ["orrery_kernels.curves.dominoes", "tests.services.dominoes.lab"],
+    }
+    with opened(new_node("n1", {"own": one})) as n1, opened(new_node("n2", {"own": other})) as n2:
+        runs = [
+            node.run(Job(number, "own", write_snapshot(node.connection, number)))
+            for number, node in ((1, n1), (2, n2))
+        ]
+        replicate(n1, n2)
+
+        assert runs[0].declared == runs[1].declared
+        assert n2.connection.execute("SELECT count(*) FROM divergences").fetchone() == (0,)
+        tree = why_of(n2.connection, "twice@latest")
+        assert tree["run"]["code_is_as_then"] and tree["parameters"] == {"by": 2.0}
 
 
 def test_a_failure_stops_its_own_downstream_and_is_kept_under_its_attempt(new_node):
@@ -407,6 +429,8 @@ def test_a_snapshot_that_is_not_held_and_a_chain_that_is_not_declared_are_named(
         ),
         (own({"name": "tag/eod", "domino": "mean"}), ConfigError, "must not begin with 'tag/'"),
         (own({"name": "a@b", "domino": "mean"}), ConfigError, "nor hold '@'"),
+        (own({"name": "fx:EUR", "domino": "mean"}), ConfigError, "or ':'"),
+        (own({"name": "run/a", "domino": "mean"}), ConfigError, "or 'run/'"),
     ],
 )  # fmt: skip
 def test_a_declaration_that_cannot_be_is_refused_with_its_reason(declared, error, message):

@@ -136,6 +136,7 @@ def test_damaged_bytes_are_never_served(beside, tmp_path):
 
     assert beside.client.fetch("other", 1, digest) is None
     assert not scratch.is_done(beside.scratch, "other", 1)
+    assert not list(Path(scratch.stage_folder(beside.scratch, "other", 1)).iterdir())
 
 
 def test_a_key_with_two_answers_is_counted_and_neither_is_served(beside):
@@ -182,6 +183,18 @@ def test_what_makes_no_sense_is_answered_with_not_found(beside, path):
 def test_a_wish_that_leads_out_of_the_scratch_is_refused(beside, wish):
     with pytest.raises(OSError, match="a wish must name"):
         beside.client._ask("POST", "/v1/fetch", wish)
+
+
+@pytest.mark.parametrize("said", ["-1", "abc", "65537", "9" * 5000, "\u00b2"])
+def test_a_body_that_does_not_say_its_size_is_not_read(beside, said):
+    import socket
+
+    head = f"POST /v1/fetch HTTP/1.1\r\nHost: x\r\nContent-Length: {said}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", beside.server.port), timeout=10) as connection:
+        connection.sendall(head)
+        answer = connection.makefile("rb").read()
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
 
 
 class Slow(FileMemo):
