@@ -69,8 +69,12 @@ class Loop:
             self._end(ended)
 
     def _hear(self) -> None:
-        for _ in self._connection.notifies(timeout=0, stop_after=WAITING_MAX):
-            pass
+        """Take in what was made so late that more than LOOK_BACK others were made before it; of
+        the others it is enough to know that there are some."""
+        told = self._connection.notifies(timeout=0, stop_after=WAITING_MAX)
+        ids = [bytes.fromhex(one.payload) for one in told]
+        for number, id_ in self._connection.execute(_MADE_AS, (ids, self._cursor - LOOK_BACK)):
+            self._take([(number, id_.hex())])
 
     def _look(self) -> None:
         if len(self._waiting) >= WAITING_MAX:
@@ -79,6 +83,12 @@ class Loop:
         made = [(number, id_.hex()) for number, id_ in rows if number not in self._seen]
         if not made:
             return
+        self._take(made)
+        self._cursor = max(self._cursor, made[-1][0])
+        self._seen = {n for n in self._seen if n > self._cursor - LOOK_BACK} | {n for n, _ in made}
+
+    def _take(self, made: list[tuple[int, str]]) -> None:
+        """Let jobs wait for snapshots, in order of their cuts, of which there is no record."""
         done = [
             (run.chain, run.number)
             for chain in self._chains
@@ -87,8 +97,6 @@ class Loop:
         ]
         for job in steps.new_jobs(made, self._chains, done):
             self._waiting[job] = clock.monotonic_ns()
-        self._cursor = max(self._cursor, made[-1][0])
-        self._seen = {n for n in self._seen if n > self._cursor - LOOK_BACK} | {n for n, _ in made}
 
     def _start(self) -> None:
         here, table = self._settings.node, self._settings.routing
@@ -175,4 +183,5 @@ def main(settings: Settings, health: metrics.Health, stop: threading.Event) -> i
 
 
 _NEWEST = "SELECT coalesce(max(number), -1) FROM snapshots"
+_MADE_AS = "SELECT number, id FROM snapshots WHERE id = ANY(%s) AND number <= %s"
 _MADE = "SELECT number, id FROM snapshots WHERE number > %s ORDER BY number LIMIT %s"

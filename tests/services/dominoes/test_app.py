@@ -247,6 +247,21 @@ def test_snapshots_of_a_while_away_are_made_up_in_order(new_node, environment):
         ]  # fmt: skip
 
 
+def test_a_snapshot_that_is_made_long_after_later_ones_is_run_too(new_node, environment):
+    node = new_node("n1")
+    environment(node)
+    with store.connect(node.postgres("writer")) as writer, looping(node) as loop:
+        write_snapshot(writer, 100)
+        turn_until(loop, lambda: records(writer, "rates"))
+
+        write_snapshot(writer, 100 - app.LOOK_BACK - 1)
+
+        late, _ = turn_until(
+            loop, lambda: len(records(writer, "rates")) == 2 and records(writer, "rates")
+        )
+        assert (late.number, late.failed) == (100 - app.LOOK_BACK - 1, False)
+
+
 def test_another_nodes_chain_is_waited_for_then_taken_over(new_node, environment):
     more = """
 [routing]
