@@ -1,4 +1,4 @@
-"""The one way to the time-series store: milliseconds, about 15 digits, never the ledger."""
+"""The one way to the time-series store: milliseconds, 12 to 15 digits, never the ledger."""
 
 import functools
 import json
