@@ -132,7 +132,7 @@ def test_the_views_for_people_show_the_last_row(stack, symbol):
     assert len(shown("results")) == 2 * TRADES
 
 
-def test_series_are_the_results_to_the_millisecond_and_12_digits_and_can_be_made_again(stack, symbol):
+def test_series_are_the_results_to_a_millisecond_and_12_digits_and_can_be_rebuilt(stack, symbol):
     settings = stack.settings("n1")
     if settings.tsdb is None:
         pytest.skip("there is no time-series store: it is built with Go")
