@@ -54,10 +54,14 @@ def results(compose, node: str) -> list[str]:
     return lines(done)[1:] if done.returncode == 0 else []
 
 
-def both(compose) -> dict[str, list[str]]:
-    """Return what each node answers; side by side, for each asks from a container of its own."""
+def of_each_node(ask):
+    """Return what each node answers; side by side: each is asked from a container of its own."""
     with ThreadPoolExecutor(len(NODES)) as pool:
-        return dict(zip(NODES, pool.map(lambda node: results(compose, node), NODES), strict=True))
+        return dict(zip(NODES, pool.map(ask, NODES), strict=True))
+
+
+def both(compose) -> dict[str, list[str]]:
+    return of_each_node(lambda node: results(compose, node))
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +84,14 @@ def test_both_nodes_answer_the_same_bytes(held):
     assert held["n1"] == held["n2"] != []
 
 
+@pytest.fixture(scope="module")
+def verified(compose, held):
+    return of_each_node(lambda node: compose.orrery(f"verify --node {node}", seconds_max=900))
+
+
 @pytest.mark.parametrize("node", NODES)
-def test_what_is_stored_can_be_computed_again(compose, sent, node: str):
-    done = compose.orrery(f"verify --node {node}", seconds_max=900)
+def test_what_is_stored_can_be_computed_again(verified, node: str):
+    done = verified[node]
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"[1-9][0-9,]* chunks recomputed, 0 differ", done.stdout), done.stdout

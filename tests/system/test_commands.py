@@ -8,6 +8,7 @@ import subprocess
 import time
 import urllib.request
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jsonschema
@@ -205,11 +206,14 @@ def test_a_service_says_that_it_lives_is_ready_and_what_it_does(stack, service):
 
 
 def test_told_to_stop_a_service_leaves_in_good_order_and_status_names_who_is_missing(stack):
-    took = {}
-    for part in [*(f"n1.{service}" for service in SERVICES), "n1.tsdb"]:
+    def stop(part: str) -> float:
         began = time.monotonic()
         faults.stop(stack, part)
-        took[part] = time.monotonic() - began
+        return time.monotonic() - began
+
+    parts = [*(f"n1.{service}" for service in SERVICES), "n1.tsdb"]
+    with ThreadPoolExecutor(len(parts)) as pool:  # as `make down` does, and a node that is drained
+        took = dict(zip(parts, pool.map(stop, parts), strict=True))
     status = run(stack, "status", "--json")
     for part in took:
         faults.start(stack, part)
