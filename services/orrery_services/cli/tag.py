@@ -26,7 +26,7 @@ def tag(
 
     from .. import clock, store
     from ..protocol.snapshots import TAG, Ref
-    from ..store import refs, snapshots
+    from ..store import pieces, refs, snapshots
 
     if not re.fullmatch(NAME, name, re.ASCII):
         raise ConfigError(f"a tag must match {NAME}, was {name!r}")
@@ -46,6 +46,12 @@ def tag(
             common.person(), clock.wall_ns(),
         )  # fmt: skip
         made = refs.move(connection, settings.partitions, wanted, now)
+        roots = [root for roots in opened.sections.values() for root in roots]
+        if not pieces.are_held(connection, roots):
+            common.complain(
+                f"{id_.hex()[:12]} has its name, but not all of its leaves are here: gc removed "
+                "them, or they have not arrived yet"
+            )
     common.show(made._asdict(), as_json, _print)
 
 

@@ -17,7 +17,8 @@ from orrery_services.memo.fact_memo import FactMemo
 from orrery_services.node import Node
 from orrery_services.store import domino_runs, refs
 
-from .market import RATES_CHAIN, write_snapshot
+from .market import RATES, RATES_CHAIN, write_snapshot
+from .test_asking import empty_what_may_go
 
 SWAPPED = {
     "run_in": "container",
@@ -167,6 +168,20 @@ def test_a_tag_that_is_taken_says_where_it_is_and_how_to_move_it(orrery, made):
     assert "is at " + one[:12] in taken.error and "--move" in taken.error
     assert moved.document["move"] == 2
     assert orrery("show", "eod", "--json").document["id"] == two
+
+
+def test_who_names_a_snapshot_whose_leaves_went_is_told(orrery, made, server):
+    runner = Runner(orrery.node)
+    higher = {name: rate + 0.0001 for name, rate in RATES.items()}
+    third = write_snapshot(runner.connection, 3, higher)
+    assert not runner.run(Job(3, "rates", third)).failed
+    empty_what_may_go(runner, server)
+    runner.close()
+
+    gone, there = orrery("tag", made[0], "gone"), orrery("tag", third, "there")
+
+    assert (gone.code, there.code) == (0, 0)
+    assert "not all of its leaves are here" in gone.error and there.error == ""
 
 
 def test_who_has_no_name_is_named_by_number(monkeypatch):
