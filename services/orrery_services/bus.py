@@ -78,7 +78,7 @@ def send_now(
         )
         producer.flush(seconds_max)
     except (BufferError, KafkaException) as cause:
-        raise OutsideError(f"{topic} must take a message, but: {cause}") from cause
+        raise OutsideError(f"{topic} must take a message, but: {said(cause)}") from cause
     error, message = reports[0] if reports else (f"nothing within {seconds_max:g} s", None)
     if error is not None or message is None:
         raise OutsideError(f"{topic} must take a message, but the broker says: {error}")
@@ -123,10 +123,24 @@ def log_ids(
     try:
         return {name: _printed(future.result().topic_id) for name, future in asked.items()}
     except KafkaException as cause:
+        if cause.args[0].code() in _AWAY:
+            raise OutsideError(
+                f"the broker must answer within {seconds_max:g} s, but: {said(cause)}; "
+                "`orrery doctor` says what is wrong"
+            ) from cause
         raise OutsideError(
-            f"topics {', '.join(topics)} must be there, but Kafka says: {cause.args[0]}; "
+            f"topics {', '.join(topics)} must be there, but Kafka says: {said(cause)}; "
             "`make up` makes them"
         ) from cause
+
+
+_AWAY = {KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}
+
+
+def said(cause: Exception) -> str:
+    """Return what Kafka's client says, in its plain words."""
+    error = cause.args[0] if cause.args else cause
+    return error.str() if isinstance(error, KafkaError) else str(error)
 
 
 def _printed(topic_id: object) -> str:
@@ -182,7 +196,7 @@ class LogReader:
         try:
             return self._consumer.get_watermark_offsets(place, timeout=REQUEST_SECONDS_MAX)
         except KafkaException as cause:
-            raise OutsideError(f"the ends of {topic}/{partition}: {cause.args[0]}") from cause
+            raise OutsideError(f"the ends of {topic}/{partition}: {said(cause)}") from cause
 
     def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[Message]:
         """Yield what lies in [start, end). Raises OutsideError when nothing comes for too long."""

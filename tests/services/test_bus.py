@@ -30,3 +30,11 @@ def test_a_broker_that_is_away_is_seen_though_nothing_fails(monkeypatch):
     said = [(watch.look(), watch.away())[1] for _ in range(3)]
 
     assert said == [False, True, True], "one answer may be late"
+
+
+def test_a_broker_that_does_not_answer_is_told_in_plain_words():
+    with pytest.raises(OutsideError) as told:
+        bus.log_ids(bus.admin(NOBODY), ["trades"], 0.3)
+
+    assert "the broker must answer within 0.3 s" in str(told.value)
+    assert "orrery doctor" in str(told.value) and "KafkaError{" not in str(told.value)

@@ -15,6 +15,7 @@ from ..store import census
 from . import common, nodes
 
 SERVICES = ("packer", "analytics", "replication", "gateway", "snapshots", "dominoes")
+KAFKA_SECONDS_MAX = 5.0
 SECONDS_MAX = 2.0  # to be answered by a service, or for nodes to be level
 
 Wait = Annotated[float, typer.Option("--wait", help="Seconds for the nodes to get level.", min=0)]
@@ -95,7 +96,8 @@ def _ends(settings: Settings) -> dict[tuple[str, int], tuple[int, int]]:
     """Return (first, behind the last) offset of every partition of the topics of the road."""
     topics = dict.fromkeys((*ROW_TOPICS, "ticks"), settings.partitions)
     topics |= {"facts": settings.partitions + 1, "dead-letters": 1}
-    bus.log_ids(bus.admin(settings.kafka), list(topics))  # fails soon, and in plain words
+    # Fails soon, and in plain words: people look when something is away.
+    bus.log_ids(bus.admin(settings.kafka), list(topics), KAFKA_SECONDS_MAX)
     reader = bus.LogReader(settings.kafka, "orrery-status")
     try:
         return {(t, p): reader.ends(t, p) for t, many in topics.items() for p in range(many)}
