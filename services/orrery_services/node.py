@@ -121,7 +121,8 @@ class Snapshot:
         return self.result(f"curve/{name}")
 
     def table(self, section: str) -> pa.Table:
-        """Return the leaves of a section, by name: `name` and its value, of a state `state`."""
+        """Return the leaves of a section, by name: `name` and its value, of a state `state`; what
+        a leaf itself calls `name` is `own_name`."""
         from orrery_kernels.snapshot.canonical import decode
         from orrery_kernels.snapshot.snapshot import leaves
 
@@ -135,7 +136,10 @@ class Snapshot:
         values = [decode(body) for body in found.values()]
         if values and isinstance(values[0], dict):
             keys = dict.fromkeys(key for value in values for key in value)
-            columns = {key: [value.get(key) for value in values] for key in keys}
+            columns = {
+                "own_name" if key == "name" else key: [value.get(key) for value in values]
+                for key in keys
+            }
             return pa.table({"name": names, **columns})
         return pa.table({"name": names, "value": pa.array(values, pa.float64())})
 

@@ -83,6 +83,7 @@ def test_the_address_of_one_node_is_not_taken_for_another(tmp_path):
         ("partitions = 'eight'", "partitions must be of type integer, was 'eight'"),
         ("peers = ['N2']", "peers.0 must match"),
         ("partitions = ", "must be TOML"),
+        ('[data.static."a/b".c]\nx = 1', "data.static must match ^[^/]{1,256}$, was 'a/b'"),
     ],
 )
 def test_a_wrong_file_is_told_by_key_rule_value_and_place(tmp_path, text, message):

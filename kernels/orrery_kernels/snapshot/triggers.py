@@ -21,6 +21,7 @@ _EVERY = re.compile(r"every (\d+)\s?(ms|s|m|h)")
 _COUNT = re.compile(r"on ([\d,]+) events")
 _CHANGE = re.compile(r"on quote change ([0-9.eE+-]+)")
 _AT = re.compile(r"at (\d{1,2}):(\d{2})(?::(\d{2}))? (\S+)")
+STEP_NS_MIN = 100_000_000  # of an interval: triggers are looked at as often as that
 MISSED_MAX = 1000  # firings made up at once; more than this are counted as skipped, and said so
 
 Missed = Literal["make up", "skip"]
@@ -62,7 +63,10 @@ def read_trigger(text: str, missed: Missed = "skip") -> Trigger:
     if text == "by hand":
         return Trigger(text, "hand", missed=missed)
     if (found := _EVERY.fullmatch(text)) and int(found[1]):
-        return Trigger(text, "interval", int(found[1]) * _UNIT_NS[found[2]], missed=missed)
+        step = int(found[1]) * _UNIT_NS[found[2]]
+        if step < STEP_NS_MIN:
+            raise SnapshotError(f"an interval must be at least 100ms, was {text!r}")
+        return Trigger(text, "interval", step, missed=missed)
     if (found := _COUNT.fullmatch(text)) and int(found[1].replace(",", "")):
         return Trigger(text, "count", int(found[1].replace(",", "")), missed=missed)
     if (found := _CHANGE.fullmatch(text)) and _number(found[1]) > 0:

@@ -274,6 +274,12 @@ class TestTriggers:
         with pytest.raises(SnapshotError, match="a trigger must be like 'every 5s'"):
             read_trigger(text)
 
+    def test_an_interval_shorter_than_triggers_are_looked_at_is_refused(self):
+        with pytest.raises(SnapshotError, match="at least 100ms, was 'every 99ms'"):
+            read_trigger("every 99ms")
+
+        assert read_trigger("every 100ms").step == 100_000_000
+
 
 def offsets_of(zone):
     """The offsets of a zone in 2025-2027, found hour by hour from the system's time-zone data."""

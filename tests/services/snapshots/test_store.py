@@ -375,6 +375,19 @@ def test_a_table_of_leaves_is_read_by_pandas_polars_and_duckdb(writer):
     assert lent == quotes["value"].chunk(0).buffers()[1].address, "no copy"
 
 
+def test_what_a_leaf_calls_its_name_does_not_hide_that_of_the_leaf(writer):
+    static = {"desks": {"D1": {"name": "rates", "limit": 5.0}}}
+    log, work, making = Log(), fresh(), Making(declaring(static), writer)
+    log.trades(A=1.0).cut(1)
+    ledger.commit(writer, take(work, log))
+    making.add([cut(1)._replace(static=steps.static_root(static))])
+    (made,) = making.turn()
+
+    table = Snapshot(writer, made.id).table("static").to_pylist()
+
+    assert table == [{"name": "desks/D1", "own_name": "rates", "limit": 5.0}]
+
+
 def test_a_node_that_declares_other_static_data_waits_for_those_that_the_cut_names(writer):
     log, work = Log(), fresh()
     log.trades(A=1.0).cut(1)
