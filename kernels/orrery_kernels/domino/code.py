@@ -201,6 +201,12 @@ class _Walk:
         if i.opname in _SET_MAKERS and not scope.inside_lab:
             why = "a set has an order of its own: use dict.fromkeys or sorted"
             raise seal.refuse(self.domino, where, why)
+        if i.opname == "BINARY_OP" and i.argrepr.startswith("@") and not scope.inside_lab:
+            why = "a product of matrices rounds differently from one processor to the next"
+            raise seal.refuse(self.domino, where, why)
+        if i.opname == "LOAD_CONST":
+            for text in i.argval if isinstance(i.argval, tuple) else (i.argval,):
+                self._check(seal.judge_text(text) if isinstance(text, str) else None, where)
         if i.opname == "IMPORT_NAME":
             self._check(seal.judge_module(i.argval), where)
         if i.opname in ("LOAD_ATTR", "LOAD_METHOD") and i.argval in seal.ATTRIBUTES_REFUSED:

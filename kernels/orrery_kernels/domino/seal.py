@@ -5,6 +5,7 @@ is allowed by this list or it is refused, so that a result is a pure function of
 """
 
 import builtins
+import re
 from types import ModuleType
 from typing import Any
 
@@ -68,7 +69,18 @@ _ROUNDING = {
     },
 }  # fmt: skip
 _OUTSIDE = {
-    "numpy": {"fromfile", "genfromtxt", "load", "loadtxt", "memmap", "save", "savetxt", "savez"},
+    "numpy": {
+        "datetime64",
+        "fromfile",
+        "genfromtxt",
+        "load",
+        "loadtxt",
+        "memmap",
+        "save",
+        "savetxt",
+        "savez",
+    },
+    "operator": {"attrgetter", "methodcaller"},
     "pyarrow": {"OSFile", "memory_map", "input_stream", "output_stream", "create_memory_map"},
 }
 _BUILTINS_REFUSED = {
@@ -76,10 +88,13 @@ _BUILTINS_REFUSED = {
     "input", "locals", "open", "print", "setattr", "vars",
 }  # fmt: skip
 _SETS = {"set", "frozenset"}
+_BY_NAME = {"getattr", "hasattr"}  # nobody sees what they reach
+# numpy reads the clock for "now" and "today" as one of these types
+_CLOCK = re.compile(r"[<>=|]?M8(\[.*)?|datetime64(\[.*)?")
 ATTRIBUTES_REFUSED = {
-    "__builtins__", "__class__", "__code__", "__dict__", "__globals__", "__subclasses__", "now",
-    "popen", "setflags", "system", "to_parquet", "today", "tofile", "utcnow", "write_bytes",
-    "write_text",
+    "__builtins__", "__class__", "__code__", "__dict__", "__getattribute__", "__globals__",
+    "__hash__", "__reduce__", "__reduce_ex__", "__self__", "__subclasses__", "now", "popen",
+    "setflags", "system", "to_parquet", "today", "tofile", "utcnow", "write_bytes", "write_text",
 }  # fmt: skip
 
 
@@ -110,6 +125,8 @@ def judge_member(module: str, name: str, inside_lab: bool) -> str | None:
             return f"{name}() reads or changes what is not an input"
         if name in _SETS and not inside_lab:
             return f"{name}() has an order of its own: use dict.fromkeys or sorted"
+        if name in _BY_NAME and not inside_lab:
+            return f"{name}() reaches what nobody can see: write the name of the attribute"
         return None
     if name in _OUTSIDE.get(module, ()):
         return f"it reaches for the outside ({module}.{name})"
@@ -118,6 +135,13 @@ def judge_member(module: str, name: str, inside_lab: bool) -> str | None:
             f"{module}.{name} rounds differently from one processor to the next: "
             f"use the lab's exp and log"
         )
+    return None
+
+
+def judge_text(text: str) -> str | None:
+    """Return why a constant text must not be used, or None."""
+    if _CLOCK.fullmatch(text):
+        return f"it reaches for clock: {text!r} may mean now; days are whole numbers in the lab"
     return None
 
 

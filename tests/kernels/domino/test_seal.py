@@ -3,6 +3,7 @@
 import datetime
 import functools
 import math
+import operator
 import os
 import random
 import time
@@ -234,7 +235,42 @@ def make_counter():
     return count
 
 
+def clock_of_numpy(x: float) -> float:
+    return x + float(np.datetime64("now").astype(np.int64))
+
+
+def clock_by_type(x: float) -> float:
+    return x + float(np.array(["now"], "M8[s]").astype(np.int64)[0])
+
+
+def clock_by_type_in_a_tuple(x: float) -> float:
+    return x + len([kind for kind in ("<M8[s]", "f8") if np.dtype(kind)])
+
+
+def dice_by_text(x: float) -> float:
+    return x + getattr(np, "random").random()  # noqa: B009
+
+
+def dice_by_path(x: float) -> float:
+    return operator.attrgetter("random.random")(np)()
+
+
+def hash_by_method(x: float) -> float:
+    return x + "x".__hash__()
+
+
+def product_of_matrices(x: float) -> float:
+    return float(np.array([x, 2.0]) @ np.array([1.0, 2.0]))
+
+
 REFUSED = [
+    (clock_of_numpy, "reaches for the outside .numpy.datetime64"),
+    (clock_by_type, "reaches for clock: 'M8.s.' may mean now"),
+    (clock_by_type_in_a_tuple, "reaches for clock"),
+    (dice_by_text, "getattr.. reaches what nobody can see"),
+    (dice_by_path, "reaches for the outside .operator.attrgetter"),
+    (hash_by_method, "uses .__hash__"),
+    (product_of_matrices, "product of matrices rounds differently"),
     (clock, "clock"), (clock_by_name, "clock"), (date, "clock"), (dice, "chance"),
     (dice_by_name, "method of an object"), (dice_of_numpy, "chance"), (environment, "outside"),
     (local_import, "outside"), (from_import, "clock"), (file, r"open\(\)"),
