@@ -50,14 +50,14 @@ def gc(
         document = plan.told() | {"dry_run": dry_run, "silent_peers": peers.silent}
         document |= {"rows": age, "expiring": [one.told() for one in old]}
         if (plan.bodies or old) and not dry_run:
-            with store.connect(settings.postgres("gc"), attempts_max=2) as collector:
-                collecting.remove(collector, plan.bodies, now_ns)
-                expiring.remove(collector, old, now_ns)
             event = {"what": "gc", "by": common.person(), "node": settings.node, "at_ns": now_ns}
             told = ("policy", "packs", "answers", "bytes", "rows", "expiring")
             event |= {name: document[name] for name in told}
             event["removed"] = sum(not one["keep"] for one in document["snapshots"])
-            refs.write_events(writer, settings.partitions, [event])
+            with store.connect(settings.postgres("gc"), attempts_max=2) as collector:
+                refs.write_events(writer, settings.partitions, [event])  # before: it may be killed
+                collecting.remove(collector, plan.bodies, now_ns)
+                expiring.remove(collector, old, now_ns)
     common.show(document, as_json, _print)
 
 
