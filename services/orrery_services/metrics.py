@@ -39,7 +39,9 @@ IGNORED_BATCHES = Counter(
     "orrery_ignored_batches", "Messages of ticks that do not count.", ["reason"]
 )
 MOVED_ROWS = Counter("orrery_moved_rows", "Rows sent home from a wrong partition.")
-STOPPED = Gauge("orrery_stopped_partitions", "Partitions stopped by a failure: page somebody.")
+STOPPED = Gauge(
+    "orrery_stopped_partitions", "Partitions that stand still, /readyz says why: page somebody."
+)
 DIVERGED = Gauge("orrery_diverged_keys", "Natural keys with two contents: page somebody.")
 SLOT_WAL_BYTES = Gauge("orrery_slot_wal_bytes", "WAL that a slot holds back.", ["slot"])
 

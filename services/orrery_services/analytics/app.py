@@ -121,7 +121,6 @@ class _ends_the_process:
     def __exit__(self, kind: type | None, cause: BaseException | None, _: object) -> None:
         if cause is None or isinstance(cause, asyncio.CancelledError | GeneratorExit):
             return
-        metrics.STOPPED.inc()
         log.critical("an agent failed: the worker stops", error=kind.__name__, exc_info=cause)
         os._exit(1)
 

@@ -59,6 +59,7 @@ class Lane:
         self._every_rows, self._rules = every_rows, rules
         self.work: steps.Work | None = None
         self.flights: deque[Flight] = deque()
+        self.stands = ""  # why the partition stands still; empty: it does not
 
     def offset(self) -> int | None:
         """Return the next offset to be folded, None before recovery."""
@@ -86,9 +87,11 @@ class Lane:
 
     def _check_end(self, end: int) -> None:
         """Stop where the log ends before the fold: the same offsets would come a second time."""
+        self.stands = ""
         if self.work is not None and end < self.work.position.offset:
             why = ends_early(TICKS, self.partition, self.work.position.offset, end)
             log.error("a partition stands still", partition=self.partition, reason=str(why))
+            self.stands = str(why)
             self.work = None
 
     def _recompute_stored(self, connection: psycopg.Connection, work: steps.Work) -> None:

@@ -110,7 +110,6 @@ class Worker:
     def _ended(self, task: asyncio.Task) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (cause := task.exception()):
-            metrics.STOPPED.inc()
             log.critical("a partition failed: the worker stops", exc_info=cause)
             os._exit(1)
 
@@ -177,6 +176,7 @@ class Worker:
                 if behind > 0:
                     late.append(now - self.heard[partition])
         metrics.LAG_SECONDS.labels("analytics").set(max(late))
+        metrics.STOPPED.set(sum(bool(lane.stands) for lane in self._lanes.values()))
         await self._run(naming.take_over, self._connection, *self._named())
 
     async def _level(self, lane: Lane, end: int | None = None) -> bool:
@@ -200,7 +200,10 @@ class Worker:
 
     def report(self, health: metrics.Health) -> None:
         behind = [p for p, lane in self._lanes.items() if lane.work is None]
-        if behind:
+        stands = next((lane.stands for lane in self._lanes.values() if lane.stands), "")
+        if stands:
+            health.not_ready(stands)
+        elif behind:
             health.not_ready(f"catching up partitions {behind}")
         else:
             health.ready()

@@ -111,6 +111,7 @@ class Packer:
 
     def _tell(self) -> None:
         """Say what is packed, and what waits and why; that is looked at again after a while."""
+        metrics.STOPPED.set(len(self._waiting))
         if not self._waiting:
             self._health.ready()
             log.info("partitions dealt", partitions=sorted(self.lanes))

@@ -4,10 +4,15 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from orrery_services import store
+from orrery_services import compiled, store
 from orrery_services.store import identity
 
 from .server import Server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_loops() -> None:
+    compiled.keep_loops()
 
 
 @pytest.fixture(scope="session")

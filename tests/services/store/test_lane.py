@@ -91,7 +91,8 @@ def test_a_lane_stands_still_while_the_log_ends_before_what_it_folded(lane, writ
     assert lane.catch_up()
     assert lane.work is None
     assert not lane.recover(writer)
+    assert "the log lost messages" in lane.stands and "orrery log renew ticks" in lane.stands
     lane._reader = Log(position.offset)
 
     assert lane.recover(writer)
-    assert lane.work.position == position
+    assert (lane.work.position, lane.stands) == (position, "")
