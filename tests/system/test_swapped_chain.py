@@ -43,6 +43,19 @@ def test_asked_again_nothing_is_swapped_in(stack, end, snapshot):
     assert again["result"]["output"] == end["result"]["output"]
 
 
+def test_what_it_found_is_asked_for_by_name_on_both_nodes(stack, end):
+    deadline = time.monotonic() + 60
+    while run(stack, "why", "curve@latest", "--node", "n2").returncode:
+        assert time.monotonic() < deadline, "it did not come in time"
+        time.sleep(0.5)
+
+    for node in ("n1", "n2"):
+        tree = orrery(stack, "why", "curve@latest", "--node", node)
+        assert tree["digest"] == end["stages"][1]["output"]
+        assert (tree["run"]["chain"], tree["run"]["snapshot"]) == ("swapped", end["on"])
+        assert tree["inputs"][0]["leaves"][0]["rows"], "down to rows in the log"
+
+
 def test_the_status_lists_slot_time_and_peak_of_every_stage(stack, end):
     shown = orrery(stack, "run", "--status", "--node", "n1")["swapped"]
 
