@@ -104,7 +104,7 @@ def test_kinds_of_rows_may_be_names(dictionary: bool) -> None:
 
     assert out["ewma"].to_pylist() == [1.0, None, None, 2.5]
     assert state.skipped.tolist() == [0]
-    assert chain.oracle().run(batch.slice(0, 2).to_pylist()) == [{"ewma": 1.0}, {"ewma": None}]
+    assert chain.oracle().run(batch.to_pylist()) == out.to_pylist()
 
 
 @pytest.mark.parametrize("rows", [(0, 10), (3, 100), (17, 333), (64, 200), (999, 1), (500, 0)])

@@ -174,8 +174,8 @@ class ChainOracle:
         chain, made = self.chain, []
         symbol = row.get(chain.symbol_column, "")
         for oracle, instance, reads in zip(self.kernels, chain.unique, chain.reads, strict=True):
-            kind = row.get("kind")
-            other = kind is not None and instance.rows != "any" and _name_of(kind) != instance.rows
+            wanted = instance.rows == "any" or "kind" not in row
+            other = not wanted and _name_of(row["kind"]) != instance.rows
             if other or (symbol is None and instance.kernel.state.fields):
                 made.append([None] * len(instance.outputs))
                 continue
@@ -202,8 +202,8 @@ def _checked(step: Any, place: str) -> dict[str, Any]:
     return dict(step)
 
 
-def _name_of(kind: int | str) -> str:
-    return kind if isinstance(kind, str) else KIND_NAMES[kind]
+def _name_of(kind: int | str | None) -> str | None:
+    return KIND_NAMES[kind] if isinstance(kind, int) else kind
 
 
 def _value(row: Mapping[str, Any], column: str) -> float | int | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orrery_kernels.engine import layout, words
-from orrery_kernels.engine.program import native_address
+from orrery_kernels.engine.program import native_address, native_call
 from orrery_kernels.engine.spec import i64
 from orrery_kernels.engine.words import Word
 from orrery_kernels.errors import ParameterError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 AHEAD = 64  # spare ids behind a batch, so that fetching ahead reads something
 _NAN = float("nan")
+_NO_SYMBOL = -1
 _BARE = ctypes.PYFUNCTYPE(None)  # arguments as they are: checking them costs as much as the kernel
 
 
@@ -83,10 +84,10 @@ class Ticker:
                 self._load(values)
         except TypeError:
             raise self._refused(values) from None
+        if symbol is None:
+            return self._without_symbol()
         number = self.numbers.get(symbol)
         if number is None:
-            if symbol is None:
-                return None if len(self.outputs) == 1 else (None,) * len(self.outputs)
             if not isinstance(symbol, str):
                 raise ParameterError(
                     f"symbol must be text or None, was {symbol!r} ({self.session.chain.place})"
@@ -101,6 +102,14 @@ class Ticker:
         if self.only is not None:
             value = self.floats[self.only]
             return None if value != value else value
+        return self._results()
+
+    def _without_symbol(self) -> Any:
+        """Return what a row without a symbol gives: null, save from kernels without a state."""
+        if self.version != self.state.version:
+            self._follow_records()
+        self.ids[0] = _NO_SYMBOL
+        native_call("run")(self.address, 0, 1)
         return self._results()
 
     def spread(self) -> Callable[..., Any]:
