@@ -24,12 +24,12 @@ def table(costs: Mapping[str, str]) -> str:
         kernel = public.definition
         reads = ", ".join(x.column for x in kernel.inputs)
         writes = ", ".join(o.name for o in kernel.outputs)
-        about = f"{costs.get(name, '')} | {_first_line(kernel.function)}"
+        about = f"{costs.get(name, '')} | {_summary(kernel.function)}"
         line = f"| `{name}` | {reads} | {writes} | {about} |"
         rows.setdefault(kernel.function.__module__.rsplit(".", 1)[1], []).append(line)
     for name, plain in catalog.functions().items():
         given = ", ".join(inspect.signature(plain).parameters)
-        line = f"| `{name}` | {given} | | | {_first_line(plain)} |"
+        line = f"| `{name}` | {given} | | | {_summary(plain)} |"
         rows.setdefault(plain.__module__.rsplit(".", 1)[1], []).append(line)
     head = "| name | reads | writes | ns/row | |\n| --- | --- | --- | --- | --- |\n"
     return "\n".join(f"\n### {f}\n\n{head}" + "\n".join(rows[f]) for f in sorted(rows)) + "\n"
@@ -40,8 +40,9 @@ def measured() -> dict[str, str]:
     return dict(re.findall(r"^\| `(\w+)` \|[^|]*\|[^|]*\| ([\d.]+) \|", written(), re.MULTILINE))
 
 
-def _first_line(function: object) -> str:
-    return (inspect.getdoc(function) or "").split("\n")[0].replace("|", "\\|")
+def _summary(function: object) -> str:
+    first = (inspect.getdoc(function) or "").split("\n\n")[0]
+    return " ".join(first.split()).replace("|", "\\|")
 
 
 def written() -> str:

@@ -5,6 +5,8 @@ import orrery_kernels
 import pyarrow as pa
 import pytest
 import talib
+from orrery_kernels.engine import catalog
+from talib import abstract
 
 RNG = np.random.default_rng(20261206)
 N = 700
@@ -154,7 +156,8 @@ def assert_equal_to_ta_lib(name: str, out: pa.RecordBatch, expected) -> None:
             found = found.fill_null(0)
         actual = found.to_numpy(zero_copy_only=False)
         # A hair of the largest value allows for sums that TA-Lib lets cancel near zero.
-        hair = 1e-10 * np.nanmax(np.abs(answer))
+        finite = answer[np.isfinite(answer)]
+        hair = 1e-10 * np.max(np.abs(finite), initial=0.0)
         np.testing.assert_allclose(
             actual, answer, rtol=1e-10, atol=hair, err_msg=f"{name}.{column}"
         )
@@ -169,6 +172,82 @@ def test_every_ta_kernel_is_compared():
     names = {name for name in dir(orrery_kernels) if name.startswith("ta_")}
 
     assert names == set(EXPECTED)
+
+
+def still(column: np.ndarray, begin: int, end: int) -> np.ndarray:
+    return np.r_[column[:begin], np.full(end - begin, column[begin]), column[end:]]
+
+
+PRICES = ("open", "high", "low", "close", "x", "y")
+ROWS = 260
+PLAIN = {name: column[:ROWS] for name, column in COLUMNS.items()}
+STILL_TWICE = still(still(PLAIN["close"], 40, 90), 140, 200)
+ODD = {
+    "in half points": {**PLAIN, **{n: np.round(2.0 * PLAIN[n]) / 2.0 for n in PRICES}},
+    "standing still": {**PLAIN, **dict.fromkeys(PRICES, STILL_TWICE)},
+    "still to begin with": {**PLAIN, **dict.fromkeys(PRICES, still(PLAIN["close"], 0, 60))},
+    "without volume": {
+        **PLAIN,
+        "volume": np.r_[PLAIN["volume"][:50], np.zeros(30), VOLUME[80:ROWS]],
+    },
+    "of a few bars": {n: c[:12] for n, c in PLAIN.items()},
+    "of a billionth": {**PLAIN, **{n: 1e-9 * PLAIN[n] for n in PRICES}},
+    "of a million": {**PLAIN, **{n: 1e6 * PLAIN[n] for n in PRICES}},
+}
+# What sums of TA-Lib leave behind when what they added up has gone.
+ROUNDED_IN_TA_LIB = {
+    ("ta_mama", "standing still"),
+    ("ta_mama", "still to begin with"),
+    ("ta_vwma", "without volume"),
+    ("ta_rvol", "without volume"),  # and a volume over none is infinite there
+}
+
+
+def answer_of(name: str, columns: dict[str, np.ndarray], **given: float):
+    """Return what TA-Lib says of `columns`, and the same parameters by the names of the kernel."""
+    function = abstract.Function(name.removeprefix("ta_").upper())
+    reads = [i.column for i in catalog.kernels()[name].definition.inputs]
+    names = dict(function.input_names)
+    if "price1" in names:
+        names = {"price0": reads[0], "price1": reads[1]}
+    elif "price" in names:
+        names["price"] = reads[0]
+    function.input_names = names
+    answers = function({n: c.copy() for n, c in columns.items()}, **given)
+    return tuple(answers) if isinstance(answers, list) else answers
+
+
+@pytest.mark.parametrize("series", ODD)
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_a_kernel_is_equal_to_ta_lib_on_prices(name, series):
+    if (name, series) in ROUNDED_IN_TA_LIB:
+        return
+    out = getattr(orrery_kernels, name)(pa.record_batch(ODD[series]))
+
+    assert_equal_to_ta_lib(name, out, answer_of(name, ODD[series]))
+
+
+def others(name: str, factor: float) -> tuple[dict[str, float], dict[str, float]]:
+    """Return parameters unlike the defaults: for TA-Lib, and for the kernel."""
+    theirs = abstract.Function(name.removeprefix("ta_").upper()).parameters
+    theirs = {n: v for n, v in theirs.items() if not n.endswith("matype")}
+    ours = catalog.kernels()[name].definition.params
+    ours = [n for n, spec in ours.items() if not spec.choices]
+    changed = [
+        max(2, round(factor * v)) if isinstance(v, int) else round(v * (0.5 + factor / 2.0), 3)
+        for v in theirs.values()
+    ]
+    return dict(zip(theirs, changed, strict=True)), dict(zip(ours, changed, strict=False))
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.7])
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_a_kernel_is_equal_to_ta_lib_with_other_parameters(name, factor):
+    theirs, ours = others(name, factor)
+
+    out = getattr(orrery_kernels, name)(pa.record_batch(PLAIN), **ours)
+
+    assert_equal_to_ta_lib(name, out, answer_of(name, PLAIN, **theirs))
 
 
 def test_macd_with_other_periods_keeps_its_warm_up():

@@ -136,8 +136,7 @@ def xcorr_leadlag(s, p, a, b):
     """Which of two series leads: the shift at which they correlate most.
 
     Formula: argmax over k in -L..L of |corr(a_(t-k), b_t)|, k < 0: corr(a_t, b_(t+k)), over
-        `window`
-        pairs; k > 0 says that a leads by k ticks; of equal ones the smallest |k|, then the
+        `window` pairs; k > 0 says that a leads by k ticks; of equal ones the smallest |k|, then the
         positive one
     Units: ticks, -1 to 1
     Warm-up: window + max_lag ticks
@@ -238,11 +237,9 @@ def _legs_push(w, ts_ns, leg, price, size):
 def hayashi_yoshida_cov(s, p, ts_ns: i64, leg, log_price):
     """Covariance of two prices that tick at different times, with nothing interpolated.
 
-    Formula: sum r_i s_j over pairs of returns whose intervals overlap, counted at the tick at
-        which the
-        later of the two ends, over the last `window` ticks of both legs; a second tick of one leg
-        at one
-        time spans no interval of its own
+    Formula: sum r_i s_j over pairs of returns whose intervals overlap, counted at the tick at which
+        the later of the two ends, over the last `window` ticks of both legs; a second tick of one
+        leg at one time spans no interval of its own
     Units: squared return, per window
     Warm-up: none; 0 until both legs have moved
     Source: Hayashi & Yoshida (2005), Bernoulli 11(2), 359-379

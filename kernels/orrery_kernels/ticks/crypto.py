@@ -165,7 +165,7 @@ def liquidation_density(
     maintenance: float = 0.005,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where positions are liquidated: edges (bins + 1,) and open interest in each bin
-        (bins,).
+    (bins,).
 
     Formula: a long goes at P (1 - 1/L + m), a short at P (1 + 1/L - m), m the maintenance margin
     Args:

@@ -27,9 +27,8 @@ def twap(s, p, ts_ns: i64, price):
     """Time-weighted average price: each price counts for as long as it stood.
 
     Formula: sum p_(i-1) (t_i - t_(i-1)) / (t_n - t_0) since the start of the session; the newest
-        price
-        has not stood yet; equal to the price while no time has passed; time that runs backwards
-        counts 0
+        price has not stood yet; equal to the price while no time has passed; time that runs
+        backwards counts 0
     Units: those of price
     Warm-up: none
     Source: Kissell & Glantz (2003), Optimal Trading Strategies
@@ -86,8 +85,7 @@ def pov(s, p, market_volume):
     """Participation: the next child order that keeps to a share of the market's volume.
 
     Formula: min(child_max, rate sum(V) - sent, parent - sent), never negative; what the cap held
-        back
-        is caught up later
+        back is caught up later
     Units: those of volume
     Warm-up: none
     Source: Kissell & Glantz (2003), Optimal Trading Strategies
@@ -112,8 +110,7 @@ def implementation_shortfall(s, p, exec_price, qty, arrival_price, price):
     """Shortfall of an order against the price at its arrival: of the filled part, and of the rest.
 
     Formula: side 1e4 [share (sum p q / sum q - A)/A + (1 - share)(P_now - A)/A], share = filled /
-        parent,
-        A the arrival price of the first fill, side the sign of the order
+        parent, A the arrival price of the first fill, side the sign of the order
     Units: basis points of the arrival value, positive is a cost
     Warm-up: null while nothing is filled or A is not above 0
     Source: Perold (1988), Journal of Portfolio Management 14(3), 4-9
@@ -155,9 +152,8 @@ def slippage_decomposition(decision, arrival, exec_price, close, fees, filled, q
     """Shortfall of a finished order by cause: waiting, trading, what was not done, and fees.
 
     Formula: with D the decision price, side the sign of qty, f = |filled| / |qty|, all as side 1e4
-        / D:
-        delay f (arrival - D), market f (exec - arrival), opportunity (1 - f)(close - D), fees f
-        fees per unit
+        / D: delay f (arrival - D), market f (exec - arrival), opportunity (1 - f)(close - D), fees
+        f fees per unit
     Units: basis points of the decision value, positive is a cost
     Warm-up: none; null where D is not above 0 or qty is 0
     Source: Perold (1988), JPM 14(3); Wagner & Edwards (1993), Financial Analysts Journal 49(1)
@@ -216,8 +212,7 @@ def iceberg_slicer(s, p, fill_qty, jitter):
     """Iceberg: show a peak, and a new one when it has been filled, until the parent is done.
 
     Formula: after each fill, where the shown part is gone: min(left, peak (1 + jitter_share u)), u
-        in
-        [-1, 1] from the column `jitter` (the lab draws no random numbers); else 0
+        in [-1, 1] from the column `jitter` (the lab draws no random numbers); else 0
     Units: those of quantity; the first row shows the first peak whatever its fill
     Warm-up: none
     Source: Esser & Monch (2007), Finance Research Letters 4(2), 68-81

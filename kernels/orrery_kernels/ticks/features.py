@@ -329,8 +329,7 @@ def turnover(s, p, position, price, nav):
     """Value traded over the last `window` ticks as a share of the net asset value.
 
     Formula: sum |q_t - q_(t-1)| P_t / NAV_t over the window; the first position is held, not
-        traded;
-        null where nav is not above 0 (such a tick does not enter)
+        traded; null where nav is not above 0 (such a tick does not enter)
     Units: none
     Warm-up: the first tick is null, then the window fills
     Source: Datar, Naik & Radcliffe (1998), Journal of Financial Markets 1(2), 203-219

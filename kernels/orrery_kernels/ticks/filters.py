@@ -148,9 +148,9 @@ def _lengthen(weights, means, betas, kappa, places, n, x, best):
 def bocpd(s, p, x):
     """Bayesian online change point detection for a normal with unknown mean and variance.
 
-    Formula: the posterior of the run length r, the values of the run before this tick:
-        P(r = 0) ~ hazard p(x | prior), P(r + 1) ~ (1 - hazard) P(r) p(x | run), normalised;
-        cp_prob = P(r = 0), run_length = the likeliest r; a run beyond max_run stays at max_run - 1
+    Formula: the posterior of the run length r, the values of the run before this tick: P(r = 0) ~
+        hazard p(x | prior), P(r + 1) ~ (1 - hazard) P(r) p(x | run), normalised; cp_prob = P(r =
+        0), run_length = the likeliest r; a run beyond max_run stays at max_run - 1
     Units: cp_prob 0 to 1, run_length ticks
     Warm-up: none; the first tick starts a run for certain
     Source: Adams & MacKay (2007), arXiv 0710.3742; Murphy (2007) for the normal-gamma updates

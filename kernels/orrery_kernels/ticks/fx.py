@@ -17,11 +17,11 @@ _DAY_NS = 86_400 * _NS_PER_S
 )
 def triangular_arbitrage(p, ab_bid, ab_ask, bc_bid, bc_ask, ac_bid, ac_ask):
     """Profit of going round three currencies, the better of the two ways, at prices one can trade
-        at.
+    at.
 
     Formula: forward A->B->C->A: 1e4 (ab_bid bc_bid / ac_ask - 1); back: 1e4 (ac_bid / (ab_ask
-        bc_ask) - 1);
-        the larger, less fees_bps; route +1 forward, -1 back, 0 where the edge is not above 0
+        bc_ask) - 1); the larger, less fees_bps; route +1 forward, -1 back, 0 where the edge is not
+        above 0
     Units: basis points, flag
     Warm-up: none; null where a price is not above 0
     Source: Fenn, Howison, McDonald, Williams & Johnson (2009), IJTAF 12(8), 1105-1123
@@ -130,8 +130,7 @@ def wmr_schedule(s, p, ts_ns: i64, price):
 
     Formula: the last price of each second of [fix - w/2, fix + w/2) is sampled; fix_price is the
         median of the day's samples so far, known from the first second that has ended; the fix is
-        its
-        value at the end of the window. London is UTC in winter and UTC + 1 in summer: give
+        its value at the end of the window. London is UTC in winter and UTC + 1 in summer: give
         fix_utc_s
     Units: flag, those of price
     Warm-up: null until a second of the window has ended; days before 1970 do not count

@@ -67,11 +67,10 @@ def amihud_illiquidity(s, p, r, price, volume):
 )
 def roll_spread(s, p, price):
     """Roll's spread: how far prices bounce between bid and ask, seen in the covariance of their
-        changes.
+    changes.
 
     Formula: 2 sqrt(-cov(d_t, d_(t-1))) over `window` pairs of neighbouring changes, sample
-        covariance;
-        0 where it is not negative
+        covariance; 0 where it is not negative
     Units: those of price
     Warm-up: min_periods + 1 ticks
     Source: Roll (1984), Journal of Finance 39(4), 1127-1139
@@ -103,9 +102,9 @@ def corwin_schultz_spread(s, p, high, low, close):
     """Corwin-Schultz spread from the highs and lows of two neighbouring bars.
 
     Formula: b = ln^2(H1/L1) + ln^2(H2/L2); g = ln^2(max H / min L);
-        a = (sqrt(2 b) - sqrt(b)) / (3 - 2 sqrt 2) - sqrt(g / (3 - 2 sqrt 2)); S = max(2 (e^a -
-        1)/(1 + e^a), 0);
-        bar 2 is first moved by the gap between its range and the close of bar 1
+        a = (sqrt(2 b) - sqrt(b)) / (3 - 2 sqrt 2) - sqrt(g / (3 - 2 sqrt 2));
+        S = max(2 (e^a - 1) / (1 + e^a), 0); bar 2 is first moved by the gap between its range and
+        the close of bar 1; mean of S over `window` pairs
     Units: share of the price
     Warm-up: window bars; a bar with a price not above 0 is null and does not enter
     Source: Corwin & Schultz (2012), Journal of Finance 67(2), 719-760

@@ -268,8 +268,8 @@ def trade_sign(s, price: optional, bid: optional, ask: optional):
 def bulk_volume_class(s, p, price, volume):
     """Bulk classification: split a volume by where the price change lies in its distribution.
 
-    Formula: buy = v Phi((p_t - p_(t-1)) / sd of the last `window` changes), sell = v - buy;
-        half and half while the price does not change at all
+    Formula: buy = v Phi((p_t - p_(t-1)) / sd of the last `window` changes), sell = v - buy; half
+        and half while the price does not change at all
     Units: those of volume
     Warm-up: two changes
     Source: Easley, Lopez de Prado & O'Hara (2012), Review of Financial Studies 25(5), 1457-1493
@@ -298,7 +298,7 @@ def bulk_volume_class(s, p, price, volume):
 )
 def realized_spread(s, p, price, side, midprice):
     """Realized spread of the trade `horizon` ticks ago: what its maker keeps once the price has
-        moved.
+    moved.
 
     Formula: 2 d_(t-h) (p_(t-h) - m_t), d the side; known h ticks after the trade it belongs to
     Units: those of price

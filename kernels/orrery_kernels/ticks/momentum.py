@@ -93,8 +93,8 @@ def macd(s, p, x):
 def rsi(s, p, x):
     """Relative strength index with Wilder's seed and smoothing.
 
-    Formula: 100 U / (U + D); U, D: the mean rise and fall of the first `period` moves, then
-        U_t = ((period - 1) U_(t-1) + rise_t) / period, D alike; null while nothing has moved
+    Formula: 100 U / (U + D); U, D: the mean rise and fall of the first `period` moves, then U_t =
+        ((period - 1) U_(t-1) + rise_t) / period, D alike; null while nothing has moved
     Units: 0 to 100
     Warm-up: period ticks
     Source: Wilder (1978), New Concepts in Technical Trading Systems, section 6

@@ -56,10 +56,10 @@ def ewcov_matrix(
 @function
 def ledoit_wolf_shrinkage(returns: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the covariance shrunk towards a multiple of the identity, (names, names), and the
-        weight delta.
+    weight delta.
 
-    Formula: delta F + (1 - delta) S, S with divisor n, F = (tr S / m) I,
-        delta = min(1, sum |r r' - S|^2 / n^2 / |S - F|^2), |.| Frobenius
+    Formula: delta F + (1 - delta) S, S with divisor n, F = (tr S / m) I, delta = min(1, sum |r r' -
+        S|^2 / n^2 / |S - F|^2), |.| Frobenius
     Source: Ledoit & Wolf (2004), Journal of Multivariate Analysis 88(2), 365-411
     """
     x = _returns(returns, 2)
@@ -82,7 +82,7 @@ def risk_parity_weights(
     covariance: np.ndarray, budget: Sequence[float] | None = None
 ) -> np.ndarray:
     """Return long-only weights (names,) that sum to 1 and to which each name owes its share of the
-        risk.
+    risk.
 
     Formula: w_i (S w)_i proportional to budget_i (default equal), by cyclical coordinate descent on
         w' S w / 2 - sum b_i ln w_i: w_i = (-c + sqrt(c^2 + 4 S_ii b_i)) / (2 S_ii), c = sum_(j !=

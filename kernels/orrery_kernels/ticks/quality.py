@@ -32,8 +32,7 @@ def dedupe_trades(s, p, ts_ns: i64, price, size):
     """Flag a trade that has been seen among the last `horizon` trades: same time, price and size.
 
     Formula: 1 where an earlier trade of the symbol within the horizon is equal in all three, else
-        0;
-        a flagged trade is not remembered again
+        0; a flagged trade is not remembered again
     Units: flag
     Warm-up: none
     Source: Brownlees & Gallo (2006), CSDA 51(4); Barndorff-Nielsen et al. (2009), Econometrics
@@ -64,7 +63,7 @@ def dedupe_trades(s, p, ts_ns: i64, price, size):
 )
 def clock_skew_align(s, p, local_ns: i64, remote_ns: i64):
     """Offset between two clocks from the message that came fastest, and the remote time by the
-        local clock.
+    local clock.
 
     Formula: offset = min over the window of (local - remote); aligned = remote + offset
     Units: nanoseconds; the offset holds the shortest delay too
@@ -87,8 +86,7 @@ def gap_fill(s, p, ts_ns: i64, x):
     """Slots of time that were left empty before this tick, and the value that stood in them.
 
     Formula: gap = slot(t) - slot(t before) - 1, not negative; filled = the value before, which is
-        what a
-        causal fill of those slots holds; was_gap 1 where gap > 0
+        what a causal fill of those slots holds; was_gap 1 where gap > 0
     Units: slots, those of the input, flag
     Warm-up: the first tick is null
     Source: last observation carried forward (Dacorogna et al. 2001, An Introduction to
@@ -111,8 +109,7 @@ def bar_consistency(open, high, low, close, volume):
     """Check that a bar does not contradict itself.
 
     Formula: ok where low <= min(open, close) <= max(open, close) <= high and volume >= 0; reason 0
-        ok,
-        1 low above a price, 2 high below a price, 3 negative volume (the first that applies)
+        ok, 1 low above a price, 2 high below a price, 3 negative volume (the first that applies)
     Units: flags
     Warm-up: none
     Source: Barndorff-Nielsen et al. (2009), Econometrics Journal 12(3), cleaning rules
@@ -181,8 +178,7 @@ def yeo_johnson(p, x):
     """Yeo-Johnson transform: Box-Cox for values of either sign.
 
     Formula: x >= 0: ((x + 1)^l - 1) / l, ln(1 + x) at l = 0; x < 0: -((1 - x)^(2 - l) - 1) / (2 -
-        l),
-        -ln(1 - x) at l = 2
+        l), -ln(1 - x) at l = 2
     Units: none
     Warm-up: none
     Source: Yeo & Johnson (2000), Biometrika 87(4), 954-959

@@ -67,9 +67,8 @@ def page_hinkley(s, p, x):
     """Page-Hinkley test for a rise or a fall of the mean; starts anew after an alarm.
 
     Formula: m_n the mean so far, U += x - m_n; rise: U - min U - n delta, fall: max U - U - n
-        delta, each
-        taken with its own allowance; the statistic is the larger; alarm where it exceeds the
-        threshold
+        delta, each taken with its own allowance; the statistic is the larger; alarm where it
+        exceeds the threshold
     Units: those of the input; alarm -1 fall, 0, +1 rise
     Warm-up: none
     Source: Page (1954), Biometrika 41; Hinkley (1971), Biometrika 58(3), 509-523
@@ -219,8 +218,7 @@ def ou_half_life(s, p, x):
     """Half-life of a mean-reverting series, with its mean and the size of its noise.
 
     Formula: x_t = a + b x_(t-1) + e by least squares over the window; half-life = ln 2 / -ln b,
-        null
-        where b is not in (0, 1); mean = a / (1 - b); sigma = sd of e
+        null where b is not in (0, 1); mean = a / (1 - b); sigma = sd of e
     Units: ticks, those of the input, those of the input
     Warm-up: window ticks
     Source: Vasicek (1977), Journal of Financial Economics 5(2), 177-188

@@ -40,7 +40,7 @@ def stale_quote_detector(p, now_ns: i64, updated_ns: i64):
 )
 def price_band_guard(p, order_price: optional, reference: optional):
     """Pass an order whose price lies in a band round a reference; without a reference it is
-        refused.
+    refused.
 
     Formula: 1 where |price - reference| <= pct |reference|, else 0; 0 where price or reference is
         missing
@@ -66,8 +66,7 @@ def fat_finger_guard(p, order_price: optional, order_size: optional, reference: 
     """Pass an order that is neither far from the market nor too large, whichever its side.
 
     Formula: 1 where |price - reference| <= pct |reference| and |price size| <= notional_max, else
-        0;
-        0 where one of them is missing
+        0; 0 where one of them is missing
     Units: flag
     Warm-up: none
     Source: SEC Rule 15c3-5 (2010), erroneous order controls
@@ -112,8 +111,8 @@ def circuit_breaker(s, p, price, ref_price):
 def throttle_check(s, p, ts_ns: i64):
     """Token bucket: pass an order while there is a token; a refused order takes none.
 
-    Formula: tokens = min(burst, tokens + rate dt); pass where tokens >= 1, which takes one;
-        the bucket starts full; time that runs backwards adds nothing
+    Formula: tokens = min(burst, tokens + rate dt); pass where tokens >= 1, which takes one; the
+        bucket starts full; time that runs backwards adds nothing
     Units: flag; times in nanoseconds or Arrow timestamps
     Warm-up: none
     Source: Turner (1986), IEEE Communications Magazine 24(10), 8-15
@@ -145,8 +144,7 @@ def outlier_flag_mad(s, p, x):
     """Flag a value that lies far from the median of the ticks before it.
 
     Formula: 1 where |x - median| > k 1.4826 MAD over the last `window` ticks before this one, else
-        0;
-        where these are mostly equal (MAD 0), any other value is flagged
+        0; where these are mostly equal (MAD 0), any other value is flagged
     Units: flag
     Warm-up: min_periods ticks
     Source: Rousseeuw & Croux (1993), JASA 88, 1273-1283; Leys et al. (2013), JESP 49(4), 764-766

@@ -76,10 +76,10 @@ def schedule_simulator(
     schedule: Sequence[float], horizon: float, sigma: float, gamma: float, eta: float
 ) -> dict[str, np.ndarray | float]:
     """Return what a schedule is expected to cost, and the standard deviation of that, slice by
-        slice.
+    slice.
 
-    Formula: cost_k = gamma n_k (sum of n before k) + gamma n_k^2 / 2 + eta n_k^2 / tau;
-        variance = sigma^2 tau sum of (quantity left after slice k)^2
+    Formula: cost_k = gamma n_k (sum of n before k) + gamma n_k^2 / 2 + eta n_k^2 / tau; variance =
+        sigma^2 tau sum of (quantity left after slice k)^2
     Returns: cost (n,), left (n,), cost_total, risk (all in price times quantity).
     Source: Almgren & Chriss (2001), Journal of Risk 3(2); Almgren, Thum, Hauptmann & Li (2005),
         Risk 18(7)

@@ -158,8 +158,8 @@ def ewma_adjusted(s, p, x):
 def ew_var(s, p, x):
     """Exponentially weighted variance about the exponentially weighted mean.
 
-    Formula: d = x - m; m += alpha d; v = (1 - alpha)(v + alpha d^2); v_0 = 0
-        (pandas: ewm(adjust=False).var(bias=True))
+    Formula: d = x - m; m += alpha d; v = (1 - alpha)(v + alpha d^2); v_0 = 0 (pandas:
+        ewm(adjust=False).var(bias=True))
     Units: square of those of the input
     Warm-up: none
     Source: Finch (2009), Incremental calculation of weighted mean and variance

@@ -86,11 +86,11 @@ def ta_bop(open, high, low, close):
     scale=({"high": 1, "low": 1, "close": 1}, 0),
 )
 def ta_cci(s, p, high, low, close):
-    """Commodity channel index (TA-Lib CCI); 0 where the typical price equals its mean.
+    """Commodity channel index (TA-Lib CCI); 0 where the typical price equals its mean, or has not
+    moved.
 
-    Formula: (tp - mean) / (0.015 mean |tp - mean|) over the last `period` bars, tp = (h + l +
-        c)/3; the
-        mean deviation is about the newest mean, so a tick costs a pass over the window
+    Formula: (tp - mean) / (0.015 mean |tp - mean|) over the last `period` bars, tp = (h + l + c)/3;
+        the mean deviation is about the newest mean, so a tick costs a pass over the window
     Units: none
     Warm-up: period - 1 bars
     Source: Lambert (1980), Commodities 9(10); TA-Lib, function CCI
@@ -99,10 +99,12 @@ def ta_cci(s, p, high, low, close):
     rolling_push(s.w, typical, p.period)
     mean = sums_push(s.total, typical, p.period) / p.period
     deviation = 0.0
+    spread = 0.0  # the mean is rounded, so that only this is 0 where nothing moves
     for k in range(s.w.n):
         deviation += abs(s.w.ring[k] - mean)
+        spread = max(spread, abs(s.w.ring[k] - typical))
     gap = typical - mean
-    value = gap / (0.015 * (deviation / p.period)) if deviation > 0.0 and gap != 0.0 else 0.0
+    value = gap / (0.015 * (deviation / p.period)) if spread > 0.0 and gap != 0.0 else 0.0
     return value if s.w.n == p.period else nan
 
 
@@ -212,9 +214,8 @@ def ta_stochf(s, p, high, low, close):
 def ta_ultosc(s, p, high, low, close):
     """Ultimate oscillator (TA-Lib ULTOSC).
 
-    Formula: 100 (4 A1/B1 + 2 A2/B2 + A3/B3) / 7, A sums of close - true low, B of the true range;
-        a part
-        whose true range is 0 counts 0
+    Formula: 100 (4 A1/B1 + 2 A2/B2 + A3/B3) / 7, A sums of close - true low, B of the true range; a
+        part whose true range is 0 counts 0
     Units: 0 to 100
     Warm-up: long bars
     Source: Williams (1985), Technical Analysis of Stocks & Commodities 3(4); TA-Lib, function
@@ -248,7 +249,7 @@ def ta_ultosc(s, p, high, low, close):
     scale=({"high": 1, "low": 1, "close": 1}, 0),
 )
 def ta_mfi(s, p, high, low, close, volume):
-    """Money flow index (TA-Lib MFI); 0 where less than 1 has flowed.
+    """Money flow index (TA-Lib MFI); 0 where nothing has flowed.
 
     Formula: 100 P / (P + N), P and N the sums of typical price times volume on rises and falls
     Units: 0 to 100
@@ -267,7 +268,7 @@ def ta_mfi(s, p, high, low, close, volume):
     up = sums_push(s.up, flow if typical > before else 0.0, p.period)
     down = sums_push(s.down, flow if typical < before else 0.0, p.period)
     total = up + down
-    value = 100.0 * (up / total) if total >= 1.0 else 0.0
+    value = 100.0 * (up / total) if total > 0.0 else 0.0
     return value if s.up.n == p.period else nan
 
 
@@ -278,7 +279,7 @@ def ta_mfi(s, p, high, low, close, volume):
     scale=({"open": 1, "close": 1}, 0),
 )
 def ta_imi(s, p, open, close):
-    """Intraday momentum index (TA-Lib IMI).
+    """Intraday momentum index (TA-Lib IMI); 50 where nothing has moved.
 
     Formula: 100 G / (G + L), sums of rises and falls from open to close over the last `period` bars
     Units: 0 to 100
@@ -288,4 +289,5 @@ def ta_imi(s, p, open, close):
     up = sums_push(s.up, max(close - open, 0.0), p.period)
     down = sums_push(s.down, max(open - close, 0.0), p.period)
     total = up + down
-    return 100.0 * (up / total) if s.up.n == p.period and total > 0.0 else nan
+    value = 100.0 * (up / total) if total > 0.0 else 50.0
+    return value if s.up.n == p.period else nan

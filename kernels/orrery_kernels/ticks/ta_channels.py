@@ -192,7 +192,7 @@ def ta_cvi(s, p, high, low):
 def ta_massi(s, p, high, low):
     """Mass index (TA-Lib MASSI): a bulge of the ranges foretells a turn.
 
-    Formula: sum over `slow` bars of EMA(h - l) / EMA(EMA(h - l)); a ratio over 0 counts 0
+    Formula: sum over `slow` bars of EMA(h - l) / EMA(EMA(h - l)); a ratio over 0 counts 1
     Units: none
     Warm-up: 2 (fast - 1) + slow - 1 bars
     Source: Dorsey (1992), Technical Analysis of Stocks & Commodities 10(6); TA-Lib, function MASSI
@@ -203,7 +203,7 @@ def ta_massi(s, p, high, low):
     seeded_push(s.two, s.one.mean, p.fast, p.k)
     if s.two.n < p.fast:
         return nan
-    ratio = s.one.mean / s.two.mean if s.two.mean != 0.0 else 0.0
+    ratio = s.one.mean / s.two.mean if s.two.mean != 0.0 else 1.0
     total = sums_push(s.w, ratio, p.slow)
     return total if s.w.n == p.slow else nan
 

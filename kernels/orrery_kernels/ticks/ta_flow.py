@@ -139,7 +139,7 @@ def ta_pvt(s, x, volume):
 @kernel(state={"w": sums("period")}, params=period(20, 1), memory=lambda p: p.period + 1,
         scale=({"volume": 1}, 0))  # fmt: skip
 def ta_rvol(s, p, volume):
-    """Relative volume (TA-Lib RVOL); 0 where nothing has traded before.
+    """Relative volume (TA-Lib RVOL); null where nothing has traded before.
 
     Formula: v / mean of the `period` volumes before
     Units: none
@@ -149,8 +149,7 @@ def ta_rvol(s, p, volume):
     full = s.w.n == p.period
     before = s.w.total
     sums_push(s.w, volume, p.period)
-    value = volume / (before / p.period) if before > 0.0 else 0.0
-    return value if full else nan
+    return volume / (before / p.period) if full and before > 0.0 else nan
 
 
 @kernel(state={"value": f64, "volume": f64}, scale=(_BARS, 1))

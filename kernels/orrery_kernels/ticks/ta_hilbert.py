@@ -70,7 +70,8 @@ def ta_mama(s, p, x):
     """MESA adaptive moving average, and the average that follows it (TA-Lib MAMA).
 
     Formula: weight a = fastlimit / change of the cycle's phase in degrees, cut to the limits;
-        MAMA += a (x - MAMA), FAMA += a/2 (MAMA - FAMA)
+        MAMA += a (x - MAMA), FAMA += a/2 (MAMA - FAMA); while a price stands still TA-Lib follows
+        the rounding of its sums, this does not
     Units: those of the input
     Warm-up: 32 ticks
     Source: Ehlers (2001), MESA and Trading Market Cycles; TA-Lib, function MAMA

@@ -14,6 +14,7 @@ from orrery_kernels.ticks.parameters import EMA_K, fast_and_slow, period
 
 _LEVEL = {"scale": ({"x": 1}, 1), "shift": ({"x": 1}, 0)}
 _RATIO = {"scale": ({"x": 1}, 0)}
+_RSI_ROUNDED = 1e-12  # of 100: less is no difference
 
 
 @kernel(inputs={"x": "close"}, state={"past": rolling("period")}, params=period(10, 1),
@@ -255,8 +256,8 @@ def ta_ppo(s, p, x):
 def ta_stochrsi(s, p, x):
     """Stochastic of the relative strength index (TA-Lib STOCHRSI with a simple average).
 
-    Formula: 100 (RSI - min RSI) / (max RSI - min RSI) over `fastk` values, 0 where they are equal;
-        its mean
+    Formula: 100 (RSI - min RSI) / (max RSI - min RSI) over `fastk` values, 0 where they are equal
+        (within 1e-12, for RSI is rounded where the price stands still); its mean
     Units: 0 to 100
     Warm-up: period + fastk + fastd - 2 ticks, for both
     Source: Chande & Kroll (1994), The New Technical Trader; TA-Lib, function STOCHRSI
@@ -270,7 +271,7 @@ def ta_stochrsi(s, p, x):
     bottom = lowest_push(s.low, rsi, p.fastk)
     if s.high.n < p.fastk:
         return nan, nan
-    k = 100.0 * (rsi - bottom) / (top - bottom) if top > bottom else 0.0
+    k = 100.0 * (rsi - bottom) / (top - bottom) if top - bottom > _RSI_ROUNDED else 0.0
     d = sums_push(s.d, k, p.fastd) / p.fastd
     full = s.d.n == p.fastd
     return k if full else nan, d if full else nan

@@ -168,7 +168,7 @@ def _ways_push(past, moves, x, last, size):
     params=period(10), memory=lambda p: p.period + 1, **_RATIO,
 )  # fmt: skip
 def ta_er(s, p, x):
-    """Kaufman's efficiency ratio (TA-Lib ER); 0 where nothing has moved.
+    """Kaufman's efficiency ratio (TA-Lib ER); 1 where nothing has moved.
 
     Formula: |x_t - x_(t-period)| / sum of |changes|
     Units: 0 to 1
@@ -178,7 +178,7 @@ def ta_er(s, p, x):
     full = s.past.n == p.period
     gone, way = _ways_push(s.past, s.moves, x, s.last, p.period)
     s.last = x
-    value = min(abs(gone) / way, 1.0) if way > 0.0 else 0.0
+    value = min(abs(gone) / way, 1.0) if way > 0.0 else 1.0
     return value if full else nan
 
 
@@ -368,7 +368,7 @@ def ta_tsi(s, p, x):
     **_RATIO,
 )
 def ta_rvi(s, p, x):
-    """Relative volatility index (TA-Lib RVI); 0 where nothing has moved.
+    """Relative volatility index (TA-Lib RVI); 50 where nothing has moved.
 
     Formula: 100 U / (U + D), Wilder's averages of the deviation of the last values where the price
         rose, and where it fell
@@ -387,5 +387,5 @@ def ta_rvi(s, p, x):
     seeded_push(s.up, sd if move > 0.0 else 0.0, p.period, p.k)
     seeded_push(s.down, sd if move < 0.0 else 0.0, p.period, p.k)
     total = s.up.mean + s.down.mean
-    value = 100.0 * s.up.mean / total if total > 0.0 else 0.0
+    value = 100.0 * s.up.mean / total if total > 0.0 else 50.0
     return value if s.up.n == p.period else nan

@@ -300,9 +300,8 @@ def ta_bbands(s, p, x):
 def ta_accbands(s, p, high, low, close):
     """Acceleration bands (TA-Lib ACCBANDS).
 
-    Formula: means of high (1 + 4 (high - low)/(high + low)), close, low (1 - 4 (high - low)/(high
-        + low));
-        a bar whose high and low add up to 0 counts as it is
+    Formula: means of high (1 + 4 (high - low)/(high + low)), close, low (1 - 4 (high - low)/(high +
+        low)); a bar whose high and low add up to 0 counts as it is
     Units: those of price
     Warm-up: period - 1 bars
     Source: Headley (2002), Big Trends in Trading; TA-Lib, function ACCBANDS

@@ -137,8 +137,8 @@ def evt_pot_var(s, p, x):
     """Value at risk and expected shortfall from the tail beyond a threshold (peaks over threshold).
 
     Formula: excesses over the quantile u of the window, generalised Pareto by probability-weighted
-        moments: xi = 2 - a0/(a0 - 2 a1), beta = 2 a0 a1/(a0 - 2 a1); VaR = u + beta/xi
-        [((n/N)(1 - p))^-xi - 1]; ES = (VaR + beta - xi u)/(1 - xi), null where xi >= 1
+        moments: xi = 2 - a0/(a0 - 2 a1), beta = 2 a0 a1/(a0 - 2 a1); VaR = u + beta/xi [((n/N)(1 -
+        p))^-xi - 1]; ES = (VaR + beta - xi u)/(1 - xi), null where xi >= 1
     Units: those of the input (losses positive)
     Warm-up: min_periods - 1 ticks; null with fewer than two excesses
     Source: Pickands (1975); Hosking & Wallis (1987), Technometrics 29(3); McNeil & Frey (2000)
