@@ -142,7 +142,9 @@ class Market:
             now = self.snapshot.sections.get(section)
             if now is None or len(now) != len(roots):
                 return  # another layout: begin anew
-            if section in before._sections and now != roots:
+            if now != roots and before._kind(section) != self._kind(section):
+                changed.append(f"{section}/*")  # the same bytes may mean something else
+            elif section in before._sections and now != roots:
                 self._sections[section] = before._patched(section, now, self.fetch, changed)
             elif now == roots:
                 self._kinds.update({s: k for s, k in before._kinds.items() if s == section})

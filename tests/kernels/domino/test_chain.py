@@ -123,7 +123,23 @@ def actions(steps):
     return {step.task: step.action for step in steps}
 
 
+def records_of(kind: bytes, before=None) -> Market:
+    tree = build(["A", "B"], [b"1", b"2"], kind)
+    STORE.update(tree.pieces)
+    snapshot = thaw(freeze({"state/fast": tree.root}, {"number": 1}, {}, {}).manifest)
+    return Market(snapshot, STORE.__getitem__, before)
+
+
 class TestMarket:
+    @pytest.mark.parametrize("path", ["state/fast/A", "state/fast/*", "state/*"])
+    def test_the_same_bytes_of_another_kind_are_another_input(self, path):
+        before = records_of(b"k" * 32)
+        was = before.digest(path)
+
+        handed_on, fresh = records_of(b"l" * 32, before), records_of(b"l" * 32)
+
+        assert handed_on.digest(path) == fresh.digest(path) != was
+
     PATHS = ("quotes/USD-03", "quotes/USD-04", "quotes/USD-1*", "quotes/*", "static/notional")
 
     @pytest.mark.parametrize("read", [PATHS[:2], PATHS[:1] + PATHS[4:], PATHS[2:], PATHS])
