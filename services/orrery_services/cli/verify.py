@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from orrery_kernels import Chain
 
-from .. import store
+from .. import compiled, store
 from ..analytics import recovery
 from ..errors import OutsideError
 from ..node import Node
@@ -97,6 +97,7 @@ def _recomputed(parts: Sequence[Part]) -> Iterator[Found]:
 
 
 def _part(part: Part) -> Found:
+    compiled.keep_loops()  # each of these processes would compile them anew
     with Node(settings=common.settings_of(part.node)) as node:
         chain = _chain(node, part.chain)
         return verify_partition(node, chain, part.partition, part.mark, part.first)
