@@ -80,7 +80,15 @@ def test_the_passwords_of_the_other_nodes_stay(tree: Path):
     [
         (["N3"], "lower case letters and digits"),
         (["../n3"], "lower case letters and digits"),
+        (["n3\n"], "lower case letters and digits"),
+        (["n" * 17], "lower case letters and digits"),
+        (["default-n3"], "lower case letters and digits"),
+        (["sky"], "means something else"),  # the namespace of Kafka and Connect
+        (["solo"], "means something else"),
+        (["postgres"], "means something else"),  # ORRERY_POSTGRES_HOST would speak to it alone
         (["n3", "--place", "a b"], "name of a machine"),
+        (["n3", "--place", "machine-7\n"], "name of a machine"),
+        (["n3", "--place", "../machine"], "name of a machine"),
         (["n1"], "must not be there yet"),
     ],
 )
@@ -92,3 +100,23 @@ def test_a_name_that_cannot_be_is_refused_and_nothing_is_written(tree: Path, wor
     assert isinstance(done.exception, ConfigError)
     assert rule in str(done.exception)
     assert sorted(tree.rglob("*")) == before
+
+
+def test_a_new_node_routes_as_the_others_do(tree: Path):
+    new("n3")
+
+    first, made = (
+        tomllib.loads((tree / f"k8s/nodes/{name}/universe.toml").read_text())
+        for name in ("n1", "n3")
+    )
+    assert made["routing"] == first["routing"]
+    assert made["node"] == "n3"
+    assert {**made, "node": "n1", "peers": first["peers"]} == first
+
+
+def test_what_is_left_to_do_for_a_new_node_is_said_with_its_disks(tree: Path):
+    done = new("n3", "--place", "machine-7")
+
+    assert (
+        "on machine-7: mkdir -p /var/lib/orrery/n3/postgres /var/lib/orrery/n3/tsdb" in done.output
+    )

@@ -10,9 +10,12 @@ import typer
 
 from ..config import ROLES, find_root, node_names
 from ..errors import ConfigError
+from ..universe import leaves, universe_schema
 
-NAME = re.compile(r"^[a-z][a-z0-9]{0,15}$")
-MACHINE = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
+NAME = re.compile(r"[a-z][a-z0-9]{0,15}")
+MACHINE = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
+# The namespace of the sky, an overlay, ORRERY_TEST_… and ORRERY_MEMO_…
+TAKEN = ("sky", "solo", "test", "memo")
 BYTES = 24
 
 KUSTOMIZATION = """# The universe {name}. `orrery node new NAME` writes such a folder.
@@ -57,8 +60,10 @@ def new(
     typer.echo(
         f"1. add {name!r} to peers in {', '.join(f'k8s/nodes/{n}/universe.toml' for n in others)}"
     )
-    typer.echo("2. kubectl apply -k k8s/cluster   # Connect gets the password")
-    typer.echo(f"3. kubectl apply -k k8s/nodes/{name}")
+    disks = " ".join(f"/var/lib/orrery/{name}/{part}" for part in ("postgres", "tsdb"))
+    typer.echo(f"2. on {place or name}: mkdir -p {disks}")
+    typer.echo("3. kubectl apply -k k8s/cluster   # Connect gets the password")
+    typer.echo(f"4. kubectl apply -k k8s/nodes/{name}")
 
 
 def make_secrets() -> None:
@@ -72,11 +77,8 @@ def make_secrets() -> None:
 
 def write_node(root: Path, name: str, place: str, others: list[str]) -> Path:
     """Write the folder of a universe, its declaration taken from the first of the others."""
-    if not NAME.match(name):
-        raise ConfigError(
-            f"a node's name must be lower case letters and digits, at most 16, was {name!r}"
-        )
-    if not MACHINE.match(place):
+    check_name(root, name)
+    if not MACHINE.fullmatch(place):
         raise ConfigError(
             f"a place must be the name of a machine (kubectl get nodes), was {place!r}"
         )
@@ -84,13 +86,34 @@ def write_node(root: Path, name: str, place: str, others: list[str]) -> Path:
     if folder.exists():
         raise ConfigError(f"{folder} must not be there yet; remove it or take another name")
     text = (root / "k8s" / "nodes" / others[0] / "universe.toml").read_text()
-    text = re.sub(rf"\b{others[0]}\b", name, text)
     peers = ", ".join(f'"{other}"' for other in others)
-    text = re.sub(r"^peers = .*$", f"peers = [{peers}]", text, flags=re.MULTILINE)
+    # Its name, not every mention of the other one: routing stays the same on all nodes.
+    text = re.sub(r"^node = .*$", f'node = "{name}"', text, count=1, flags=re.MULTILINE)
+    text = re.sub(r"^peers = .*$", f"peers = [{peers}]", text, count=1, flags=re.MULTILINE)
+    text = re.sub(
+        rf"^#.*\b{others[0]}\b.*$",
+        lambda m: m[0].replace(others[0], name),
+        text,
+        flags=re.MULTILINE,
+    )
     folder.mkdir(parents=True)
     (folder / "universe.toml").write_text(text)
     (folder / "kustomization.yaml").write_text(KUSTOMIZATION.format(name=name, place=place))
     return folder
+
+
+def check_name(root: Path, name: str) -> None:
+    """Raise ConfigError for what cannot be a node's name, or is one already."""
+    if not NAME.fullmatch(name):
+        raise ConfigError(
+            f"a node's name must be lower case letters and digits, at most 16, was {name!r}"
+        )
+    sections = {key.partition(".")[0].partition("_")[0] for key, _ in leaves(universe_schema(root))}
+    if name in {*TAKEN, *sections}:  # ORRERY_DATA_… would speak to the node data alone
+        raise ConfigError(
+            f"a node's name must not be one that means something else, was {name!r}; "
+            f"taken: {', '.join(sorted({*TAKEN, *sections}))}"
+        )
 
 
 def write_secrets(root: Path, nodes: list[str]) -> list[Path]:
