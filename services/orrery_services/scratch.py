@@ -7,12 +7,13 @@
 Stage 0 is the input of the run. The first argument is always the path of the volume.
 """
 # The runner waits with this module in memory, and pathlib alone is a megabyte.
-# ruff: noqa: PTH103, PTH105, PTH108, PTH110, PTH118, PTH120, PTH123
+# ruff: noqa: PTH103, PTH105, PTH108, PTH110, PTH118, PTH120, PTH123, PTH208
 
 import contextlib
 import json
 import os
 import time
+from _thread import get_ident  # threading would be another half a megabyte
 
 from .protocol import stages
 
@@ -44,6 +45,14 @@ def is_done(scratch: str, run: str, stage: int) -> bool:
     return os.path.exists(marker_path(scratch, run, stage))
 
 
+def stages_of(scratch: str, run: str) -> list[int]:
+    """Return the stages of a run of which there is a folder."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        names = os.listdir(os.path.join(scratch, run))
+        return sorted(int(name) for name in names if name.isdigit())
+    return []
+
+
 def finish_stage(
     scratch: str, run: str, stage: int, temporary: str, marker: stages.Marker
 ) -> stages.Marker:
@@ -65,23 +74,29 @@ def finish_stage(
 
 def write_once(path: str, data: bytes) -> bool:
     """Create `path` whole or not at all, durably; False when it exists."""
-    temporary = f"{path}.{os.getpid()}.tmp"
-    _write(temporary, data)
+    temporary = _own_name(path)
     try:
+        _write(temporary, data)
         os.link(temporary, path)
     except FileExistsError:
         return False
     finally:
-        os.unlink(temporary)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
     sync(os.path.dirname(path))
     return True
 
 
 def write_whole(path: str, data: bytes) -> None:
     """Replace `path` in one step."""
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = _own_name(path)
     _write(temporary, data)
     os.replace(temporary, path)
+
+
+def _own_name(path: str) -> str:
+    """Return a name beside `path` that no other thread or process writes to."""
+    return f"{path}.{os.getpid()}.{get_ident()}.tmp"
 
 
 def _write(path: str, data: bytes) -> None:

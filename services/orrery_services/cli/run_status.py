@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from orrery_services import scratch
 from orrery_services.clock import wall_ns
 from orrery_services.config import Settings
 from orrery_services.hotswap import chain, drivers, pods
@@ -78,12 +77,7 @@ def keep_input(settings: Settings, node: str, digest: str, data: bytes) -> None:
 
         FactMemo(settings).put_bytes(digest, data)
         return
-    folder = drivers.folder_of(settings, node)
-    memo = FileMemo(folder / "memo")
-    path = folder / f"input-{digest[:16]}"
-    scratch.write_whole(str(path), data)
-    memo.put("", digest, path)
-    path.unlink()
+    FileMemo(drivers.folder_of(settings, node) / "memo").put_bytes(digest, data)
 
 
 def outcome(settings: Settings, run_id: str, seconds_max: float) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from ..errors import OutsideError
+from ..errors import ServiceError
 from . import chain, pods, steps
 from .memo_client import MemoClient
 from .port import Conflict, PodObject, PodPort, Refused
@@ -25,6 +25,8 @@ RETRY_SECONDS = 1.0
 ASKS_MAX = 2 * chain.STAGES_MAX + 8
 QUEUE_MAX = 256
 MEMO_PORT = 8900
+MEMO_SECONDS = 8.0  # for an answer: a beat must come before the node takes us for stalled
+KEEP_SECONDS = 600.0  # an output that nobody keeps by then is given up, loudly
 
 log = structlog.get_logger()
 Memos = Callable[[PodObject], Any]
@@ -34,7 +36,7 @@ def memo_of(pod: PodObject) -> MemoClient | None:
     """Return the memo beside the slots, None while it has no address."""
     address = (pod.get("status") or {}).get("podIP")
     port = pods.annotations(pod).get("memo-port", str(MEMO_PORT))
-    return MemoClient(f"http://{address}:{port}") if address else None
+    return MemoClient(f"http://{address}:{port}", MEMO_SECONDS) if address else None
 
 
 class Controller:
@@ -53,7 +55,7 @@ class Controller:
         self._names = list(names)
         self._memos = memos
         self._now = now
-        self._clients: dict[str, Any] = {}  # by uid: a connection, not a state
+        self._clients: dict[tuple[str, str], Any] = {}  # by uid and address: no state
         self._started: set[tuple[str, int]] = set()
 
     def turn(self, pod: PodObject) -> float:
@@ -85,41 +87,29 @@ class Controller:
         # Read after the pod: a run is written down as ended before its pod is replaced.
         idle = not pods.annotations(pod).get("run")
         wanted = self.wanted(pod["metadata"]["name"]) if idle else None
-        known = steps.Known()
+        known, memo = steps.Known(), self._memo(pod)
         for _ in range(ASKS_MAX):
             action = steps.decide(pod, wanted, self._now(), known)
             if not isinstance(action, steps.Ask):
                 return action
-            known = self._ask(pod, known, action)
+            answer = None
+            try:
+                answer = answer_of(memo, pod, action) if memo else None
+            except OSError as cause:
+                memo = None  # a silent one knows nothing, and is waited for once in a turn
+                name = pod["metadata"]["name"]
+                log.warning("the memo does not answer", pod=name, reason=str(cause))
+            known = and_that(known, action, answer)
         raise AssertionError(f"no decision after {ASKS_MAX} questions about {pod['metadata']}")
 
-    def _ask(self, pod: PodObject, known: steps.Known, ask: steps.Ask) -> steps.Known:
-        """Return what is known and one answer more; a silent memo is one that knows nothing."""
-        memo = self._memo(pod)
-        answer = None
-        try:
-            if memo and ask.key:
-                answer = memo.lookup(ask.key)
-            elif memo and ask.slot:
-                answer = memo.runner(ask.slot)
-            elif memo:
-                run = pods.look(pod).run
-                answer = memo.marker(run.id, ask.stage)
-        except OSError as cause:
-            log.warning("the memo does not answer", pod=pod["metadata"]["name"], reason=str(cause))
-        if ask.key:
-            return known._replace(memo={**known.memo, ask.key: answer})
-        if ask.slot:
-            return known._replace(runners={**known.runners, ask.slot: answer})
-        return known._replace(markers={**known.markers, ask.stage: answer})
-
     def _memo(self, pod: PodObject) -> Any:
-        uid = pod["metadata"]["uid"]
-        if self._clients.get(uid) is None:
+        """Return the memo of a pod; one whose machine was started anew has another address."""
+        place = pod["metadata"]["uid"], (pod.get("status") or {}).get("podIP", "")
+        if self._clients.get(place) is None:
             if len(self._clients) > 4 * len(self._names):
                 self._clients.clear()
-            self._clients[uid] = self._memos(pod)
-        return self._clients[uid]
+            self._clients[place] = self._memos(pod)
+        return self._clients[place]
 
     def _act(self, pod: PodObject, action: steps.Action) -> float:
         name, version = pod["metadata"]["name"], pod["metadata"]["resourceVersion"]
@@ -137,7 +127,7 @@ class Controller:
         elif isinstance(action, steps.Resize):
             self._resize(name, version, action)
         elif isinstance(action, steps.Finish):
-            self._finish(pod, action)
+            return self._finish(pod, action)
         return 0.0
 
     def _give_up(self, pod: PodObject, action: steps.Patch, why: str) -> None:
@@ -157,17 +147,30 @@ class Controller:
             log.warning("resize refused", pod=name, reason=str(cause))
             self._port.patch(name, version, {pods.PREFIX + "resize-refused": str(cause)[:200]}, {})
 
-    def _finish(self, pod: PodObject, action: steps.Finish) -> None:
+    def _finish(self, pod: PodObject, action: steps.Finish) -> float:
         """Remember, write down, free the pod: in this order, each harmless when repeated."""
-        if action.uid and action.event["kind"] == "completed" and (memo := self._memo(pod)):
-            try:
-                memo.flush()
-            except OSError as cause:
-                log.warning("outputs may not be remembered", reason=str(cause))
-        self._runs.emit(action.event)
-        log.info("ended", run=action.event["run"], kind=action.event["kind"])
+        event = action.event
+        if action.uid and event["kind"] == "completed" and (why := self._unkept(pod, event)):
+            if self._now() < done_at(event) + KEEP_SECONDS:
+                log.warning("outputs are not kept yet", run=event["run"], reason=why)
+                return RETRY_SECONDS
+            log.error("outputs may be lost", run=event["run"], reason=why)
+        self._runs.emit(event)
+        log.info("ended", run=event["run"], kind=event["kind"])
         if action.uid:
             self._port.delete(pod["metadata"]["name"], action.uid)
+        return 0.0
+
+    def _unkept(self, pod: PodObject, event: dict[str, Any]) -> str:
+        """Return why the scratch, which goes with its pod, may hold what nobody else does."""
+        memo = self._memo(pod)
+        if memo is None or all(stage.get("reused") for stage in event["stages"]):
+            return ""
+        try:
+            left = memo.flush(event["run"]).get("unkept", 0)
+        except OSError as cause:
+            return str(cause)
+        return f"the memo has {left} to keep" if left else ""
 
     def run(self, stop: threading.Event, beat: Callable[[], None] = lambda: None) -> None:
         """Take turns until `stop`."""
@@ -194,10 +197,36 @@ class Controller:
             pause = self.turn(pod)
             if pause == 0.0:  # it has changed, by us or by somebody: do not decide on what was
                 latest[name] = self._port.get(name)
-        except (OutsideError, Refused) as cause:
+        except ServiceError as cause:
             log.warning("try again", pod=name, reason=str(cause))
             pause = RETRY_SECONDS
+        except Exception:  # one pod that cannot be read does not stop the others
+            log.exception("stuck", pod=name, remedy="delete the pod: its run is begun anew")
+            pause = RETRY_SECONDS
         return pause
+
+
+def answer_of(memo: Any, pod: PodObject, ask: steps.Ask) -> Any:
+    """Return what the memo says. Raises OSError when it does not answer."""
+    if ask.key:
+        return memo.lookup(ask.key)
+    if ask.slot:
+        return memo.runner(ask.slot)
+    return memo.marker(pods.look(pod).run.id, ask.stage)
+
+
+def and_that(known: steps.Known, ask: steps.Ask, answer: Any) -> steps.Known:
+    """Return what is known and one answer more."""
+    if ask.key:
+        return known._replace(memo={**known.memo, ask.key: answer})
+    if ask.slot:
+        return known._replace(runners={**known.runners, ask.slot: answer})
+    return known._replace(markers={**known.markers, ask.stage: answer})
+
+
+def done_at(event: dict[str, Any]) -> float:
+    """Return when the last stage of a run was done, in seconds since 1970."""
+    return max((stage.get("marked_ns", 0) / 1e9 for stage in event["stages"]), default=0.0)
 
 
 def drain(
@@ -232,13 +261,20 @@ def watch(
     seen: "queue.Queue[tuple[str, PodObject | None]]",
     stop: threading.Event,
 ) -> None:
-    """Report every change of a pod, and the pod itself every RESYNC_SECONDS."""
+    """Report every change of a pod, and the pod itself every RESYNC_SECONDS.
+
+    Nothing ends it but `stop`: a controller whose watch is gone would hear nothing any more, and
+    look well. One that ends at once is not begun anew without a pause.
+    """
     while not stop.is_set():
+        began = time.monotonic()
         try:
             for pod in port.watch(name, RESYNC_SECONDS):
                 seen.put((name, pod))
                 if stop.is_set():
                     return
-        except OutsideError as cause:
+        except ServiceError as cause:
             log.warning("the watch broke", pod=name, reason=str(cause))
-            stop.wait(RETRY_SECONDS)
+        except Exception:
+            log.exception("the watch broke", pod=name)
+        stop.wait(max(0.0, began + RETRY_SECONDS - time.monotonic()))

@@ -246,7 +246,13 @@ def encode_run(run: Run) -> str:
 
 
 def decode_run(text: str) -> Run:
-    """Return the run that `encode_run` wrote."""
-    fields = json.loads(text)
-    listed = [Stage(**{**stage, "needs": tuple(stage["needs"])}) for stage in fields.pop("stages")]
-    return Run(**fields, stages=tuple(listed))
+    """Return the run that `encode_run` wrote. Raises ConfigError for any other text."""
+    try:
+        fields = json.loads(text)
+        listed = fields.pop("stages")
+        found = tuple(Stage(**{**stage, "needs": tuple(stage["needs"])}) for stage in listed)
+        return Run(**fields, stages=found)
+    except (ValueError, KeyError, TypeError, AttributeError) as cause:
+        raise ConfigError(
+            f"a run must be as this release writes it, was {text[:80]!r}: {cause}; ask for it anew"
+        ) from cause

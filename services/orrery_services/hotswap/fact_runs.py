@@ -15,10 +15,10 @@ from typing import Any
 
 from .. import apart
 from ..config import Settings
-from ..errors import OutsideError
+from ..errors import ConfigError, DivergenceError
 from ..protocol import stages
 from . import chain
-from .runs import ENDS, Runs
+from .runs import ENDS, Runs, Unread
 
 KIND = "run"
 OPEN_MAX = 1000
@@ -42,6 +42,7 @@ class FactRuns:
         self._node = settings.node
         self._rows = apart.Reader(settings).rows
         self._read: dict[str, str] = {}  # facts never change: each is read once
+        self._unread = Unread()
 
     def request(self, run: chain.Run) -> None:
         self._write(f"run/{run.id}/request", chain.encode_run(run))
@@ -49,8 +50,8 @@ class FactRuns:
     def open_runs(self) -> list[chain.Run]:
         return [
             run._replace(attempt=1 + self._started(run.id))
-            for run in (self._run(key) for (key,) in self._rows(_OPEN, OPEN_MAX))
-            if self.is_ours(run)
+            for run in map(self._run, self._rows(_OPEN, OPEN_MAX))
+            if run and self.is_ours(run)
         ]
 
     def is_ours(self, run: chain.Run) -> bool:
@@ -62,7 +63,10 @@ class FactRuns:
         if self._rows("SELECT 1 FROM facts WHERE key = %s", f"run/{event['run']}/{name}"):
             return False
         ends = event if event["kind"] in ENDS else None
-        return self._write(f"run/{event['run']}/{name}", stages.canonical(event), ends)
+        try:
+            return self._write(f"run/{event['run']}/{name}", stages.canonical(event), ends)
+        except DivergenceError:  # another controller saw another end, a moment before: it stands
+            return False
 
     def events(self, run: str) -> list[dict[str, Any]]:
         keys = [key for (key,) in self._rows(_OF_RUN, f"run/{run}/", f"run/{run}0")]
@@ -70,20 +74,20 @@ class FactRuns:
         return sorted(found, key=lambda event: (event["kind"] in ENDS, event["attempt"]))
 
     def history(self) -> list[chain.Run]:
-        return [self._run(key) for (key,) in self._rows(_NEWEST, HISTORY_MAX)]
+        return [run for run in map(self._run, self._rows(_NEWEST, HISTORY_MAX)) if run]
 
     def _started(self, run: str) -> int:
         return len(self._rows(_OF_RUN, f"run/{run}/started/", f"run/{run}/started0"))
 
-    def _run(self, key: str) -> chain.Run:
-        return chain.decode_run(self._text(key))
+    def _run(self, row: tuple[str]) -> chain.Run | None:
+        return self._unread.read(row[0], lambda: self._text(row[0]))
 
     def _text(self, key: str) -> str:
         if key not in self._read:
             rows = self._rows("SELECT payload FROM facts WHERE key = %s", key)
             body = apart.parse(bytes(rows[0][0]))[1] if rows else None
             if body is None:
-                raise OutsideError(f"the fact {key} must be held, and in one piece")
+                raise ConfigError(f"the fact {key} must be held, and in one piece; ask for it anew")
             if len(self._read) >= CACHE_MAX:
                 self._read.pop(next(iter(self._read)))
             self._read[key] = body.decode()

@@ -51,9 +51,10 @@ class MemoClient:
         body = {"run": run, "stage": stage, "digest": digest, **(said or {})}
         return self._ask("POST", "/v1/fetch", body)
 
-    def flush(self) -> dict[str, int]:
-        """Return once everything that is done has been remembered, with the counts."""
-        return self._ask("POST", "/v1/flush", {}) or {}
+    def flush(self, run: str = "") -> dict[str, int]:
+        """Have everything that is done remembered, all that a run left in the scratch too; return
+        the counts, and as `unkept` how many outputs still are not."""
+        return self._ask("POST", "/v1/flush", {"run": run} if run else {}) or {}
 
     def close(self) -> None:
         self._connection.close()

@@ -6,15 +6,21 @@ same, so a controller that died after writing one may write it again, and the fi
 
 import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import structlog
+
 from .. import scratch
+from ..errors import ConfigError
 from ..protocol import stages
 from . import chain
 
 ENDS = ("completed", "failed")
 HISTORY_MAX = 1000
+
+log = structlog.get_logger()
 
 
 class Runs(Protocol):
@@ -36,6 +42,24 @@ class Runs(Protocol):
         """Return runs, open and ended, newest first, up to a bound."""
 
 
+class Unread:
+    """Requests that make no sense here, of another release mostly: each is told of once, and holds
+    up none of the others."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def read(self, name: str, text_of: Callable[[], str]) -> chain.Run | None:
+        """Return a run, None when its text is none."""
+        try:
+            return chain.decode_run(text_of())
+        except ConfigError as cause:
+            if name not in self._told and len(self._told) < HISTORY_MAX:
+                self._told.add(name)
+                log.error("a request is passed over", request=name, reason=str(cause))
+        return None
+
+
 class FileRuns:
     """Requests and events as a folder.
 
@@ -45,6 +69,7 @@ class FileRuns:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._unread = Unread()
         for name in ("requests", "ended", "events"):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
@@ -60,11 +85,10 @@ class FileRuns:
                 found.append((path.stat().st_mtime_ns, path.name, path.read_text()))
         runs = []
         for _, name, text in sorted(found):
-            run = chain.decode_run(text)
-            kinds = [event["kind"] for event in self.events(run.id)]
+            kinds = [event["kind"] for event in self.events(name.removesuffix(".json"))]
             if any(kind in ENDS for kind in kinds):  # ended, and somebody died before moving it
                 self._end(name)
-            else:
+            elif run := self._unread.read(name, lambda text=text: text):
                 runs.append(run._replace(attempt=1 + kinds.count("started")))
         return runs
 
@@ -97,4 +121,5 @@ class FileRuns:
             with contextlib.suppress(FileNotFoundError):
                 aged.append((path.stat().st_mtime_ns, path))
         newest = sorted(aged, reverse=True)[:HISTORY_MAX]
-        return [chain.decode_run(path.read_text()) for _, path in newest]
+        found = [self._unread.read(path.name, path.read_text) for _, path in newest]
+        return [run for run in found if run]

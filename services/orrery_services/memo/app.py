@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,12 @@ from . import steps
 from .store import MemoStore
 
 BODY_BYTES_MAX = 1 << 16
-OUTPUT_BYTES_MAX = 1 << 30  # larger outputs are not remembered, and counted
 KEYS_MAX = 1 << 20
 ERROR_RATE = 0.01
 REFRESH_NS = 1_000_000_000
 PENDING_MAX = 256
-FLUSH_SECONDS_MAX = 60.0
+FLUSH_SECONDS_MAX = 5.0  # who asks has other things to do, and asks again
+PAGES_MAX = 8  # of keys, in one refresh
 COUNTERS = ("lookups", "filtered", "hits", "misses", "stored", "too_large", "diverged", "failed")
 
 
@@ -43,17 +43,18 @@ class Memo:
         self._lock = threading.Lock()
         self._filter = BloomFilter(KEYS_MAX, ERROR_RATE)
         self._cursor: Any = 0
+        self._whole = False  # the filter knows every key: its "no" can be believed
         self._refreshed_ns = now() - REFRESH_NS
         self._flights: dict[str, Future[str | None]] = {}
         self._worker = ThreadPoolExecutor(1, "store")
-        self._remembered: dict[str, Future[None]] = {}
+        self._remembered: dict[tuple[str, int], Future[bool]] = {}
 
     def lookup(self, key: str) -> str | None:
         """Return the digest under a key. The same question at the same time is asked once."""
         self._refresh()
         with self._lock:
             self.counts["lookups"] += 1
-            if key not in self._filter and not self._filter.full:
+            if self._whole and key not in self._filter and not self._filter.full:
                 self.counts["filtered"] += 1
                 return None
             flight = self._flights.get(key)
@@ -77,18 +78,25 @@ class Memo:
                 del self._flights[key]
 
     def _refresh(self) -> None:
-        """Learn the keys that came since, from this node or another: at most once a second."""
+        """Learn the keys that came since, from this node or another: at most once a second.
+
+        A long history comes in pages, over several refreshes; the store is asked until then.
+        """
         with self._lock:
             if self._now() - self._refreshed_ns < REFRESH_NS:
                 return
             self._refreshed_ns = self._now()
             try:
-                keys, self._cursor = self._store.keys_since(self._cursor)
+                for _ in range(PAGES_MAX):
+                    before = self._cursor
+                    keys, self._cursor = self._store.keys_since(before)
+                    for key in keys:
+                        self._filter.add(key)
+                    self._whole = self._cursor == before
+                    if self._whole:
+                        return
             except (OutsideError, OSError):  # what is known stays known
                 self.counts["failed"] += 1
-                return
-            for key in keys:
-                self._filter.add(key)
 
     def marker(self, run: str, stage: int) -> stages.Marker | None:
         """Return the marker of a stage, and see to it that its output is remembered."""
@@ -98,20 +106,22 @@ class Memo:
         return marker
 
     def _remember(self, run: str, stage: int, marker: stages.Marker) -> None:
-        place = f"{run}/{stage}"
+        place = run, stage
         with self._lock:
-            if place in self._remembered:
+            before = self._remembered.get(place)
+            if before and not (before.done() and is_left(before)):  # what failed is tried again
                 return
             while len(self._remembered) >= PENDING_MAX:
                 self._remembered.pop(next(iter(self._remembered)))
             future = self._worker.submit(self._put, run, stage, marker)
             self._remembered[place] = future
 
-    def _put(self, run: str, stage: int, marker: stages.Marker) -> None:
+    def _put(self, run: str, stage: int, marker: stages.Marker) -> bool:
+        """Keep an output; False when that is worth another try."""
         path = Path(scratch.output_path(self.volume, run, stage, marker["output"]))
         outcome = "stored"
         try:
-            if marker["output_bytes"] > OUTPUT_BYTES_MAX:
+            if marker["output_bytes"] > self._store.bytes_max:
                 outcome = "too_large"
             else:
                 self._store.put(marker["key"], marker["output"], path)
@@ -123,6 +133,7 @@ class Memo:
             self.counts[outcome] += 1
             if marker["key"]:
                 self._filter.add(marker["key"])
+        return outcome != "failed"
 
     def fetch(self, body: dict[str, Any]) -> stages.Marker | None:
         """Put the bytes of a digest into the scratch as the output of a stage; None: not here."""
@@ -138,17 +149,29 @@ class Memo:
         marker = steps.fetched_marker(body)
         return scratch.finish_stage(self.volume, run, stage, str(temporary), marker)
 
-    def flush(self) -> dict[str, int]:
-        """Return once everything seen so far has been remembered, with the counts."""
+    def flush(self, run: str = "") -> dict[str, int]:
+        """Remember what was seen and what a run left in the scratch; return the counts.
+
+        `unkept`: outputs that are not remembered within FLUSH_SECONDS_MAX, or could not be.
+        """
+        with self._lock:
+            left = [place for place, future in self._remembered.items() if is_left(future)]
+        here = scratch.stages_of(self.volume, run) if run else []
+        for place in dict.fromkeys([*left, *((run, stage) for stage in here)]):
+            self.marker(*place)
         with self._lock:
             pending = list(self._remembered.values())
-        for future in pending:
-            future.result(FLUSH_SECONDS_MAX)
+        wait(pending, FLUSH_SECONDS_MAX)
         with self._lock:
-            return dict(self.counts)
+            return {**self.counts, "unkept": sum(map(is_left, pending))}
 
     def close(self) -> None:
         self._worker.shutdown(wait=True)
+
+
+def is_left(future: Future[bool]) -> bool:
+    """Whether an output is not kept: not yet, or not this time."""
+    return not future.done() or future.exception() is not None or not future.result()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -183,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         data = self.rfile.read(int(said))
         if question and question.kind == "flush":
-            self._try(lambda _: (200, self.memo.flush()), question)
+            self._try(lambda _: self._flush(data), question)
         elif question and question.kind == "fetch":
             self._try(lambda _: self._fetch(data), question)
         else:
@@ -196,6 +219,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _lookup(self, question: steps.Question) -> tuple[int, Any]:
         digest = self.memo.lookup(question.key)
         return _found({"digest": digest} if digest else None)
+
+    def _flush(self, data: bytes) -> tuple[int, Any]:
+        body = json.loads(data or b"{}")
+        run = str(body.get("run", "")) if isinstance(body, dict) else "?"
+        if run and not stages.is_run_name(run):
+            return 400, {"error": f"a run must be named as a folder, was {run[:40]!r}"}
+        return 200, self.memo.flush(run)
 
     def _fetch(self, data: bytes) -> tuple[int, Any]:
         body = json.loads(data)

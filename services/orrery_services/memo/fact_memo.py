@@ -15,10 +15,13 @@ from ..protocol.answers import BYTES, MEMO, bytes_key, memo_key, memo_meta
 from .store import MemoStore
 
 BODY_BYTES_MAX = 256 << 20  # of a fact
+_HELD = "SELECT 1 FROM facts WHERE key = %s"
 
 
 class FactMemo:
     """A memo store over the facts of one node. Methods may be called from any thread."""
+
+    bytes_max = BODY_BYTES_MAX
 
     def __init__(self, settings: Settings) -> None:
         self._stream = settings.partitions
@@ -27,7 +30,9 @@ class FactMemo:
     def digest_of(self, key: str) -> str | None:
         payload = memo_keys.payload_of(self._rows, key)
         digest = apart.parse(payload)[0].get("digest") if payload else None
-        return digest if stages.is_digest(digest) else None
+        if not stages.is_digest(digest) or not self._rows(_HELD, bytes_key(digest)):
+            return None  # bytes expire: what needs them is computed again
+        return digest
 
     def keys_since(self, cursor: Any) -> tuple[list[str], Any]:
         return memo_keys.keys_since(self._rows, self._stream, cursor)
@@ -64,6 +69,7 @@ class TieredMemo:
 
     def __init__(self, near: MemoStore, far: MemoStore) -> None:
         self._near, self._far = near, far
+        self.bytes_max = min(near.bytes_max, far.bytes_max)
 
     def digest_of(self, key: str) -> str | None:
         return self._near.digest_of(key) or self._far.digest_of(key)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,13 +12,19 @@ from ..errors import DivergenceError, OutsideError
 from ..protocol import stages
 
 DIVERGED = "diverged"
+FILE_BYTES_MAX = 1 << 30
 
 
 class MemoStore(Protocol):
-    """The memo of a node. Every method raises OutsideError when it cannot be reached."""
+    """The memo of a node. Every method raises OutsideError when it cannot be reached.
+
+    `bytes_max`: larger outputs are not kept.
+    """
+
+    bytes_max: int
 
     def digest_of(self, key: str) -> str | None:
-        """Return the digest under a key; None when unknown or in quarantine."""
+        """Return the digest under a key; None when unknown, in quarantine, or of lost bytes."""
 
     def keys_since(self, cursor: Any) -> tuple[list[str], Any]:
         """Return keys learned after `cursor` (0: from the beginning), and the next cursor."""
@@ -36,6 +43,8 @@ class FileMemo:
     in which they came. Each is written whole and once, so several processes may share the folder.
     """
 
+    bytes_max = FILE_BYTES_MAX
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         for name in ("keys", "bodies"):
@@ -50,7 +59,7 @@ class FileMemo:
     def digest_of(self, key: str) -> str | None:
         with contextlib.suppress(FileNotFoundError):
             text = self._key_path(key).read_text()
-            return text if stages.is_digest(text) else None
+            return text if stages.is_digest(text) and self._body_path(text).exists() else None
         return None
 
     def keys_since(self, cursor: int) -> tuple[list[str], int]:
@@ -75,6 +84,12 @@ class FileMemo:
             source.unlink()  # never serve a damaged body: it will be computed or fetched again
         return False
 
+    def put_bytes(self, digest: str, data: bytes) -> None:
+        """Keep the input of a run."""
+        body = self._body_path(digest)
+        body.parent.mkdir(exist_ok=True)
+        scratch.write_once(str(body), data)
+
     def put(self, key: str, digest: str, path: Path) -> None:
         self._keep_body(digest, path)
         if key:
@@ -85,20 +100,22 @@ class FileMemo:
         if body.exists():
             return
         body.parent.mkdir(exist_ok=True)
-        temporary = body.with_suffix(f".{os.getpid()}.tmp")
+        temporary = body.with_suffix(f".{os.getpid()}.{threading.get_ident()}.tmp")
         try:
             shutil.copyfile(path, temporary)
             scratch.sync(str(temporary))
             temporary.replace(body)
         except OSError as cause:
+            temporary.unlink(missing_ok=True)  # half of it, on a disk that is full
             raise OutsideError(f"the memo cannot keep {digest[:12]}: {cause}") from cause
 
     def _keep_key(self, key: str, digest: str) -> None:
         path = self._key_path(key)
         path.parent.mkdir(exist_ok=True)
-        if scratch.write_once(str(path), digest.encode()):
+        if not path.exists():  # listed first: a key that nobody lists would never be found
             with (self._folder / "log").open("ab") as log:
                 log.write(key.encode() + b"\n")
+        if scratch.write_once(str(path), digest.encode()):
             return
         known = path.read_text()
         if known != digest:

@@ -287,7 +287,7 @@ class Cluster:
             self.memo[found["key"]] = found["output"]
         return found
 
-    def flush(self) -> dict[str, int]:
+    def flush(self, run: str) -> dict[str, int]:
         self._speak()
         return {}
 

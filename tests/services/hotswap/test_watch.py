@@ -4,10 +4,13 @@ import queue
 import threading
 import time
 
+import pytest
 from orrery_services.errors import OutsideError
-from orrery_services.hotswap import app
+from orrery_services.hotswap import app, chain, steps
+from orrery_services.hotswap.port import Conflict, Refused
+from orrery_services.hotswap.runs import FileRuns
 
-from .objects import a_pod
+from .objects import IDLE_IMAGE, a_marker, a_pod, a_run, trail
 
 
 def news(*pods) -> "queue.Queue":
@@ -62,20 +65,31 @@ def test_a_pod_that_is_gone_is_news():
 class Breaking:
     """A port whose first watch breaks in the middle."""
 
-    def __init__(self) -> None:
+    def __init__(self, cause: Exception) -> None:
         self.asked: list[float] = []
+        self.cause = cause
 
     def watch(self, name: str, seconds: float):
         self.asked.append(seconds)
         yield seen(len(self.asked))
         if len(self.asked) == 1:
-            raise OutsideError("the connection was reset")
+            raise self.cause
         time.sleep(60)
 
 
-def test_a_watch_that_breaks_is_begun_anew_and_every_one_ends_by_itself(monkeypatch):
+@pytest.mark.parametrize(
+    "cause",
+    [
+        OutsideError("the connection was reset"),
+        Refused("403 pods is forbidden: the role is not bound yet"),
+        Conflict("404 the namespace is not there yet"),
+        ValueError("half a line of JSON"),
+        OSError(24, "too many open files"),
+    ],
+)
+def test_a_watch_that_breaks_is_begun_anew_and_every_one_ends_by_itself(monkeypatch, cause):
     monkeypatch.setattr(app, "RETRY_SECONDS", 0.05)
-    port, told, stop = Breaking(), news(), threading.Event()
+    port, told, stop = Breaking(cause), news(), threading.Event()
     threading.Thread(target=app.watch, args=(port, "domino-0", told, stop), daemon=True).start()
 
     versions = [told.get(timeout=5)[1]["metadata"]["resourceVersion"] for _ in range(2)]
@@ -83,3 +97,139 @@ def test_a_watch_that_breaks_is_begun_anew_and_every_one_ends_by_itself(monkeypa
     stop.set()
     assert versions == ["1", "2"]
     assert port.asked[:2] == [app.RESYNC_SECONDS] * 2
+
+
+class Ending:
+    """A port whose watches end at once, as those of a server do that has too many."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def watch(self, name: str, seconds: float):
+        self.asked += 1
+        yield seen(self.asked)
+
+
+def test_watches_that_end_at_once_are_not_begun_without_a_pause(monkeypatch):
+    monkeypatch.setattr(app, "RETRY_SECONDS", 0.2)
+    port, stop = Ending(), threading.Event()
+    thread = threading.Thread(target=app.watch, args=(port, "domino-0", news(), stop))
+    thread.start()
+
+    time.sleep(0.5)
+
+    stop.set()
+    thread.join(5)
+    assert 1 <= port.asked <= 4
+
+
+class Memo:
+    """A memo as the controller sees it: it answers, is silent, or has something left to keep."""
+
+    def __init__(self, silent: bool = False, unkept: int = 0) -> None:
+        self.silent, self.unkept, self.asked = silent, unkept, 0
+
+    def _answer(self, *_: object) -> None:
+        self.asked += 1
+        if self.silent:
+            raise OSError("timed out")
+
+    lookup = runner = marker = _answer
+
+    def flush(self, run: str) -> dict[str, int]:
+        self._answer()
+        return {"unkept": self.unkept}
+
+
+class Port:
+    """A port that notes what is done to the pod."""
+
+    def __init__(self) -> None:
+        self.deleted: list[str] = []
+
+    def get(self, name: str):
+        return None
+
+    def delete(self, name: str, uid: str) -> None:
+        self.deleted.append(uid)
+
+
+def a_controller(folder, memo, now: float = 1000.0) -> app.Controller:
+    return app.Controller(Port(), FileRuns(folder), ["domino-0"], lambda _: memo, lambda: now)
+
+
+def test_a_silent_memo_is_waited_for_once_in_a_turn(tmp_path):
+    memo = Memo(silent=True)
+    controller = a_controller(tmp_path, memo)
+    controller._runs.request(a_run())
+
+    controller.turn(a_pod())
+
+    assert memo.asked == 1
+
+
+def test_a_pod_that_came_up_at_another_address_is_asked_there(tmp_path):
+    asked = []
+    runs = FileRuns(tmp_path)
+    controller = app.Controller(Port(), runs, ["domino-0"], lambda p: asked.append(p) or Memo())
+    runs.request(a_run())
+    before, after = a_pod(), a_pod()
+    before["status"]["podIP"], after["status"]["podIP"] = "10.0.0.1", "10.0.0.2"
+
+    for pod in (before, before, after):
+        controller.turn(pod)
+
+    assert [pod["status"]["podIP"] for pod in asked] == ["10.0.0.1", "10.0.0.2"]
+
+
+def test_a_pod_that_makes_no_sense_does_not_stop_the_controller(tmp_path):
+    controller = a_controller(tmp_path, Memo())
+    latest = {"domino-0": a_pod({"run": "no JSON at all"})}
+
+    assert controller._turn_safely("domino-0", latest) == app.RETRY_SECONDS
+
+
+def test_a_request_of_another_release_holds_up_none_of_the_others(tmp_path):
+    runs = FileRuns(tmp_path)
+    newer = chain.encode_run(a_run(id="run-0")).replace('"attempt"', '"colour":1,"attempt"')
+    (tmp_path / "requests" / "run-0.json").write_text(newer)
+    (tmp_path / "requests" / "run-00.json").write_text("{")
+    runs.request(a_run(id="run-1"))
+
+    assert [run.id for run in runs.open_runs()] == ["run-1"]
+    assert [run.id for run in runs.history()] == ["run-1"]
+
+
+def a_completed_pod(marked_ns: int) -> dict:
+    done = [{**trail(1)[0], "marked_ns": marked_ns, "key": a_marker(1)["key"]}]
+    noted = {
+        "run": chain.encode_run(a_run(1)),
+        "step": "1",
+        "trail": steps.stages.canonical(done),
+        "placeholder": IDLE_IMAGE,
+        "result": '{"status":"completed","output":"' + "1" * 64 + '"}',
+    }
+    return a_pod(noted)
+
+
+def test_a_run_is_not_told_as_completed_nor_its_pod_freed_before_its_outputs_are_kept(tmp_path):
+    memo = Memo(unkept=1)
+    controller = a_controller(tmp_path, memo)
+    controller._runs.request(a_run(1))
+    pod = a_completed_pod(marked_ns=999 * 10**9)
+
+    assert controller.turn(pod) == app.RETRY_SECONDS
+    assert (controller._port.deleted, len(controller._runs.open_runs())) == ([], 1)
+    memo.unkept = 0
+    assert controller.turn(pod) == 0.0
+
+    assert (controller._port.deleted, controller._runs.open_runs()) == (["u1"], [])
+
+
+@pytest.mark.parametrize("memo", [Memo(unkept=1), Memo(silent=True)])
+def test_outputs_that_nobody_can_keep_do_not_hold_a_pod_for_ever(tmp_path, memo):
+    controller = a_controller(tmp_path, memo, now=1000.0 + app.KEEP_SECONDS)
+
+    controller.turn(a_completed_pod(marked_ns=999 * 10**9))
+
+    assert controller._port.deleted == ["u1"]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from orrery_services import store
+from orrery_services import apart, store
 from orrery_services.config import Settings, load_settings
 from orrery_services.errors import DivergenceError, OutsideError
 from orrery_services.hotswap import chain, steps
@@ -12,6 +12,7 @@ from orrery_services.hotswap.runs import FileRuns
 from orrery_services.memo.fact_memo import FactMemo, TieredMemo
 from orrery_services.memo.store import FileMemo
 from orrery_services.protocol import stages
+from orrery_services.protocol.answers import MEMO, memo_key, memo_meta
 from orrery_services.store import identity
 
 from tests.services.store.server import Server
@@ -163,3 +164,30 @@ def test_postgres_away_is_said_in_one_line_and_comes_back(node, server, tmp_path
     server.start()
 
     assert len(runs.open_runs()) == 1
+
+
+def test_a_key_whose_bytes_never_came_or_expired_is_unknown(node):
+    apart.write(MEMO, memo_key(KEY), memo_meta("cd" * 32))
+
+    assert FactMemo(node).digest_of(KEY) is None
+
+
+def test_a_request_of_another_release_holds_up_none_of_the_others(node):
+    runs = FactRuns(node)
+    runs._write("run/20250101t000000.000-newer-00/request", '{"colour":1,"stages":[]}')
+    runs.request(a_run())
+
+    assert [run.id for run in runs.open_runs()] == [a_run().id]
+    assert [run.id for run in runs.history()] == [a_run().id]
+
+
+def test_of_two_ends_written_at_the_same_moment_the_first_stands(node, monkeypatch):
+    runs, run = FactRuns(node), a_run()
+    runs.request(run)
+    assert runs.emit(steps.run_event("failed", run, (), {"class": "lost"}))
+    late = FactRuns(node)
+    monkeypatch.setattr(late, "_rows", lambda *_: [])  # it looked a moment before
+
+    assert not late.emit(steps.run_event("completed", run, (), {"output": KEY}))
+
+    assert [event["kind"] for event in runs.events(run.id)] == ["failed"]

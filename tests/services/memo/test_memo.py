@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from orrery_services import scratch
-from orrery_services.errors import DivergenceError
+from orrery_services.errors import DivergenceError, OutsideError
 from orrery_services.hotswap.memo_client import MemoClient
 from orrery_services.memo import app
 from orrery_services.memo.store import FileMemo
@@ -339,3 +339,126 @@ def test_a_slot_without_network_reaches_it_through_a_socket_in_the_scratch(besid
     assert MemoClient(f"unix:{path}").marker("r", 1)["output"] == digest
     server.shutdown()
     server.server_close()
+
+
+class Paged(FileMemo):
+    """A memo with a history longer than is read at once: a key a page."""
+
+    def keys_since(self, cursor: int) -> tuple[list[str], int]:
+        keys, _ = super().keys_since(0)
+        return keys[cursor : cursor + 1], min(cursor + 1, len(keys))
+
+
+def test_a_key_behind_a_long_history_is_found_at_the_first_question(tmp_path):
+    store = Paged(tmp_path / "memo")
+    (tmp_path / "x").write_bytes(b"1")
+    keys = [stages.stage_key("c", {}, [str(n)]) for n in range(3 * app.PAGES_MAX)]
+    for key in keys:
+        store.put(key, "11" * 32, tmp_path / "x")
+    now = [0]
+    memo = app.Memo(str(tmp_path), store, lambda: now[0])
+
+    assert memo.lookup(keys[-1]) == "11" * 32
+    for _ in range(4):
+        now[0] += app.REFRESH_NS
+        memo.lookup(KEY)
+    assert memo.counts["filtered"] > 0, "once all of it is known the filter answers alone"
+
+
+class Full(FileMemo):
+    """A memo that can keep nothing, until it can."""
+
+    full = True
+
+    def put(self, key: str, digest: str, path: Path) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        super().put(key, digest, path)
+
+
+def test_what_could_not_be_kept_is_told_and_kept_as_soon_as_it_can_be(tmp_path):
+    store = Full(tmp_path / "memo")
+    beside = Beside(tmp_path, store)
+    digest = beside.finish(1, b"answer")
+    beside.client.marker("r", 1)
+
+    assert beside.client.flush("r")["unkept"] == 1
+    store.full = False
+    assert beside.client.flush("r")["unkept"] == 0
+
+    assert beside.client.lookup(KEY) == digest
+    beside.close()
+
+
+def test_a_memo_started_again_keeps_what_the_one_before_was_not_asked_for_any_more(beside):
+    digest = beside.finish(1, b"answer")
+
+    counts = beside.client.flush("r")
+
+    assert (counts["stored"], counts["unkept"]) == (1, 0)
+    assert beside.client.lookup(KEY) == digest
+
+
+def test_an_output_that_is_too_large_is_counted_and_holds_nothing_up(beside):
+    beside.store.bytes_max = 3
+    beside.finish(1, b"answer")
+
+    counts = beside.client.flush("r")
+
+    assert (counts["too_large"], counts["unkept"]) == (1, 0)
+
+
+def test_a_key_whose_bytes_are_gone_is_unknown(beside, tmp_path):
+    digest = beside.finish(1, b"answer")
+    beside.client.marker("r", 1)
+    beside.client.flush()
+
+    (tmp_path / "memo" / "bodies" / digest[:2] / digest).unlink()
+
+    assert beside.client.lookup(KEY) is None
+
+
+def test_a_key_written_by_one_that_died_before_listing_it_is_found(tmp_path, monkeypatch):
+    store = FileMemo(tmp_path / "memo")
+    (tmp_path / "x").write_bytes(b"1")
+    written_once = scratch.write_once
+
+    def die(path: str, data: bytes) -> bool:
+        written_once(path, data)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scratch, "write_once", die)
+    with pytest.raises(KeyboardInterrupt):
+        store.put(KEY, "11" * 32, tmp_path / "x")
+
+    assert app.Memo(str(tmp_path), store).lookup(KEY) == "11" * 32
+
+
+@pytest.mark.parametrize("run", ["../x", "R R", ["r"]])
+def test_a_flush_of_what_is_no_run_is_refused(beside, run):
+    with pytest.raises(OSError, match="a run must be named"):
+        beside.client._ask("POST", "/v1/flush", {"run": run})
+
+
+def test_half_a_body_on_a_full_disk_is_taken_away(tmp_path, monkeypatch):
+    store = FileMemo(tmp_path / "memo")
+    (tmp_path / "x").write_bytes(b"1")
+
+    def full(path: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(scratch, "sync", full)
+    with pytest.raises(OutsideError, match="cannot keep"):
+        store.put("", "11" * 32, tmp_path / "x")
+
+    assert [path for path in (tmp_path / "memo").rglob("*") if path.is_file()] == []
+
+
+def test_the_same_input_kept_twice_at_once_is_kept(tmp_path):
+    store = FileMemo(tmp_path / "memo")
+    data = b"capsule" * 10_000
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: FileMemo(tmp_path / "memo").put_bytes("22" * 32, data), range(4)))
+
+    assert (store._body_path("22" * 32)).read_bytes() == data
