@@ -20,6 +20,8 @@ GRACE_SECONDS = 5.0
 READ_BYTES = 1 << 16
 RESULT_BYTES_MAX = 1 << 20
 LOG_BYTES_MAX = 1 << 20
+CUT = b"\n[more than 1 MiB said: the rest is not kept]\n"
+LOOK_BYTES_MAX = 1 << 20  # of what a child says, before deadline and signals are looked at again
 LOG_TAIL_BYTES = 400
 
 
@@ -108,12 +110,13 @@ def _signal_group(pid: int, number: int) -> None:
 def run(
     waiter: Waiter, argv: list[str], env: dict[str, str], deadline_s: float, log_path: str
 ) -> Outcome:
-    """Run a command to its end, its output copied to ours and to a log of LOG_BYTES_MAX.
+    """Run a command to its end; LOG_BYTES_MAX of what it says go to our output and to a log.
 
     Raises OSError when it cannot be started and Ended when we are to go; the child is gone then.
     """
     read, write = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(read, False)
+    log = _Log(read, log_path)
     started = time.monotonic()
     try:
         pid = os.posix_spawnp(
@@ -124,9 +127,11 @@ def run(
             setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE],
             file_actions=[(os.POSIX_SPAWN_DUP2, write, 1), (os.POSIX_SPAWN_DUP2, write, 2)],
         )
+    except OSError:
+        log.close()
+        raise
     finally:
         os.close(write)
-    log = _Log(read, log_path)
     try:
         status, peak, late = _watch(waiter, pid, started + deadline_s, log)
     except Ended:
@@ -162,31 +167,41 @@ class _Log:
         self._open = True
         self._tail = b""
         self._left = LOG_BYTES_MAX
+        self._files = [1]
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._file = os.open(path, flags, 0o640)
+        with contextlib.suppress(OSError):  # a disk that is full: the stage goes on without
+            self._files.append(os.open(path, flags, 0o640))
 
     def files(self) -> tuple[int, ...]:
         return (self._source,) if self._open else ()
 
     def copy(self) -> None:
-        while self._open:
+        for _ in range(LOOK_BYTES_MAX // READ_BYTES):
+            if not self._open:
+                return
             try:
                 data = os.read(self._source, READ_BYTES)
             except BlockingIOError:
                 return
             self._open = bool(data)
-            with contextlib.suppress(OSError):  # nobody reads our output: the stage goes on
-                os.write(1, data)
-            os.write(self._file, data[: self._left])
-            self._left -= len(data[: self._left])
+            self._keep(data)
             self._tail = (self._tail + data)[-LOG_TAIL_BYTES:]
+
+    def _keep(self, data: bytes) -> None:
+        if self._left < 0:
+            return
+        self._left -= len(data)
+        kept = data if self._left >= 0 else data[: self._left] + CUT
+        for file in self._files:
+            with contextlib.suppress(OSError):  # nobody reads it, or the disk is full
+                os.write(file, kept)
 
     def tail(self) -> str:
         return self._tail.decode("utf-8", "replace").strip()
 
     def close(self) -> None:
-        os.close(self._source)
-        os.close(self._file)
+        for file in (self._source, *self._files[1:]):
+            os.close(file)
 
 
 def in_child(waiter: Waiter, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -63,8 +63,7 @@ class Processes:
     def prepare(self, launch: Launch) -> None:
         """Have a process wait behind its gate by the time it is to start."""
         place = launch.uid, launch.container
-        before = self._prepared.get(place)
-        if before and before[0] == launch:
+        if place in self._prepared and self._prepared[place][0] == launch:
             return
         self._dismiss(place)
         self._prepared[place] = (launch, *self._wait_at_gate(launch))
@@ -113,7 +112,8 @@ class Processes:
         self._children[child.pid] = child
         if group := self._group(launch.uid):
             group.add(launch.container, child.pid, launch.memory_bytes)
-        return {"pid": child.pid, "born": born(child.pid), "said": str(said)}, write
+        hand = {"pid": child.pid, "born": born(child.pid), "boot": boot_id(), "said": str(said)}
+        return hand, write
 
     def leave(self, hand: Hand) -> None:
         """Do not wait for a container that is on its way out; it is buried later."""
@@ -136,19 +136,19 @@ class Processes:
                 return None
             del self._children[hand["pid"]]
             code = code if code >= 0 else 128 - code
-        elif born(hand["pid"]) == hand["born"]:
+        elif is_alive(hand):
             return None
         else:
             code = self._said(hand).get("exit", stages.KILLED)
         if code:
-            end_session(hand["pid"])
+            end_session(hand)
         return code
 
     def end(self, hand: Hand, hard: bool = False) -> None:
         """Ask a container to end, or end it."""
         if hard:
-            end_session(hand["pid"])
-        if born(hand["pid"]) == hand["born"]:
+            end_session(hand)
+        if is_alive(hand):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(hand["pid"], signal.SIGKILL if hard else signal.SIGTERM)
 
@@ -233,8 +233,24 @@ def _stat(pid: int) -> list[str]:
     return []
 
 
-def end_session(leader: int) -> None:
-    """Kill what a runner that was killed hard left behind, wherever in its session."""
+def boot_id() -> str:
+    """Return what names this life of the machine: pids and ticks begin anew with each."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def is_alive(hand: Hand) -> bool:
+    return born(hand["pid"]) == hand["born"] and hand.get("boot", boot_id()) == boot_id()
+
+
+def end_session(hand: Hand) -> None:
+    """Kill what a runner that was killed hard left behind, wherever in its session.
+
+    A number is not given again while somebody is left in the session of that number: when another
+    process has it, or the machine was started anew, whoever is there is none of ours.
+    """
+    leader = hand["pid"]
+    if hand.get("boot", boot_id()) != boot_id() or born(leader) not in (0, hand["born"]):
+        return
     for path in Path("/proc").iterdir():
         if path.name.isdigit() and int(path.name) != leader:
             fields = _stat(int(path.name))

@@ -109,8 +109,7 @@ def work_once(waiter: Waiter, slot: Slot, token: stages.Token, order: dict[str, 
     folder = scratch.stage_folder(slot.volume, token.run, token.stage)
     os.makedirs(folder, exist_ok=True)
     temporary = os.path.join(folder, "output.tmp")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
+    remove(temporary)
     running_ns = time.time_ns()
     outcome = run_command(waiter, token, order, found, temporary)
     if outcome.code:
@@ -124,6 +123,17 @@ def work_once(waiter: Waiter, slot: Slot, token: stages.Token, order: dict[str, 
         "slot": slot.name,
     }
     in_child(waiter, work.finish, slot.volume, token, temporary, found, measured)
+
+
+def remove(path: str) -> None:
+    """Take away what an earlier attempt left, even a folder."""
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            os.unlink(path)
+        except IsADirectoryError:
+            import shutil  # a megabyte, and hardly ever
+
+            shutil.rmtree(path)
 
 
 def reason(outcome: Outcome, order: dict[str, Any]) -> str:

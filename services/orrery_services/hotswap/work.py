@@ -2,7 +2,7 @@
 
 `prepare` finds the inputs and asks the memo; `finish` names the output and says that it is done.
 """
-# ruff: noqa: PTH113
+# ruff: noqa: PTH113, PTH114
 
 import os
 import time
@@ -114,10 +114,12 @@ def finish(
     measured: dict[str, Any],
 ) -> stages.Marker:
     """Return the marker of a stage whose command ended well."""
-    if not os.path.isfile(temporary):
+    if os.path.islink(temporary) or not os.path.isfile(temporary):
+        found = "something else" if os.path.lexists(temporary) else "none"
         raise ChildFailed(
             stages.NO_OUTPUT,
-            "a stage must write one file at ORRERY_OUTPUT; it ended with 0 and wrote none",
+            "a stage must write one file at ORRERY_OUTPUT, no link and no folder; it ended with 0 "
+            f"and wrote {found}",
         )
     marker: stages.Marker = {
         "token": str(token),

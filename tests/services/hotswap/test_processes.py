@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -295,3 +296,31 @@ def test_what_an_image_of_a_plain_process_stands_for():
     assert processes.command_of("command:1:[]") == []
     assert processes.command_of("registry/x@sha256:ab") is None
     assert processes.command_of("command:1:{}") is None
+
+
+@pytest.fixture
+def stranger():
+    """A session of somebody else: its first process, and one that this one started."""
+    child = subprocess.Popen(
+        ["sh", "-c", "sleep 60 & echo $!; wait"], stdout=subprocess.PIPE, start_new_session=True
+    )
+    yield child.pid, int(child.stdout.readline())
+    os.killpg(child.pid, signal.SIGKILL)
+    child.communicate()
+
+
+@pytest.mark.parametrize("since", ["another process has the number", "the machine was restarted"])
+def test_whoever_has_the_number_of_a_container_that_is_gone_is_left_in_peace(
+    stranger, tmp_path, since
+):
+    leader, follower = stranger
+    hand = {"pid": leader, "born": 1, "boot": processes.boot_id(), "said": str(tmp_path / "said")}
+    if since == "the machine was restarted":
+        hand |= {"born": processes.born(leader), "boot": "another"}
+    runtime = processes.Processes(cgroups=False)
+
+    assert runtime.poll(hand) == stages.KILLED
+    runtime.end(hand)
+    runtime.end(hand, hard=True)
+
+    assert processes.born(leader) and processes.born(follower)

@@ -134,6 +134,9 @@ def test_without_a_token_it_is_the_placeholder(slot):
         (["sh", "-c", "exit 78"], 78, "permanent"),
         (["sh", "-c", "kill -9 $$"], 137, "resource"),
         (["true"], 65, "permanent"),
+        (["sh", "-c", "ln -s /etc/hostname $ORRERY_OUTPUT"], 65, "permanent"),
+        (["sh", "-c", "mkdir $ORRERY_OUTPUT"], 65, "permanent"),
+        (["/etc/hostname"], 78, "permanent"),
         (["no-such-program"], 78, "permanent"),
         ([], 78, "permanent"),
     ],
@@ -285,3 +288,57 @@ def test_whoever_dies_before_writing_the_runner_down_leaves_nobody_behind(slot):
     os.close(write)
 
     assert child.wait(20) == 0
+
+
+def test_a_stage_that_talks_without_end_is_ended_at_its_deadline_and_fills_no_disk(slot, tmp_path):
+    """`yes` fills a pipe as fast as it is read."""
+    with (tmp_path / "said").open("wb") as said:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "orrery_services.hotswap.runner", "--", "yes"],
+            env={
+                **os.environ,
+                "ORRERY_SCRATCH": slot.scratch,
+                "ORRERY_TOKEN": "r/1/1",
+                "ORRERY_ORDER": json.dumps({"code": "x", "inputs": [[0, None]], "deadline_s": 1.0}),
+                "ORRERY_TERMINATION_LOG": str(slot.log),
+            },
+            stdout=said,
+        )
+        slot.running.append(child)
+
+        assert child.wait(15) == stages.DEADLINE
+
+    log = Path(scratch.stage_folder(slot.scratch, "r", 1)) / "log"
+    for path in (log, tmp_path / "said"):
+        assert path.stat().st_size < 1.1 * 2**20
+        assert path.read_bytes().endswith(b"the rest is not kept]\n")
+
+
+def test_a_log_that_cannot_be_written_costs_the_log_and_not_the_stage(slot):
+    folder = Path(scratch.stage_folder(slot.scratch, "r", 1))
+    folder.mkdir(parents=True)
+    (folder / "log").symlink_to("/dev/full")
+
+    slot.start(ECHO)
+    slot.done()
+
+    assert slot.output() == b"HELLO"
+
+
+def test_a_folder_that_an_earlier_attempt_left_is_no_obstacle(slot):
+    (Path(scratch.stage_folder(slot.scratch, "r", 1)) / "output.tmp" / "x").mkdir(parents=True)
+
+    slot.start(ECHO)
+    slot.done()
+
+    assert slot.output() == b"HELLO"
+
+
+@pytest.mark.parametrize("word", ["-h", "--help"])
+def test_who_asks_for_help_at_a_terminal_gets_it_instead_of_a_placeholder(word):
+    said = subprocess.run(
+        [str(Path(sys.executable).with_name("orrery")), "stage", word],
+        timeout=20, capture_output=True, check=True, text=True,
+    ).stdout  # fmt: skip
+
+    assert said.startswith("Usage: orrery stage [-- CMD...]")
