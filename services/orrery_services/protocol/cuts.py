@@ -54,8 +54,8 @@ def decode(data: bytes | None) -> Cut:
         raise ValueError("number and time of a cut must be integers from 0")
     if STATIC in found and not (isinstance(cut.static, str) and _ROOT.fullmatch(cut.static)):
         raise ValueError("the static data of a cut must be named by 64 hex digits")
-    if not 0 < cut.number < NUMBER_MAX or len(cut.chains) > CHAINS_MAX:
-        raise ValueError(f"a cut must have a number from 1 and at most {CHAINS_MAX} chains")
+    if not 0 < cut.number < NUMBER_MAX or not 0 < len(cut.chains) <= CHAINS_MAX:
+        raise ValueError(f"a cut must have a number from 1 and 1 to {CHAINS_MAX} chains")
     return cut
 
 

@@ -37,10 +37,14 @@ def commit_end(
 
 
 def record_of(connection: psycopg.Connection, event: Mapping[str, Any]) -> DominoRun | None:
-    """Return the record of a run that ended; None for one that failed, or was of programs."""
+    """Return the record of a run that ended; None for one that failed, was of programs, or was on
+    a snapshot that this node does not hold: that must not keep the run from ending."""
     if event["kind"] != COMPLETED or not event.get("declared"):
         return None
-    number, at_ns = _cut_of(connection, event["on"])
+    cut = _cut_of(connection, event["on"])
+    if cut is None:
+        return None
+    number, at_ns = cut
     own = identity.who(connection)
     if own is None:
         raise OutsideError("the node must have an incarnation: start its replication service")
@@ -65,11 +69,11 @@ def _ran(connection: psycopg.Connection, stage: Mapping[str, Any]) -> Ran:
     return Ran(stage["name"], "reuse" if reused else "run", why, key, stage["output"], inputs)
 
 
-def _cut_of(connection: psycopg.Connection, snapshot: str) -> tuple[int, int]:
+def _cut_of(connection: psycopg.Connection, snapshot: str) -> tuple[int, int] | None:
     """Return number and time of the cut that a snapshot (hex) covers."""
     row = reading.fact_by_key(connection, f"{names.SNAPSHOT}/{snapshot}")
     if row is None:
-        raise OutsideError(f"snapshot {snapshot[:12]} must be held, but is not")
+        return None
     number = facts.meta_of(row.payload)["number"]
     made = connection.execute(_AT, (number,)).fetchone()
     if made is not None:

@@ -127,7 +127,9 @@ def test_a_swapped_run_moves_refs_by_the_rule_and_only_when_it_completed(orrery,
     swapped(orrery.node, two)
 
     swapped(orrery.node, one)
-    swapped(orrery.node, two, "failed")
+    failed = swapped(orrery.node, two, "failed")
+    elsewhere = {**failed, "kind": "completed", "run": failed["run"] + "-x", "on": "ab" * 32}
+    assert FactRuns(orrery.node).emit(elsewhere), "it ends, wherever its snapshot is"
     swapped(orrery.node, two)
 
     moves = orrery("log", "--refs", "--json", "-n", "100").document

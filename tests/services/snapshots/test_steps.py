@@ -38,7 +38,7 @@ def test_of_two_messages_with_one_number_the_first_counts():
     "data",
     [None, b"", b"x", b"[]", b"{}", cuts.encode(fired(0, "a", 1)),
      cuts.encode(fired(2**60, "a", 1)), cuts.encode(fired(1, "", 1)),
-     cuts.encode(fired(1, "a", -1)),
+     cuts.encode(fired(1, "a", -1)), cuts.encode(fired(1, "a", 1)._replace(chains={})),
      cuts.encode(fired(1, "a", 1)._replace(chains={"x": 3}))],
 )  # fmt: skip
 def test_a_message_that_is_no_cut_is_refused_with_a_reason(data):
