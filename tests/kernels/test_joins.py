@@ -184,6 +184,39 @@ def test_time_that_runs_backwards_and_columns_that_are_missing_are_named():
         asof_join(TRADES, QUOTES, tolerance="1s")
 
 
+def quote(*times: int, **columns: list[float]) -> pa.RecordBatch:
+    return pa.record_batch(
+        {"ts_event_ns": [*times], **(columns or {"bid": [0.1 * t for t in times]})}
+    )
+
+
+def test_right_rows_that_were_refused_answer_nothing() -> None:
+    join = AsofJoinKernel(by=None)
+
+    with pytest.raises(OrderError, match="row 1 has 4 after 6"):
+        join.add(quote(6, 4, bid=[7.0, 8.0]))
+    join.add(quote(4, 6, bid=[0.4, 0.6]))
+    with pytest.raises(OrderError, match="4 came after 6"):
+        join.add(quote(4, bid=[9.0]))
+
+    assert join.probe(quote(5, 9, price=[1.0, 2.0]))["bid"].to_pylist() == [0.4, 0.6]
+
+
+def test_a_stream_refuses_rows_out_of_order_and_other_columns_and_goes_on() -> None:
+    join = StreamingAsofJoinKernel(by=None)
+    join.push_right(quote(4, 6))
+
+    with pytest.raises(OrderError, match=r"right rows must be in order .* row 0 has 5 after 6"):
+        join.push_right(quote(5))
+    with pytest.raises(OrderError, match=r"right rows must be in order .* row 1 has 7 after 8"):
+        join.push_right(quote(8, 7))
+    with pytest.raises(ColumnError, match="columns of a stream must stay"):
+        join.push_right(quote(9, ask=[1.0]))
+    join.push_left(quote(7, price=[1.0]))
+
+    assert join.finish()["bid"].to_pylist() == [0.6000000000000001]
+
+
 def cuts(rows: int) -> st.SearchStrategy:
     return st.lists(st.integers(0, rows), max_size=8).map(lambda c: [0, *sorted(c), rows])
 

@@ -223,6 +223,16 @@ class _Taking:
         return pa.Array.from_buffers(column.type, self.rows, [valid, data], self.missing)
 
 
+def together(before: pa.RecordBatch, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return both as one; ColumnError where their columns differ."""
+    if not batch.schema.equals(before.schema):
+        raise ColumnError(
+            f"columns of a stream must stay {before.schema.to_string()!r},"
+            f" were {batch.schema.to_string()!r}"
+        )
+    return pa.concat_batches([before, batch])
+
+
 def one_batch(data: Data) -> pa.RecordBatch:
     """Return a table as one batch; ColumnError for anything else."""
     if isinstance(data, pa.RecordBatch):

@@ -24,6 +24,7 @@ from orrery_kernels.ticks.asof import (
     Side,
     join_batches,
     one_batch,
+    together,
     with_right,
 )
 
@@ -128,8 +129,8 @@ class AsofJoinKernel:
         if self.right is None:
             self._start(batch, 0)
         else:
-            whole = pa.concat_batches([self.right, batch])
-            side = self._side(batch)
+            whole = together(self.right, batch)
+            side = Side.of(batch, self.rules, self.keys, self._names(batch), NO_RIGHT)
             if len(side.times) and len(self.there.times) and side.times[0] < self.there.times[-1]:
                 raise OrderError(
                     f"right rows must be in order of {self.rules.on!r}, {side.times[0]} came after"
@@ -166,13 +167,11 @@ class AsofJoinKernel:
     def _names(self, batch: pa.RecordBatch) -> list[str]:
         return self.rules.keys(batch.schema, self.right.schema)
 
-    def _side(self, batch: pa.RecordBatch) -> Side:
-        return Side.of(batch, self.rules, self.keys, self._names(batch), NO_RIGHT)
-
     def _start(self, right: pa.RecordBatch, passed: int) -> None:
         """Begin anew with these right rows, of which time has passed the first `passed`."""
-        self.right, self.keys, self.merge = right, Keys(), Merge(self.rules)
-        self.there = self._side(right)
+        keys = Keys()
+        there = Side.of(right, self.rules, keys, self.rules.keys(right.schema), NO_RIGHT)
+        self.right, self.keys, self.there, self.merge = right, keys, there, Merge(self.rules)
         nobody = Side(self.there.times[passed - 1 : passed], np.full(1, NO_LEFT, np.int32))
         if passed:
             until = Side(nobody.times + int(self.rules.strict), nobody.ids)

@@ -20,6 +20,7 @@ from orrery_kernels.ticks.asof import (
     Rules,
     join_batches,
     one_batch,
+    together,
 )
 
 
@@ -41,10 +42,12 @@ class _Waiting:
         before = [] if self.newest is None else [self.newest]
         backwards = np.flatnonzero(np.diff(np.concatenate([before, fresh]).astype(np.int64)) < 0)
         if len(backwards):
+            row = int(backwards[0]) + 1 - len(before)
             raise OrderError(
-                f"{self.side} rows must be in order of {name!r}, was not at row {backwards[0]}"
+                f"{self.side} rows must be in order of {name!r}, row {row} has {fresh[row]} after"
+                f" {fresh[row - 1] if row else before[0]}; sort them before"
             )
-        self.rows = batch if self.rows is None else pa.concat_batches([self.rows, batch])
+        self.rows = batch if self.rows is None else together(self.rows, batch)
         self.times = np.concatenate([self.times, fresh])
         self.newest = int(fresh[-1]) if len(fresh) else self.newest
 
