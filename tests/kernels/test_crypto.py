@@ -94,3 +94,12 @@ def test_a_venue_is_scored_by_what_it_costs_and_offers():
 def test_dominance_refuses_a_whole_of_nothing():
     with pytest.raises(ParameterError, match="sum to more than 0"):
         dominance_index({"A": 0.0})
+    with pytest.raises(ParameterError, match="caps must be name -> capitalisation"):
+        dominance_index([1.0, 2.0])
+
+
+def test_positions_and_venues_that_do_not_fit_together_are_named():
+    with pytest.raises(ParameterError, match="of one length above 0, were 2, 1, 1, 1"):
+        liquidation_density([100.0, 2.0], [10.0], [1.0], [True])
+    with pytest.raises(ParameterError, match=r"venue 'A' must have .* lacks depth, fee"):
+        venue_score({"A": {"spread": 1.0, "latency": 2.0}})

@@ -65,6 +65,10 @@ def test_each_name_owes_its_share_of_the_risk():
 def test_a_covariance_without_positive_risk_is_refused():
     with pytest.raises(ParameterError, match="positive diagonal"):
         risk_parity_weights(np.zeros((2, 2)))
+    with pytest.raises(ParameterError, match=r"symmetric, was 0.5 at \(0, 1\) and 0.2 at \(1, 0\)"):
+        risk_parity_weights([[1.0, 0.5], [0.2, 1.0]])
+    with pytest.raises(ParameterError, match="must be finite"):
+        risk_parity_weights([[1.0, np.nan], [np.nan, 1.0]])
 
 
 def test_caps_hold_together_and_what_broke_them_is_named():

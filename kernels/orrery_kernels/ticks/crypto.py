@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from orrery_kernels.engine import f64, function, i64, kernel, nan, param
+from orrery_kernels.engine import f64, function, i64, kernel, nan, param, sqrt
 from orrery_kernels.engine.functions import log
 from orrery_kernels.errors import ParameterError
 
 _HOURS_PER_YEAR = 8_760.0
+_OF_A_VENUE = {"spread": -1.0, "depth": 1.0, "fee": -1.0, "latency": -1.0}  # for or against it
 
 
 @kernel(
@@ -178,6 +179,12 @@ def liquidation_density(
     >>> liquidation_density(*map(np.array, ([100.0], [10.0], [5.0], [True])), bins=2)[1].tolist()
     [0.0, 5.0]
     """
+    entry, leverage = np.asarray(entry, float), np.asarray(leverage, float)
+    if len({len(a) for a in (entry, leverage, open_interest, is_long)}) > 1 or not len(entry):
+        raise ParameterError(
+            "entry, leverage, open_interest and is_long must be of one length above 0, were"
+            f" {len(entry)}, {len(leverage)}, {len(open_interest)}, {len(is_long)}"
+        )
     if bins < 1 or np.any(leverage < 1.0) or np.any(entry <= 0.0):
         raise ParameterError("bins and leverage must be at least 1 and entry prices above 0")
     sign = np.where(is_long, -1.0, 1.0)
@@ -208,11 +215,17 @@ def venue_score(
     """
     weights = weights or {}
     names = sorted(venues)
+    for name in names:
+        missing = sorted(_OF_A_VENUE.keys() - venues[name].keys())
+        if missing:
+            raise ParameterError(
+                f"venue {name!r} must have {', '.join(_OF_A_VENUE)}, lacks {', '.join(missing)}"
+            )
     scores = dict.fromkeys(names, 0.0)
-    for what, sign in (("spread", -1.0), ("depth", 1.0), ("fee", -1.0), ("latency", -1.0)):
+    for what, sign in _OF_A_VENUE.items():
         values = [float(venues[name][what]) for name in names]
         mean = sum(values) / len(values)
-        spread = (sum((v - mean) * (v - mean) for v in values) / len(values)) ** 0.5
+        spread = sqrt(sum((v - mean) * (v - mean) for v in values) / len(values))
         for name, value in zip(names, values, strict=True):
             scores[name] += (
                 sign * weights.get(what, 1.0) * ((value - mean) / spread if spread > 0.0 else 0.0)
@@ -230,6 +243,8 @@ def dominance_index(caps: Mapping[str, float]) -> tuple[dict[str, float], float]
     >>> dominance_index({"BTC": 3.0, "ETH": 1.0})
     ({'BTC': 0.75, 'ETH': 0.25}, 0.625)
     """
+    if not isinstance(caps, Mapping):
+        raise ParameterError(f"caps must be name -> capitalisation, was {caps!r}")
     total = sum(caps[name] for name in sorted(caps))
     if not total > 0.0 or min(caps.values()) < 0.0:
         raise ParameterError(

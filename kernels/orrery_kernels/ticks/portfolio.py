@@ -97,6 +97,13 @@ def risk_parity_weights(
     m = len(s)
     if s.shape != (m, m) or not m or not (np.diagonal(s) > 0.0).all():
         raise ParameterError(f"covariance must be square with a positive diagonal, was {s.shape}")
+    uneven = np.argwhere(np.abs(s - s.T) > 1e-9 * np.diagonal(s).max())
+    if not np.isfinite(s).all() or len(uneven):
+        i, j = uneven[0] if len(uneven) else np.argwhere(~np.isfinite(s))[0]
+        raise ParameterError(
+            "covariance must be finite and symmetric,"
+            f" was {s[i, j]} at ({i}, {j}) and {s[j, i]} at ({j}, {i})"
+        )
     share = np.full(m, 1.0 / m) if budget is None else np.asarray(budget, dtype=np.float64)
     if len(share) != m or not (share > 0.0).all():
         raise ParameterError(f"budget must hold {m} shares above 0, was {budget}")
