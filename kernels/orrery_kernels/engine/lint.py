@@ -17,6 +17,7 @@ _ALWAYS = (
 )  # fmt: skip
 _PURE_ONLY = (ast.LShift, ast.RShift, ast.BitAnd, ast.BitOr, ast.BitXor, ast.Invert)
 BUILTINS = ("abs", "min", "max", "float", "int", "range")
+_TAKEN = {*BUILTINS, "nan", "inf"}
 _INSTEAD = {
     ast.Pow: "use a product, sqrt or power(x, y)",
     ast.While: "use `for _ in range(bound)` with break",
@@ -41,7 +42,10 @@ def lint(function: FunctionType, pure: bool = False) -> ast.FunctionDef:
                 advice = _INSTEAD.get(
                     type(part), "only + - * /, comparisons, if, bounded loops and helpers"
                 )
-                refuse(function, part, f"{type(part).__name__} is not allowed in a step: {advice}")
+                where = part if hasattr(part, "lineno") else statement
+                refuse(function, where, f"{type(part).__name__} is not allowed in a step: {advice}")
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+                _lint_variable(function, part)
             if isinstance(part, ast.Call):
                 _lint_call(function, part)
             if isinstance(part, ast.For):
@@ -62,6 +66,11 @@ def _without_docstring(node: ast.FunctionDef) -> list[ast.stmt]:
     first = node.body[0]
     is_doc = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
     return node.body[1:] if is_doc and isinstance(first.value.value, str) else node.body
+
+
+def _lint_variable(function: FunctionType, name: ast.Name) -> None:
+    if name.id in _TAKEN:
+        refuse(function, name, f"{name.id} has its meaning in a step; name the variable otherwise")
 
 
 def _lint_call(function: FunctionType, call: ast.Call) -> None:
