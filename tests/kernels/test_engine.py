@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from orrery_kernels import Chain
+from orrery_kernels.engine import parallel
 from orrery_kernels.errors import ColumnError, StateError
 
 BEYOND = 1_760_000_000_000_000_123  # a time in ns: doubles near it are 256 apart
@@ -157,3 +160,65 @@ def test_a_damaged_state_is_refused_whole() -> None:
             held.restore({7: data})
 
         assert held.to_bytes() == before
+
+
+TEN = [
+    {"kernel": name, "column": "price", "output": f"{name}_{k}"}
+    for k in (1, 2)
+    for name in ("ewma", "ema", "lag", "diff", "rolling_max")
+]
+
+
+def two_of_each() -> Chain:
+    return Chain(
+        [{**step, "k": 2} if step["output"] in ("lag_2", "diff_2") else step for step in TEN]
+    )
+
+
+def test_equal_kernels_over_equal_columns_are_computed_once() -> None:
+    chain = two_of_each()
+
+    out = chain.run(chain.new_state(), prices(["A"] * 5))
+
+    assert (len(chain.instances), len(chain.unique)) == (10, 7)
+    assert out["ewma_1"].equals(out["ewma_2"])
+    assert not out["lag_1"].equals(out["lag_2"])
+
+
+@pytest.mark.parametrize(("rows", "helped"), [(10_000, False), (120_000, True)])
+def test_only_large_batches_are_dealt_to_threads(
+    rows: int, helped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain, asked = two_of_each(), []
+    pool = parallel._pool
+    monkeypatch.setattr(parallel, "_pool", lambda: asked.append(rows) or pool())
+
+    chain.run(chain.new_state(), prices(["A", "B"] * (rows // 2)), threads=2)
+
+    assert bool(asked) == helped
+
+
+def test_outputs_that_are_held_stay_as_they_were() -> None:
+    chain = Chain([{"kernel": "ewma"}, {"kernel": "rolling_max", "window": 3}])
+    state, twin = chain.new_state(), chain.new_state()
+    batches = [prices([f"S{k % 7}" for k in range(rows)]) for rows in (1, 300, 5_000, 2, 300) * 5]
+
+    at_once = [chain.run(twin, batch)["ewma"].to_pylist()[:1] for batch in batches]
+
+    held = [chain.run(state, batch).column("ewma").slice(0, 1) for batch in batches]
+
+    assert [column.to_pylist() for column in held] == at_once
+
+
+def test_one_chain_serves_many_threads_each_with_a_state_of_its_own() -> None:
+    chain = two_of_each()
+    batches = [prices([f"S{k % 50}" for k in range(rows)]) for rows in (3, 900, 5_000)] * 5
+
+    def fold(_: int) -> list[pa.RecordBatch]:
+        state = chain.new_state()
+        return [chain.run(state, batch) for batch in batches]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(fold, range(4)))
+
+    assert all(each == found[0] for each in found)

@@ -200,12 +200,29 @@ def page(definition: Kernel) -> str:
     lines += [f"    {text} must hold" for text, _ in definition.rules]
     lines += ["", "Columns written:"]
     lines += [f"    {o.name}: {o.kind}" for o in definition.outputs]
-    rows = "every row" if definition.rows == "any" else f"{definition.rows} rows"
-    lines += [
-        "",
-        f"Reads {rows}; others pass by with null. Windows count the symbol's own ticks. A null,",
-        "NaN or infinite input skips the tick: null out, state untouched, counted in `skipped`.",
-        "Integers, float32, decimals, booleans and dictionaries of them are read as numbers, times",
-        "as nanoseconds, buy and sell as +1 and -1. Same bits however the stream is cut.",
+    return "\n".join([*lines, "", *_calls(definition), "", *_conventions(definition)])
+
+
+def _calls(definition: Kernel) -> list[str]:
+    name = definition.name
+    values = ", ".join(["symbol", *(x.name for x in definition.inputs)])
+    return [
+        "Calls:",
+        f"    {name}(batch) returns the RecordBatch or Table with the columns written, under",
+        "        other names by output='...'. It starts empty; inside Stream.map it goes on.",
+        f"    {name}() is an instance with a state of its own, for a batch or",
+        f"        .tick({values}); also .state_bytes(), .restore(), .skipped.",
+        f"    {name}.operator(stream) is a stage keyed by symbol_column; see plan.",
     ]
-    return "\n".join(lines)
+
+
+def _conventions(definition: Kernel) -> list[str]:
+    rows = "every row, or those on which its columns are filled"
+    rows = rows if definition.rows == "any" else f"{definition.rows} rows"
+    return [
+        f"Where rows have a `kind` it reads {rows}; others pass by with null.",
+        "Windows count the symbol's own ticks. A null, NaN or infinite input skips the tick: null",
+        "out, state untouched, counted in `skipped`. Integers, float32, decimals, booleans and",
+        "dictionaries of them are read as numbers, times as nanoseconds, buy and sell as +1 and",
+        "-1. Same bits however the stream is cut.",
+    ]
