@@ -122,7 +122,6 @@ class Answers(Memo):
                 "another; both are in quarantine: `orrery replay SNAPSHOT --verify` names the "
                 "first difference"
             )
-        self._forget()
 
     def _commit(self, more: Sequence[Fact] = (), moves: Sequence[Fact] = ()) -> None:
         new, self._new, self._since_ns = self._new, {}, 0
@@ -146,6 +145,7 @@ class Answers(Memo):
             self._diverged.append(key)
             if key.startswith(f"{MEMO}/"):
                 self.rows.pop(bytes.fromhex(key.rpartition("/")[2]), None)
+        self._forget()
 
     def _fact(self, kind: str, key: str, meta: dict[str, str], data: bytes) -> list[Fact]:
         return facts.plain_fact(kind, self._stream, key, meta, data)

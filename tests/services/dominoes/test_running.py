@@ -244,6 +244,18 @@ def test_of_two_processes_one_computes_a_key_and_the_other_finds_its_answer(new_
         assert other.answers.body(blake3(body).digest()) == body
 
 
+def test_what_is_kept_in_the_middle_of_a_run_stays_within_its_bound(new_node, monkeypatch):
+    monkeypatch.setattr(answers, "FLUSH_SECONDS", -1.0)
+    monkeypatch.setattr(answers, "BODIES_BYTES_MAX", 100)
+    with opened(new_node()) as runner:
+        for at in range(10):
+            body = bytes([at]) * 60
+            runner.answers.keep(bytes([at]) * 32, Row(blake3(body).digest()), body)
+
+        assert sum(map(len, runner.answers.bodies.values())) <= 100
+        assert runner.answers.body(blake3(bytes(60)).digest()) == bytes(60), "it is a fact"
+
+
 def test_two_processes_that_wait_for_each_others_keys_do_not_wait_long(new_node, monkeypatch):
     monkeypatch.setattr(answers, "FLUSH_SECONDS", 60.0)
     node, keys, body = new_node(), (b"k" * 32, b"l" * 32), b"answer"
