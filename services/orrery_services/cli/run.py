@@ -101,9 +101,13 @@ def _swapped(settings: Settings, chain: str, on: str, *, reuse: bool) -> dict[st
     asked = run_status.ask(
         settings, chain, id_.hex(), data, reuse=reuse, codes=codes, declared=declared
     )
-    end = run_status.outcome(settings, asked.id, OUTCOME_SECONDS_MAX)
+    typer.echo(f"… {asked.id} on {asked.node}; `orrery run --watch` shows its stages", err=True)
+    end = run_status.outcome(settings, asked.id, OUTCOME_SECONDS_MAX, asked.node)
     if end is None:
-        raise OutsideError(f"run {asked.id} must end within an hour; `orrery run --status` says")
+        raise OutsideError(
+            f"run {asked.id} must end within an hour on {asked.node}, has not: `orrery run "
+            f"--status --node {asked.node}` says where it is; its service hotswap must run"
+        )
     return end
 
 

@@ -4,6 +4,9 @@
 `ask`, and its --status and --watch call `show`.
 """
 
+import contextlib
+import re
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,19 +17,15 @@ from rich.table import Table
 
 from orrery_services.clock import wall_ns
 from orrery_services.config import Settings
+from orrery_services.errors import ServiceError
 from orrery_services.hotswap import chain, drivers, pods
-from orrery_services.hotswap.runs import FileRuns
 from orrery_services.memo.store import FileMemo
 from orrery_services.protocol import stages
 
 ROWS_MAX = 20
 WATCH_SECONDS = 0.25
+RUN_CHAIN_MAX = 60  # characters of a chain's name in the name of its run
 COLUMNS = ("run", "stage", "slot", "state", "swap ms", "run ms", "peak MB", "memo")
-
-
-def is_swapped(settings: Settings, name: str) -> bool:
-    """Whether a chain of [dominoes] is run by swaps."""
-    return name in drivers.read_chains(settings)
 
 
 def ask(
@@ -52,22 +51,20 @@ def ask(
         settings, name, run_id, on, digest, reuse=reuse, codes=codes, declared=declared
     )
     keep_input(settings, run.node, digest, data)
-    if settings.values["hotswap.driver"] == drivers.KUBERNETES:
-        drivers.open_runs(settings).request(run)  # a fact: it reaches the universe that runs it
-    else:
-        FileRuns(drivers.folder_of(settings, run.node) / "runs").request(run)
+    drivers.open_runs(settings, run.node).request(run)  # a fact reaches the universe that runs it
     return run
 
 
 def new_run_id(name: str, digest: str, now_ns: int) -> str:
     """Return a name that sorts by time and is a folder, a label and an annotation.
 
-    >>> new_run_id("daily_curve", "ab" * 32, 1_700_000_000_000_000_000)
+    >>> new_run_id("Daily_curve", "ab" * 32, 1_700_000_000_000_000_000)
     '20231114t221320.000-daily-curve-abababab'
     """
+    named = re.sub(r"[^a-z0-9.]", "-", name.lower())[:RUN_CHAIN_MAX]
     moment = time.strftime("%Y%m%dt%H%M%S", time.gmtime(now_ns // 1_000_000_000))
     milliseconds = now_ns // 1_000_000 % 1000
-    return f"{moment}.{milliseconds:03d}-{name.replace('_', '-')}-{digest[:8]}"
+    return f"{moment}.{milliseconds:03d}-{named}-{digest[:8]}"
 
 
 def keep_input(settings: Settings, node: str, digest: str, data: bytes) -> None:
@@ -80,9 +77,11 @@ def keep_input(settings: Settings, node: str, digest: str, data: bytes) -> None:
     FileMemo(drivers.folder_of(settings, node) / "memo").put_bytes(digest, data)
 
 
-def outcome(settings: Settings, run_id: str, seconds_max: float) -> dict[str, Any] | None:
-    """Wait for a run to end; return its last event, None when it is not done in time."""
-    runs = drivers.open_runs(settings)
+def outcome(
+    settings: Settings, run_id: str, seconds_max: float, node: str = ""
+) -> dict[str, Any] | None:
+    """Wait for a run to end on a node; return its last event, None when it is not done in time."""
+    runs = drivers.open_runs(settings, node)
     until = time.monotonic() + seconds_max
     while time.monotonic() < until:
         ends = [e for e in runs.events(run_id) if e["kind"] in ("completed", "failed")]
@@ -99,7 +98,11 @@ def show(settings: Settings, *, watch: bool = False, seconds_max: float = 0.0) -
         console.print(table_of(rows(settings)))
         return
     until = time.monotonic() + seconds_max if seconds_max else None
-    with Live(table_of(rows(settings)), console=console, auto_refresh=False) as live:
+    table = table_of(rows(settings))
+    with (
+        contextlib.suppress(KeyboardInterrupt),  # how people leave it
+        Live(table, console=console, auto_refresh=False) as live,
+    ):
         while until is None or time.monotonic() < until:
             live.update(table_of(rows(settings)), refresh=True)
             time.sleep(WATCH_SECONDS)
@@ -108,18 +111,27 @@ def show(settings: Settings, *, watch: bool = False, seconds_max: float = 0.0) -
 def rows(settings: Settings) -> list[dict[str, Any]]:
     """Return a row per stage of what runs now, then of what ended last."""
     found: list[dict[str, Any]] = []
-    runs, port = drivers.open_runs(settings), drivers.open_pods(settings)
-    live = set()
-    for name in drivers.pod_names(settings):
-        pod = port.get(name)
-        seen = pods.look(pod) if pod else None
-        if seen and seen.run:
-            live.add(seen.run.id)
-            found += live_rows(seen)
+    seen = pods_with_runs(settings)
+    for pod in seen:
+        found += live_rows(pod)
+    live = {pod.run.id for pod in seen}
+    runs = drivers.open_runs(settings)
     for run in runs.history():
         if run.id not in live and len(found) < ROWS_MAX:
             found += ended_rows(run, runs.events(run.id))
     return found
+
+
+def pods_with_runs(settings: Settings) -> list[pods.Pod]:
+    """Return the pods that run something. Who may not look at them is told so, and sees the rest:
+    in a cluster the controller alone has a token."""
+    try:
+        port = drivers.open_pods(settings)
+        found = [port.get(name) for name in drivers.pod_names(settings)]
+        return [pod for pod in map(pods.look, filter(None, found)) if pod.run]
+    except ServiceError as cause:
+        print(f"stages on their way are not shown: {cause}", file=sys.stderr)
+    return []
 
 
 def live_rows(seen: pods.Pod) -> list[dict[str, Any]]:
@@ -147,7 +159,9 @@ def ended_rows(run: chain.Run, events: Iterable[Mapping[str, Any]]) -> list[dict
     """Return a row per stage of a run that ended, or one that says that it waits for a pod."""
     ends = [event for event in events if event["kind"] in ("completed", "failed")]
     if not ends:
-        return [row(run.id, "", "", "asked for")]
+        started = [str(e["result"].get("pod", "?")) for e in events if e["kind"] == "started"]
+        where = f"started in {started[-1]}" if started else "asked for"
+        return [row(run.id, "", "", f"{where} on {run.node}" if run.node else where)]
     found = [done_row(run.id, entry) for entry in ends[-1]["stages"]]
     if ends[-1]["kind"] == "failed":
         result = ends[-1]["result"]

@@ -28,7 +28,9 @@ def process_chains(declared: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def is_swapped(chain: Mapping[str, Any]) -> bool:
-    where = [task.get("run_in", chain.get("run_in")) for task in chain.get("tasks", ())]
+    tasks = chain.get("tasks")
+    found = [task for task in tasks if isinstance(task, Mapping)] if isinstance(tasks, list) else []
+    where = [each.get("run_in", chain.get("run_in")) for each in found or [chain]]
     return any(place in SWAPPED for place in where)
 
 

@@ -5,6 +5,7 @@ stages along, so that a change of the declaration does not reach a run on its wa
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,10 +14,15 @@ from ..protocol import stages
 from ..protocol.task_names import check_task_name
 
 SWAPPED = ("container", "pod")
+PLACES = ("process", *SWAPPED)
+CHAIN_FIELDS = {"tasks", "run_in", "modules", "mode"}
 MODES = ("serial", "overlapped")
 STAGES_MAX = 64
 DEADLINE_SECONDS, DEADLINE_SECONDS_MAX = 300.0, 86_400.0
-MEMORY_MB = 256
+MEMORY_MB, MEMORY_MB_MAX = 256, 1 << 20
+NOTED_BYTES_MAX = 192 << 10  # an API server takes 256 KiB of annotations, those of others too
+DIGEST_BYTES, ENTRY_BYTES, RESULT_BYTES = 80, 700, 8192
+DIGEST = re.compile(r"(.+@)?sha256:[0-9a-f]{64}")
 TASK_FIELDS = {
     "name", "image", "command", "domino", "needs", "params", "run_in",
     "deadline_s", "memory_mb", "memory_mb_max",
@@ -65,10 +71,18 @@ def read_chain(name: str, declared: Mapping[str, Any], image: str = "") -> Chain
     `image` is the one of this program, by digest: stages that name none run in it.
     Raises ConfigError naming chain, task and rule.
     """
-    tasks = list(declared.get("tasks", []))
-    where = [str(task.get("run_in", declared.get("run_in", "process"))) for task in tasks]
-    if not any(place in SWAPPED for place in where):
+    tasks = tables(name, declared.get("tasks", []))
+    chain_in = declared.get("run_in", "process")
+    where = [task.get("run_in", chain_in) for task in tasks]
+    if unknown := [place for place in [chain_in, *where] if place not in PLACES]:
+        raise ConfigError(f"run_in must be one of {PLACES}, was {unknown[0]!r} (dominoes.{name})")
+    if not any(place in SWAPPED for place in where or [chain_in]):
         return None
+    if not tasks:
+        raise ConfigError(f"a swapped chain must have tasks, has none (dominoes.{name})")
+    if unknown := set(declared) - CHAIN_FIELDS:
+        known = f"known: {sorted(CHAIN_FIELDS)}"
+        raise ConfigError(f"unknown {sorted(unknown)} (dominoes.{name}); {known}")
     if not all(place in SWAPPED for place in where):
         raise ConfigError(
             f"all tasks of a swapped chain must run in container or pod, were {where} "
@@ -90,6 +104,25 @@ def read_chain(name: str, declared: Mapping[str, Any], image: str = "") -> Chain
     return Chain(name, mode, told_apart(found))
 
 
+def tables(chain: str, tasks: Any) -> list[Mapping[str, Any]]:
+    """Return the tasks as declared. Raises ConfigError when they are no tables that can be read."""
+    if not isinstance(tasks, list) or not all(isinstance(task, Mapping) for task in tasks):
+        raise ConfigError(f"tasks must be a list of tables, was {tasks!r:.80} (dominoes.{chain})")
+    for task in tasks:
+        place = f"dominoes.{chain}, task {task.get('name')!r}"
+        check_texts(task.get("needs", []), "needs", place)
+        for field in ("params", "reads"):
+            if not isinstance(task.get(field, {}), Mapping):
+                raise ConfigError(f"{field} must be a table, was {task[field]!r:.80} ({place})")
+    return tasks
+
+
+def check_texts(value: Any, field: str, place: str) -> None:
+    whole = isinstance(value, list) and all(isinstance(text, str) for text in value)
+    if not whole or any("\0" in text for text in value):
+        raise ConfigError(f"{field} must be a list of texts, was {value!r:.80} ({place})")
+
+
 def order_tasks(
     chain: str, tasks: Sequence[Mapping[str, Any]]
 ) -> list[tuple[Mapping[str, Any], list[str]]]:
@@ -97,8 +130,8 @@ def order_tasks(
 
     A task that says nothing needs the one declared before it; `needs = []` reads the run's input.
     """
-    names = [str(task.get("name", "")) for task in tasks]
-    if "" in names or len(set(names)) != len(names):
+    names = [task.get("name") for task in tasks]
+    if not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
         raise ConfigError(f"tasks must have names, each once, were {names} (dominoes.{chain})")
     for name in names:
         check_task_name(chain, name)
@@ -146,37 +179,63 @@ def read_stage(
     known = DOMINO_FIELDS if task.get("domino") else TASK_FIELDS
     if unknown := set(task) - known:
         raise ConfigError(f"unknown {sorted(unknown)} ({place}); known: {sorted(known)}")
-    deadline_s = float(task.get("deadline_s", DEADLINE_SECONDS))
-    if not 0 < deadline_s <= DEADLINE_SECONDS_MAX:
-        raise ConfigError(
-            f"deadline_s must be in (0, {DEADLINE_SECONDS_MAX:g}], was {deadline_s} ({place})"
-        )
-    memory_mb = int(task.get("memory_mb", MEMORY_MB))
-    memory_mb_max = int(task.get("memory_mb_max", memory_mb))
-    if not 0 < memory_mb <= memory_mb_max:
+    deadline_s = number_of(task, "deadline_s", DEADLINE_SECONDS, DEADLINE_SECONDS_MAX, place)
+    memory_mb = number_of(task, "memory_mb", MEMORY_MB, MEMORY_MB_MAX, place)
+    memory_mb_max = number_of(task, "memory_mb_max", memory_mb, MEMORY_MB_MAX, place)
+    if memory_mb > memory_mb_max:
         raise ConfigError(
             f"memory_mb must be in (0, memory_mb_max], was {memory_mb} of {memory_mb_max} ({place})"
         )
     image, code, domino = read_program(number, task, image, place)
-    parameters = dict(task.get("params", {}))
+    parameters = read_parameters(task, place)
     inputs = tuple(needs) or (0,)
     if domino:  # the lab knows its parameters from the capsule, which is the input of the run
         parameters, inputs = {"upstream": list(upstream)}, (0, *needs)
-    memory = memory_mb << 20, memory_mb_max << 20
-    return Stage(str(task["name"]), image, code, inputs, parameters, deadline_s, *memory, domino)
+    memory = (max(1, int(megabytes * (1 << 20))) for megabytes in (memory_mb, memory_mb_max))
+    return Stage(task["name"], image, code, inputs, parameters, deadline_s, *memory, domino)
+
+
+def number_of(
+    task: Mapping[str, Any], field: str, default: float, most: float, place: str
+) -> float:
+    value = task.get(field, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+        raise ConfigError(f"{field} must be in (0, {most:g}], was {value!r} ({place})")
+    return float(value)
+
+
+def read_parameters(task: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Return the parameters of a task: a stage reads them as JSON, and they are part of its key."""
+    parameters = dict(task.get("params", {}))
+    try:
+        stages.canonical(parameters)
+    except (TypeError, ValueError) as cause:
+        raise ConfigError(
+            f"params must be what JSON can say, no dates and no nan: {cause} ({place})"
+        ) from cause
+    return parameters
 
 
 def read_program(
     number: int, task: Mapping[str, Any], own_image: str, place: str
 ) -> tuple[str, str, str]:
     """Return what the slot is patched to, what names the program, and the domino if it is one."""
-    command, domino = task.get("command"), str(task.get("domino", ""))
-    image = str(task.get("image", own_image if domino else ""))
-    if sum(map(bool, (command, domino, task.get("image")))) != 1 and not (domino and image):
+    argv, domino, named = task.get("command"), task.get("domino", ""), task.get("image", "")
+    if not isinstance(domino, str) or not isinstance(named, str):
+        raise ConfigError(f"image and domino must be texts, were {named!r}, {domino!r} ({place})")
+    if (argv is None) + (not domino and not named) != 1:  # a domino may name the image it runs in
         raise ConfigError(f"a task must have one of image, command and domino ({place})")
-    if command:
-        argv = [str(part) for part in command]
+    if argv is not None:
+        check_texts(argv, "command", place)
+        if not argv or not argv[0]:
+            raise ConfigError(f"command must name a program, was {argv!r} ({place})")
         return command_image(number, argv), stages.canonical(argv), ""
+    image = named or own_image
+    if not domino and not DIGEST.fullmatch(image):
+        raise ConfigError(
+            f"image must be named by digest (name@sha256:…), or as in k8s/images/images.env, which "
+            f"`make images` writes; was {image!r} ({place}): another program may come by that name"
+        )
     if domino and not image:
         return command_image(number, []), f"domino:{domino}", domino
     code = image.rpartition("@")[2] + f" {domino}".rstrip()
@@ -237,7 +296,23 @@ def start_run(chain: Chain, run_id: str, on: str, input_digest: str, *, reuse: b
         )
     check_swaps(chain)
     overlapped = chain.mode == "overlapped"
-    return Run(run_id, chain.name, 1, on, input_digest, overlapped, reuse, chain.stages)
+    run = Run(run_id, chain.name, 1, on, input_digest, overlapped, reuse, chain.stages)
+    if (many := noted_bytes(run)) > NOTED_BYTES_MAX:
+        raise ConfigError(
+            f"what a pod notes of a run must be <= {NOTED_BYTES_MAX} bytes, would be {many} "
+            f"(dominoes.{chain.name}): shorten params and commands, or split the chain"
+        )
+    return run
+
+
+def noted_bytes(run: Run) -> int:
+    """Return what a pod comes to hold of a run at most: itself, what came of each stage, two
+    orders and a result."""
+    digests = [DIGEST_BYTES * len(stage.needs) for stage in run.stages]
+    told = [len(stage.name) + len(stage.code) + ENTRY_BYTES for stage in run.stages]
+    orders = [len(stages.canonical(stage._asdict())) for stage in run.stages]
+    largest = max(map(sum, zip(orders, digests, strict=True)))
+    return len(encode_run(run)) + sum(told) + sum(digests) + 2 * largest + RESULT_BYTES
 
 
 def encode_run(run: Run) -> str:

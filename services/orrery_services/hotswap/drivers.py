@@ -58,13 +58,13 @@ def has_facts(settings: Settings) -> bool:
     return settings.secret_file("writer").exists()
 
 
-def open_runs(settings: Settings) -> Runs:
-    """Return requests and events of this node, for people who ask."""
+def open_runs(settings: Settings, node: str = "") -> Runs:
+    """Return requests and events of a node (this one, unless named), for people who ask."""
     if settings.values["hotswap.driver"] == KUBERNETES:
         from .fact_runs import FactRuns
 
         return FactRuns(settings)
-    return FileRuns(folder_of(settings) / "runs")
+    return FileRuns(folder_of(settings, node) / "runs")
 
 
 def open_published_runs(settings: Settings) -> Runs:
@@ -77,24 +77,35 @@ def open_published_runs(settings: Settings) -> Runs:
     return found
 
 
-def read_chains(settings: Settings) -> dict[str, chain.Chain]:
-    """Return the chains of [dominoes] that are swapped. Raises ConfigError."""
+def read_chains(settings: Settings) -> tuple[dict[str, chain.Chain], dict[str, ConfigError]]:
+    """Return the chains of [dominoes] that are swapped, and why others cannot be: each by name."""
+    found, refused = {}, {}
+    for name in sorted(settings.dominoes):
+        try:
+            if read := read_chain(settings, name):
+                found[name] = read
+        except ConfigError as cause:
+            refused[name] = cause
+    return found, refused
+
+
+def read_chain(settings: Settings, name: str) -> chain.Chain | None:
+    """Return a chain of [dominoes], None for one that is not swapped. Raises ConfigError."""
     known = images(settings)
     own = settings.values["hotswap.image"]
-    found = {}
-    for name, declared in sorted(settings.dominoes.items()):
-        tasks = [with_program(task, known) for task in declared.get("tasks", [])]
-        read = chain.read_chain(name, {**declared, "tasks": tasks}, known.get(own, own))
-        if read:
-            chain.check_swaps(read)
-            found[name] = read
-    return found
+    declared = settings.dominoes[name]
+    tasks = chain.tables(name, declared.get("tasks", []))
+    named = [with_program(task, known) for task in tasks]
+    read = chain.read_chain(name, {**declared, "tasks": named}, known.get(own, own))
+    if read:
+        chain.check_swaps(read)
+    return read
 
 
 def with_program(task: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
     """Return a task with its image by digest, where it names one of ours."""
     task = dict(task)
-    if "image" in task:
+    if isinstance(task.get("image"), str):
         task["image"] = known.get(task["image"], task["image"])
     return task
 
@@ -151,13 +162,13 @@ def start_run(
     `codes` names the program of a task for good: for a domino the fixed part of its memo key;
     `declared` is the digest of a chain of dominoes.
     """
-    chains = read_chains(settings)
-    if name not in chains:
+    read = read_chain(settings, name) if name in settings.dominoes else None
+    if read is None:
         raise ConfigError(
             f"a swapped chain must be declared in [dominoes] with run_in container or pod, "
-            f"was {name!r}; there are {sorted(chains)} ({settings.universe})"
+            f"was {name!r}; there are {sorted(read_chains(settings)[0])} ({settings.universe})"
         )
-    run = chain.start_run(chains[name], run_id, on, input_digest, reuse=reuse)
+    run = chain.start_run(read, run_id, on, input_digest, reuse=reuse)
     universe = routing.route(f"domino/{name}", settings.routing, settings.node).universe
     coded = tuple(s._replace(code=codes.get(s.name) or code_of(s)) for s in run.stages)
     return run._replace(stages=coded, node=universe, declared=declared)

@@ -42,11 +42,26 @@ def explain(end: Mapping[str, Any], name: str = "") -> dict[str, Any]:
     """Return what a stage is made of (the last one unless named), as plain nested data."""
     done = end["stages"]
     names = [entry["name"] for entry in done]
-    if not done or (name and name not in names):
+    if not done:
+        raise ConfigError(f"{end['run']} has made nothing: it {how_it_ended(end)}")
+    if name and name not in names:
         raise ConfigError(f"a stage must be one that was done, was {name!r}; there are {names}")
     wanted = names.index(name) if name else len(done) - 1
     fields = ("run", "chain", "on", "node", "attempt", "kind", "input")
-    return {"run": {key: end[key] for key in fields}, "made": _made(done, wanted, end)}
+    head = {key: end[key] for key in fields} | {"ended": how_it_ended(end)}
+    return {"run": head, "made": _made(done, wanted, end)}
+
+
+def how_it_ended(end: Mapping[str, Any]) -> str:
+    """Return the end of a run in a line.
+
+    >>> how_it_ended({"kind": "failed", "result": {"stage": 2, "class": "image", "why": "gone"}})
+    'failed at stage 2: image: gone'
+    """
+    result = end.get("result") or {}
+    if end["kind"] != "failed":
+        return end["kind"]
+    return f"failed at stage {result.get('stage')}: {result.get('class')}: {result.get('why')}"
 
 
 def _made(done: Sequence[Mapping[str, Any]], at: int, end: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,12 +83,12 @@ def lines(document: Mapping[str, Any]) -> list[str]:
 
     >>> made = {"name": "sort", "output": "cd" * 32, "code": "sha256:ab", "inputs": []}
     >>> run = {"run": "r1", "chain": "daisy", "on": "ef" * 32, "node": "n1", "attempt": 1}
-    >>> lines({"run": {**run, "kind": "completed"}, "made": made})
+    >>> lines({"run": {**run, "ended": "completed"}, "made": made})
     ['r1: daisy on efefefefefef by n1, attempt 1, completed', 'sort = cdcdcdcdcdcd  sha256:ab']
     """
     run = document["run"]
     head = f"{run['run']}: {run['chain']} on {run['on'][:12]} by {run['node'] or 'this node'}"
-    return [f"{head}, attempt {run['attempt']}, {run['kind']}", *_lines(document["made"], "")]
+    return [f"{head}, attempt {run['attempt']}, {run['ended']}", *_lines(document["made"], "")]
 
 
 def _lines(made: Mapping[str, Any], indent: str) -> list[str]:

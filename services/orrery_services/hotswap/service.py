@@ -16,9 +16,11 @@ IDLE_BEAT_SECONDS = 5.0
 
 def main(settings: Settings, health: Health, stop: threading.Event) -> int:
     """Run the controller; a node without swapped chains costs nothing but this process."""
-    chains = drivers.read_chains(settings)
+    chains, refused = drivers.read_chains(settings)
+    for name, cause in refused.items():
+        log.error("a chain cannot be run", chain=name, reason=str(cause))
     health.ready()
-    if not chains:
+    if not chains and not refused:
         log.info("no chain of [dominoes] runs in container or pod: nothing to swap")
         while not stop.wait(IDLE_BEAT_SECONDS):
             health.beat()

@@ -18,12 +18,15 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+from ..errors import ConfigError
+
 KINDS = {"domino": "dominoes", "curve": "curves", "read": "reads", "slice": "slices"}
 LOCAL = "local"
 SLICE_SECONDS = 300
+MOMENT_DIGITS_MAX = 18
 
 
-class BadRoute(ValueError):
+class BadRoute(ConfigError):
     """A path or a table that leads nowhere."""
 
 
@@ -40,6 +43,7 @@ def route(path: str, table: Mapping[str, Any], here: str) -> Answer:
     >>> route("curve/USD-SOFR", {"curves": {"USD-*": "n1"}}, "n2")
     Answer(universe='n1', why="routing.curves 'USD-*'")
     """
+    check_table(table)
     kind, _, name = path.partition("/")
     if kind not in KINDS or not name:
         raise BadRoute(f"a path must be one of {sorted(KINDS)} and a name, was {path!r}")
@@ -50,6 +54,38 @@ def route(path: str, table: Mapping[str, Any], here: str) -> Answer:
         universe = here if universe == LOCAL else universe
         return Answer(_known(universe, table), f"routing.{KINDS[kind]} {pattern!r}")
     return Answer(here, f"no entry of routing.{KINDS[kind]} matches: local first")
+
+
+def check_table(table: Mapping[str, Any]) -> None:
+    """Raise BadRoute for a table that does not say what [routing] can say."""
+    wheel = table.get("wheel", {})
+    rules = {
+        "universes": (is_texts, "a list of names"),
+        **dict.fromkeys(KINDS.values(), (is_table_of_texts, "a table: pattern = universe")),
+        "wheel": (lambda value: isinstance(value, Mapping), "a table: replicas, slice_seconds"),
+    }
+    checks = [(key, table[key], *rules[key]) for key in rules if key in table]
+    if isinstance(wheel, Mapping):
+        checks.append(("wheel.replicas", wheel.get("replicas", []), is_texts, "a list of names"))
+        seconds = wheel.get("slice_seconds", SLICE_SECONDS)
+        checks.append(("wheel.slice_seconds", seconds, is_whole, "a whole number"))
+    for key, value, holds, rule in checks:
+        if not holds(value):
+            raise BadRoute(f"routing.{key} must be {rule}, was {value!r:.80}")
+    if unknown := set(table) - set(rules):
+        raise BadRoute(f"unknown {sorted(unknown)} in routing; known: {sorted(rules)}")
+
+
+def is_texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
+
+
+def is_table_of_texts(value: Any) -> bool:
+    return isinstance(value, Mapping) and is_texts(list(value.values()))
+
+
+def is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _longest_match(name: str, entries: Mapping[str, str]) -> tuple[str, str] | None:
@@ -73,7 +109,8 @@ def _known(universe: str, table: Mapping[str, Any]) -> str:
 
 def _route_slice(name: str, table: Mapping[str, Any], here: str) -> Answer:
     family, _, moment = name.rpartition("/")
-    if not family or not moment.removeprefix("-").isdigit():
+    digits = moment.removeprefix("-")
+    if not family or not digits.isdecimal() or len(digits) > MOMENT_DIGITS_MAX:
         raise BadRoute(
             f"a slice must be slice/<name>/<seconds since 1970>, was {'slice/' + name!r}"
         )

@@ -48,7 +48,7 @@ def as_a_cluster_mounts_it(root: Path) -> None:
 def test_a_stage_is_swapped_to_the_digest_of_the_list_and_known_by_it(root: Path, lay):
     lay(root)
 
-    sort, own = drivers.read_chains(load_settings("n1"))["daisy"].stages
+    sort, own = drivers.read_chains(load_settings("n1"))[0]["daisy"].stages
 
     assert sort.image == SORT
     assert sort.code == SORT.partition("@")[2]
@@ -59,7 +59,7 @@ def test_a_stage_is_swapped_to_the_digest_of_the_list_and_known_by_it(root: Path
 def test_a_domino_of_the_lab_runs_in_our_own_image_numbered_by_its_stage(root: Path, lay):
     lay(root)
 
-    found = drivers.read_chains(load_settings("n1"))["swapped"].stages
+    found = drivers.read_chains(load_settings("n1"))[0]["swapped"].stages
 
     name, _, digest = STAGE.partition("@")
     assert [stage.image for stage in found] == [

@@ -40,6 +40,17 @@ def test_a_stage_that_is_not_there_is_named_with_those_that_are(end):
         lineage.explain(end, "s9")
 
 
+def test_a_run_that_failed_says_where_and_why_with_what_it_made_and_without(end):
+    result = {"status": "failed", "stage": 2, "class": "permanent", "why": "no quotes"}
+    failed = {**end, "kind": "failed", "result": result}
+
+    told = lineage.lines(lineage.explain({**failed, "stages": end["stages"][:1]}))
+
+    assert told[0].endswith("attempt 1, failed at stage 2: permanent: no quotes")
+    with pytest.raises(ConfigError, match="r1 has made nothing: it failed at stage 2: permanent"):
+        lineage.explain({**failed, "stages": []})
+
+
 def test_for_people_each_input_is_below_what_was_made_of_it(end):
     told = lineage.lines(lineage.explain(end))
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from orrery_services.cli.route import next_ones
+from orrery_services.errors import ConfigError
 from orrery_services.protocol import routing
 from orrery_services.protocol.routing import BadRoute, provisions, route
 
@@ -39,7 +40,18 @@ def test_a_path_is_answered_by_the_most_exact_entry_and_says_so(path, universe, 
 
 
 @pytest.mark.parametrize(
-    "path", ["", "curve", "curve/", "tick/x", "slice/x", "slice/x/soon", "slice//5"]
+    "path",
+    [
+        "",
+        "curve",
+        "curve/",
+        "tick/x",
+        "slice/x",
+        "slice/x/soon",
+        "slice//5",
+        "slice/x/²",
+        "slice/x/" + "9" * 5000,
+    ],
 )
 def test_a_path_that_leads_nowhere_is_refused(path):
     with pytest.raises(BadRoute, match="must be"):
@@ -82,3 +94,21 @@ def test_the_command_line_names_who_must_be_ready_for_the_next_slice():
         route("slice/x/300", TABLE, "n1").universe
     ]
     assert next_ones("slice/x/200", TABLE, 10) == next_ones("domino/x", TABLE, 10) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "rule"),
+    [
+        ({"wheel": "n1"}, "routing.wheel must be a table"),
+        ({"wheel": {"replicas": "n1"}}, "routing.wheel.replicas must be a list"),
+        ({"wheel": {"replicas": ["n1"], "slice_seconds": "5m"}}, "must be a whole number"),
+        ({"dominoes": ["n1"]}, "routing.dominoes must be a table"),
+        ({"curves": {"*": 1}}, "routing.curves must be a table"),
+        ({"universes": "n1"}, "routing.universes must be a list"),
+        ({"domino": {"rates": "n1"}}, "unknown \\['domino'\\] in routing"),
+    ],
+)
+@pytest.mark.parametrize("path", ["slice/x/5", "domino/rates", "curve/x"])
+def test_a_table_that_says_something_else_is_refused_with_rule_and_value(table, rule, path):
+    with pytest.raises(ConfigError, match=rule):
+        route(path, table, "n1")

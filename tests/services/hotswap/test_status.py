@@ -1,11 +1,19 @@
 """What people see of runs: a row per stage, from the pod while it runs, from its record after."""
 
+from dataclasses import replace
+
+import pytest
 from orrery_services.cli import run_status
-from orrery_services.hotswap import pods, steps
+from orrery_services.config import load_settings
+from orrery_services.errors import ConfigError
+from orrery_services.hotswap import drivers, pods, steps
 from orrery_services.hotswap.runs import FileRuns
+from orrery_services.protocol import stages
 from rich.console import Console
 
 from .objects import a_pod_at, a_run, container, ended, image, swap
+
+DAISY = {"daisy": {"run_in": "pod", "tasks": [{"name": "a", "command": ["true"]}]}}
 
 
 def states(pod: dict) -> list[str]:
@@ -49,6 +57,61 @@ def test_a_run_that_ended_shows_what_was_reused_and_why_it_failed():
     assert rows[1]["stage"] == "s2"
     assert rows[1]["state"] == "failed: permanent, exit 70: no quotes"
     assert run_status.ended_rows(run, [])[0]["state"] == "asked for"
+
+
+def test_a_run_on_its_way_elsewhere_says_where_it_was_started():
+    run = a_run(node="n2")
+    started = steps.run_event("started", run, (), {"pod": "domino-0"})
+
+    (row,) = run_status.ended_rows(run, [started])
+
+    assert row["state"] == "started in domino-0 on n2"
+
+
+def test_who_may_not_look_at_pods_sees_what_is_written_down_and_is_told(monkeypatch, capsys):
+    """A pod of ours without a token, as `kubectl exec deploy/packer -- orrery run --status` is."""
+    monkeypatch.setenv("ORRERY_HOTSWAP_DRIVER", "kubernetes")
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("HOME", "/nonexistent")
+
+    assert run_status.pods_with_runs(load_settings("n1")) == []
+
+    said = capsys.readouterr().err
+    assert "stages on their way are not shown: no Kubernetes to be found" in said
+
+
+def test_a_run_that_belongs_to_another_node_is_asked_for_and_waited_for_there(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("ORRERY_HOME", str(tmp_path))
+    settings = replace(load_settings("n1"), routing={"dominoes": {"daisy": "n2"}}, dominoes=DAISY)
+
+    run = run_status.ask(settings, "daisy", "ab" * 32, b"input")
+    theirs = FileRuns(tmp_path / "hotswap" / "n2" / "runs")
+    theirs.emit(steps.run_event("completed", theirs.open_runs()[0], (), {"status": "completed"}))
+
+    assert run.node == "n2"
+    assert run_status.outcome(settings, run.id, 5.0, run.node)["kind"] == "completed"
+
+
+def test_a_chain_that_cannot_be_read_stops_none_of_the_others(monkeypatch, tmp_path):
+    monkeypatch.setenv("ORRERY_HOME", str(tmp_path))
+    bad = {"run_in": "pod", "tasks": [{"name": "a", "command": "not a list"}]}
+    settings = replace(load_settings("n1"), dominoes={"bad": bad, **DAISY})
+
+    found, refused = drivers.read_chains(settings)
+
+    assert (list(found), list(refused)) == (["daisy"], ["bad"])
+    assert run_status.ask(settings, "daisy", "ab" * 32, b"input").chain == "daisy"
+    with pytest.raises(ConfigError, match="command must be a list of texts"):
+        run_status.ask(settings, "bad", "ab" * 32, b"input")
+    with pytest.raises(ConfigError, match=r"was 'other'; there are \['daisy'\]"):
+        run_status.ask(settings, "other", "ab" * 32, b"input")
+
+
+@pytest.mark.parametrize("name", ["Daily.Curve_2", "x" * 100, "Ω curve", "a/b"])
+def test_whatever_a_chain_is_called_its_runs_have_names(name):
+    assert stages.is_run_name(run_status.new_run_id(name, "ab" * 32, 1_700_000_000_000_000_000))
 
 
 def test_the_table_fits_a_narrow_terminal():
