@@ -79,7 +79,8 @@ def find_run(connection: psycopg.Connection, text: str) -> tuple[DominoRun, str]
         run = domino_runs.newest_with(connection, task, id_.hex(), number_of(connection, id_))
     if run is None:
         known = known_tasks(connection)
-        there = ", ".join(get_close_matches(task, known, 3, 0.5) or known[:8]) or "none"
+        nearest_first = dict.fromkeys([*get_close_matches(task, known, 3, 0.5), *known])
+        there = ", ".join(list(nearest_first)[:8]) or "none"
         raise OutsideError(
             f"a result must be held as {text!r}, but is not; there are: {there}. Leaves and "
             "snapshots are shown by `orrery show`"
