@@ -7,6 +7,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from kubernetes_validate import utils
+from orrery_services.memo import fact_memo
 
 from tests.contracts.manifests import (
     COMPONENTS,
@@ -129,6 +130,16 @@ def test_a_slot_has_no_command_of_its_own_and_two_slots_differ_in_their_letter_a
         assert slot["image"] == image("STAGE")
     a, b = (yaml.safe_dump({k: v for k, v in s.items() if k != "resources"}) for s in slots)
     assert re.sub(r"(slot|token|order)-a", r"\1-b", a).replace("value: a\n", "value: b\n") == b
+
+
+def test_the_memo_may_take_what_the_largest_output_takes():
+    """Measured: a child that writes a fact has 98 MB, and twice the body; the memo itself 41 MB."""
+    pool = one(built("k8s/nodes/n1"), "StatefulSet", "domino")
+    (memo,) = pool["spec"]["template"]["spec"]["initContainers"]
+
+    limit_mb = int(memo["resources"]["limits"]["memory"].removesuffix("Mi")) * 1.048576
+
+    assert limit_mb > 41 + 98 + 2 * fact_memo.BODY_BYTES_MAX / 1e6
 
 
 def test_the_memo_is_a_sidecar_that_starts_before_the_slots():

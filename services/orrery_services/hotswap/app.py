@@ -167,9 +167,12 @@ class Controller:
         if memo is None or all(stage.get("reused") for stage in event["stages"]):
             return ""
         try:
-            left = memo.flush(event["run"]).get("unkept", 0)
+            counts = memo.flush(event["run"])
         except OSError as cause:
             return str(cause)
+        if large := counts.get("too_large", 0):
+            log.warning("outputs are too large to be kept", run=event["run"], outputs=large)
+        left = counts.get("unkept", 0)
         return f"the memo has {left} to keep" if left else ""
 
     def run(self, stop: threading.Event, beat: Callable[[], None] = lambda: None) -> None:

@@ -14,7 +14,7 @@ from ..protocol import stages
 from ..protocol.answers import BYTES, MEMO, bytes_key, memo_key, memo_meta
 from .store import MemoStore
 
-BODY_BYTES_MAX = 256 << 20  # of a fact
+BODY_BYTES_MAX = 64 << 20  # of a fact: who writes one takes twice that for a moment, and 100 MB
 _HELD = "SELECT 1 FROM facts WHERE key = %s"
 
 
@@ -46,7 +46,10 @@ class FactMemo:
     def put(self, key: str, digest: str, path: Path) -> None:
         size = path.stat().st_size
         if size > BODY_BYTES_MAX:
-            raise OutsideError(f"an output must be <= {BODY_BYTES_MAX} bytes, was {size}")
+            raise OutsideError(
+                f"what is kept in Postgres must be <= {BODY_BYTES_MAX} bytes, was {size}: have the "
+                "stage write less, or the chain read less of the snapshot"
+            )
         apart.write(BYTES, bytes_key(digest), {}, path)
         if key:
             apart.write(MEMO, memo_key(key), memo_meta(digest))
@@ -69,7 +72,7 @@ class TieredMemo:
 
     def __init__(self, near: MemoStore, far: MemoStore) -> None:
         self._near, self._far = near, far
-        self.bytes_max = min(near.bytes_max, far.bytes_max)
+        self.bytes_max = near.bytes_max
 
     def digest_of(self, key: str) -> str | None:
         return self._near.digest_of(key) or self._far.digest_of(key)
@@ -85,4 +88,5 @@ class TieredMemo:
 
     def put(self, key: str, digest: str, path: Path) -> None:
         self._near.put(key, digest, path)
-        self._far.put(key, digest, path)
+        if path.stat().st_size <= self._far.bytes_max:  # what is larger stays on this machine
+            self._far.put(key, digest, path)

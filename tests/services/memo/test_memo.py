@@ -14,6 +14,7 @@ from orrery_services import scratch
 from orrery_services.errors import DivergenceError, OutsideError
 from orrery_services.hotswap.memo_client import MemoClient
 from orrery_services.memo import app
+from orrery_services.memo.fact_memo import TieredMemo
 from orrery_services.memo.store import FileMemo
 from orrery_services.protocol import stages
 from orrery_services.protocol.bloom import BloomFilter
@@ -462,3 +463,16 @@ def test_the_same_input_kept_twice_at_once_is_kept(tmp_path):
         list(pool.map(lambda _: FileMemo(tmp_path / "memo").put_bytes("22" * 32, data), range(4)))
 
     assert (store._body_path("22" * 32)).read_bytes() == data
+
+
+def test_what_is_too_large_for_the_facts_stays_on_this_machine(tmp_path):
+    near, far = FileMemo(tmp_path / "near"), FileMemo(tmp_path / "far")
+    far.bytes_max = 3
+    (tmp_path / "x").write_bytes(b"answer")
+    digest, _ = scratch.digest_file(str(tmp_path / "x"))
+    memo = TieredMemo(near, far)
+
+    memo.put(KEY, digest, tmp_path / "x")
+
+    assert memo.bytes_max == near.bytes_max
+    assert (memo.digest_of(KEY), far.digest_of(KEY)) == (digest, None)
