@@ -63,11 +63,10 @@ class Engine:
         if launch.container == processes.MEMO:
             return
         place = launch.uid, launch.container
-        before = self._prepared.get(place)
-        if before and before[0] == launch:
+        if place in self._prepared and self._prepared[place][0] == launch:
             return
-        if before:
-            self._remove(before[1])
+        if place in self._prepared:
+            self._remove(self._prepared.pop(place)[1])
         self._prepared[place] = launch, self._make(launch)
 
     def start(self, launch: Launch) -> tuple[Hand, Callable[[], None]]:
@@ -90,10 +89,10 @@ class Engine:
         config = self._config(launch)
         status, made = self._ask("POST", f"/containers/create?name={name}", config)
         if status == 409:  # we made it, and died before writing that down
-            _, made = self._ask("GET", f"/containers/{name}/json")
-            if set(config["Env"]) <= set(made["Config"]["Env"]):
+            status, made = self._ask("GET", f"/containers/{name}/json")
+            if status == 200 and set(config["Env"]) <= set(made["Config"]["Env"]):
                 return made["Id"]
-            self._remove(made["Id"])  # for a stage that is no longer wanted
+            self._remove(name)  # for a stage that is no longer wanted
             status, made = self._ask("POST", f"/containers/create?name={name}", config)
         if status != 201:
             raise OutsideError(f"the engine refuses {launch.image}: {status} {made}")
@@ -123,6 +122,7 @@ class Engine:
                 "SecurityOpt": ["no-new-privileges"],
                 "Tmpfs": {"/tmp": TMP_OPTIONS},
                 "Memory": launch.memory_bytes,
+                "MemorySwap": launch.memory_bytes,  # else as much again of swap
                 "Init": False,
             },
         }
@@ -152,6 +152,8 @@ class Engine:
         if time.monotonic() - at < pause:
             return code
         status, seen = self._ask("GET", f"/containers/{identity}/json")
+        if status not in (200, 404):
+            raise OutsideError(f"the engine does not say how {identity[:12]} is: {status} {seen}")
         code = stages.KILLED if status == 404 else self._code(identity, seen["State"])
         self._polled[identity] = time.monotonic(), code
         if code is not None:  # what has ended stays until `forget`: the next one need not wait

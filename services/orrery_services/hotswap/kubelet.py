@@ -6,17 +6,22 @@ end: again, later each time. An image that is not there: the old one is ended al
 the runner has taken up its token.
 """
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import scratch
+from ..errors import OutsideError
 from . import pods
 from .processes import Launch
 
 GRACE_SECONDS = 6.0  # longer than a runner gives its stage
 BACK_OFF_SECONDS = (0.2, 1.0, 2.0, 5.0, 10.0)
 MEMO = "memo"
+REASONS = {
+    "none": "ContainerCreating", "no image": "ErrImagePull", "not made": "CreateContainerError",
+}  # fmt: skip
 
 
 class Place(NamedTuple):
@@ -56,7 +61,8 @@ def act(
         )
         _look_after(hand, spec, runtime, now, place)
         if hand.get("asked") and hand["state"] == "running" and runtime.has(spec["image"]):
-            runtime.prepare(_launch(hand, spec, pod, place))
+            with contextlib.suppress(OutsideError, OSError):  # its start will say why
+                runtime.prepare(_launch(hand, spec, pod, place))
         if _may_start(hand, spec, pod, now):
             _start(hand, spec, record, runtime, place, now, save)
     if not pods.annotations(pod).get("memo-port"):
@@ -140,7 +146,11 @@ def _start(
         hand.update(state="no image", image=spec["image"], again_at=now + 1.0)
         return
     launch = _launch(hand, spec, record["pod"], place)
-    started, open_gate = runtime.start(launch)
+    try:
+        started, open_gate = runtime.start(launch)
+    except (OutsideError, OSError) as cause:  # the other containers are looked after all the same
+        hand.update(state="not made", image=spec["image"], again_at=now + 1.0, why=str(cause)[:300])
+        return
     kept = {key: hand[key] for key in ("failures", "ended", "again_at") if key in hand}
     hand.clear()
     hand.update(
@@ -226,8 +236,10 @@ def container_status(name: str, hand: dict[str, Any], place: Place) -> dict[str,
         "lastState": {"terminated": hand["ended"]} if hand.get("ended") else {},
     }
     if not running:
-        reasons = {"none": "ContainerCreating", "no image": "ErrImagePull"}
-        status["state"] = {"waiting": {"reason": reasons.get(hand["state"], "CrashLoopBackOff")}}
+        waiting = {"reason": REASONS.get(hand["state"], "CrashLoopBackOff")}
+        if hand["state"] == "not made":
+            waiting["message"] = hand["why"]
+        status["state"] = {"waiting": waiting}
     return status
 
 

@@ -48,7 +48,7 @@ class Slot(NamedTuple):
     restarts: int
     exit_code: int  # of the last container of this swap that ended; 0: none did
     failures: int  # containers of this swap that ended
-    message: str
+    message: str  # of a container that ended; else why it waits
 
     @property
     def settled(self) -> bool:
@@ -125,6 +125,7 @@ def read_slot(
     listed = status.get("containerStatuses") or []
     now = next((c for c in listed if c["name"] == container), {})
     state, last = now.get("state") or {}, now.get("lastState") or {}
+    waiting = state.get("waiting") or {}
     swap = Swap(**json.loads(noted["swap-" + name])) if noted.get("swap-" + name) else None
     container_id = now.get("containerID") or ""
     fresh = seen and bool(container_id) and (swap is None or container_id != swap.origin)
@@ -138,12 +139,12 @@ def read_slot(
         fresh=fresh,
         running="running" in state,
         ready=bool(now.get("ready")),
-        waiting=(state.get("waiting") or {}).get("reason", ""),
+        waiting=waiting.get("reason", ""),
         container_id=container_id or (last.get("terminated") or {}).get("containerID", ""),
         restarts=int(now.get("restartCount", 0)),
         exit_code=exit_code,
         failures=failures,
-        message=message,
+        message=message if failures else waiting.get("message", ""),
     )
 
 

@@ -213,7 +213,8 @@ def _until_settled(seen: pods.Pod, slot: pods.Slot, now: float) -> Action:
     if slot.waiting in pods.BAD_IMAGE and (
         waited > IMAGE_SECONDS or slot.waiting in pods.HOPELESS_IMAGE
     ):
-        return _revert(seen, "image", f"{slot.waiting} for {waited:.0f} s: {slot.image}", 0, now)
+        why = f"{slot.waiting} for {waited:.0f} s: {slot.image}"
+        return _revert(seen, "image", f"{why}: {slot.message}" if slot.message else why, 0, now)
     if now > slot.swap.until:
         stage = seen.run.stages[seen.stage - 1]
         why = f"not done {waited:.0f} s after the swap, deadline_s is {stage.deadline_s:g}"

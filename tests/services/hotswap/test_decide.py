@@ -447,3 +447,13 @@ def test_a_patch_that_is_not_allowed_ends_the_run_without_changing_an_image():
     assert not any(key.startswith(("token", "order", "swap")) for key in noted)
     ended_pod = a_pod({**noted, "placeholder": IDLE_IMAGE})
     assert isinstance(decide(ended_pod, None, NOW), Finish)
+
+
+def test_a_bad_image_is_told_with_the_words_of_the_registry():
+    said = {"reason": "ErrImagePull", "message": "not found: no such manifest"}
+    pod = a_pod_at(1, container("slot-a", 1, False, {"waiting": said}))
+
+    action = decide(pod, None, 1000.0 + steps.IMAGE_SECONDS + 1)
+
+    why = json.loads(action.annotations["result"])["why"]
+    assert why.endswith(f"{image(1)}: not found: no such manifest")

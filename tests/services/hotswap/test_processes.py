@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from orrery_services import scratch
-from orrery_services.hotswap import pods, processes
+from orrery_services.errors import OutsideError
+from orrery_services.hotswap import local, pods, processes
 from orrery_services.protocol import stages
 
 from .pool import Pool, append, processes_below, shell_chain, wait_until
@@ -296,6 +297,42 @@ def test_what_an_image_of_a_plain_process_stands_for():
     assert processes.command_of("command:1:[]") == []
     assert processes.command_of("registry/x@sha256:ab") is None
     assert processes.command_of("command:1:{}") is None
+
+
+class Refusing(processes.Processes):
+    """An engine that makes no container of one image."""
+
+    def start(self, launch):
+        if launch.image == BAD:
+            raise OutsideError("the engine refuses it: 500 no such runtime")
+        return super().start(launch)
+
+
+BAD = 'command:1:["true"]'
+
+
+def test_a_container_that_cannot_be_made_waits_with_the_reason_and_the_others_go_on(tmp_path):
+    port = local.LocalPods(tmp_path / "pods", Refusing(cgroups=False), tmp_path / "memo")
+    status = {}
+
+    def looks(slot_a: str, slot_b: str) -> bool:
+        port.reconcile("domino-0")
+        status.update(port.get("domino-0")["status"])
+        a, b = (s["state"].get("waiting", {}).get("reason", "up" if s["ready"] else "")
+                for s in status["containerStatuses"])  # fmt: skip
+        return (a, b) == (slot_a, slot_b)
+
+    wait_until(lambda: looks("up", "up"), 20)
+    port.patch("domino-0", port.get("domino-0")["metadata"]["resourceVersion"], {}, {"slot-a": BAD})
+    wait_until(lambda: looks("CreateContainerError", "up"), 20)
+    seen = pods.look(port.get("domino-0")).slots["a"]
+    assert seen.message == "the engine refuses it: 500 no such runtime"
+
+    back = {"slot-a": processes.PLACEHOLDER}
+    port.patch("domino-0", port.get("domino-0")["metadata"]["resourceVersion"], {}, back)
+
+    wait_until(lambda: looks("up", "up"), 20)
+    port.close()
 
 
 @pytest.fixture
