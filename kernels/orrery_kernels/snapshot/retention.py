@@ -44,11 +44,12 @@ class Kept(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A snapshot as its record tells it."""
+    """A snapshot and the time of its cut, which is the same on every node and however late it was
+    made."""
 
     snapshot: bytes
     number: int
-    ts_wall_ns: int
+    ts_cut_ns: int
 
 
 def read_policy(text: str) -> tuple[Rule, ...]:
@@ -96,13 +97,13 @@ def _kept_by(rule: Rule, newest_first: list[Held], now_ns: int) -> list[Held]:
         return newest_first[: rule.count]
     if rule.age_ns is None:
         return []
-    young = [held for held in newest_first if now_ns - held.ts_wall_ns <= rule.age_ns]
+    young = [held for held in newest_first if now_ns - held.ts_cut_ns <= rule.age_ns]
     if rule.every_ns is None:
         return young
     # The last of each period: what a day ended with is what one asks for later.
     last: dict[int, Held] = {}
     for held in young:
-        last.setdefault((held.ts_wall_ns - _MONDAY_NS) // rule.every_ns, held)
+        last.setdefault((held.ts_cut_ns - _MONDAY_NS) // rule.every_ns, held)
     return list(last.values())
 
 

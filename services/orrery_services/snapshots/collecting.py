@@ -70,11 +70,7 @@ def plan(
 ) -> Plan:
     """Decide, and touch nothing. Raises SnapshotError when the policy cannot be read."""
     made = snapshots.made_after(connection, 0, 2**31)
-    times = {
-        record.number: record.ts_wall_ns
-        for record in snapshots.records(connection, refs.origin(connection))
-    }
-    held = [Held(m.id, m.number, times.get(m.number, m.at_ns)) for m in made]
+    held = [Held(m.id, m.number, m.at_ns) for m in made]
     names: dict[bool, dict[str, bytes]] = {True: {}, False: {}}
     found = domino_runs.where_found(connection)
     for ref in refs.standing(connection):  # of a result: the newest that gave the same answer

@@ -272,6 +272,20 @@ def test_a_piece_that_comes_again_while_gc_removes_its_old_pack_stays(writer, se
     assert [decode(x) for x in leaves_of(opened, "quotes", fetch).values()] == [7.0]
 
 
+def test_of_snapshots_that_are_made_late_the_day_of_their_cut_counts(writer):
+    day_ns = 86_400 * 10**9
+    log, work, making = Log(), fresh(), Making(Universe(), writer)
+    for number, day in enumerate((1, 1, 2, 2, 3, 3), 1):
+        log.trades(A=float(number)).cut(number, at_ns=day * day_ns + number)
+        ledger.commit(writer, take(work, log))
+        making.add([cut(number, day * day_ns + number)])
+    assert len(making.turn()) == 6  # all at once, as after a while away
+
+    plan = collecting.plan(writer, "one a day for 1 week", {}, now_ns=4 * day_ns)
+
+    assert [plan.numbers[one.snapshot] for one in plan.kept if one.keep] == [6, 4, 2]
+
+
 def test_a_snapshot_that_a_run_held_may_go_when_the_service_starts_anew(writer):
     made = freeze(writer, 3)
     holds.hold(writer, made[0].id, "dominoes rates")
