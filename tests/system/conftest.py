@@ -20,11 +20,8 @@ NewStack = Callable[..., Stack]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Who needs the shared stack comes last, or side by side with the others where two may run."""
-    shared = {item: "stack" in getattr(item, "fixturenames", ()) for item in items}
-    items.sort(key=shared.__getitem__)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("stack" if shared[item] else "servers"))
+    """Who needs the shared stack comes last: it is not up while others measure and kill theirs."""
+    items.sort(key=lambda item: "stack" in getattr(item, "fixturenames", ()))
 
 
 def claim_ports(nodes: tuple[str, ...]) -> tuple[int, socket.socket]:

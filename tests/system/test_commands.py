@@ -32,6 +32,8 @@ SHOWN = {
     "latest": "SELECT outputs FROM latest WHERE chain = 'default' AND symbol = %s",
     "results": "SELECT outputs FROM results WHERE chain = 'default' AND symbol = %s",
 }
+LISTENS = "0A"  # a state in /proc/net
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}  # as the kernel prints 127.0.0.1
 CONTRACT = (
     "source_topic", "source_partition", "source_offset", "tick_partition", "tick_offset",
     "tick_row", "fact", "symbol", "ts_event_ns",
@@ -191,6 +193,19 @@ def test_the_doctor_finds_nothing_broken(stack):
 
     assert done.returncode in (0, 3), done.stdout
     assert not [line for line in done.stdout.splitlines() if line.startswith("fail")]
+
+
+def test_whatever_listens_does_so_on_loopback_alone(stack):
+    ports = {f"{port:04X}": name for name, port in stack.plan.ports.items()}
+    found = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            address, port = line.split()[1].split(":")
+            if line.split()[3] == LISTENS and port in ports:
+                found.setdefault(ports[port], set()).add(address)
+
+    assert {"kafka", "connect", "n1.postgres", "n2.packer", "n2.gateway"} <= found.keys()
+    assert set().union(*found.values()) <= LOOPBACK, found
 
 
 @pytest.mark.parametrize("service", SERVICES)

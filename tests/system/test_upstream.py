@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 import uuid
+from functools import partial
 
 import psycopg
 import pyarrow as pa
@@ -50,10 +51,12 @@ def accepted(settings) -> tuple[list[dict], int]:
         at = fold.Position()
         low, end = reader.ends("ticks", p)
         for message in reader.read("ticks", p, low, end):
-            at, taken = fold.take(
-                at, message.offset(), ticks.parse(message.value(), message.headers()),
-                lambda rows, p=p: check_batch(rows, p, settings.partitions),
-            )  # fmt: skip
+            try:
+                told = ticks.parse(message.value(), message.headers())
+            except ticks.BadTicks as bad:
+                told = bad
+            check = partial(check_batch, partition=p, partitions=settings.partitions)
+            at, taken = fold.take(at, message.offset(), told, check)
             if isinstance(taken, fold.Accepted):
                 found += [row | {"partition": p} for row in taken.rows.to_pylist()]
             else:
