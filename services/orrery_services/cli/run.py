@@ -35,6 +35,11 @@ def run(
     if watch:
         from . import run_status
 
+        if chain or as_json:
+            raise ConfigError(
+                "--watch shows a table of what runs and starts nothing: leave out "
+                + (f"{chain!r}, run it beside" if chain else "--json, --status has it")
+            )
         run_status.show(settings, watch=True)
         return
     if status:
@@ -185,7 +190,7 @@ def _status(settings: Settings, chain: str | None) -> dict[str, Any]:
         }
         for run in runs
     ]  # fmt: skip
-    return {"runs": listed, "swapped": run_status.rows(settings)}
+    return {"runs": listed, "swapped": run_status.rows(settings, chain)}
 
 
 def _print_status(document: dict[str, Any]) -> None:

@@ -108,16 +108,16 @@ def show(settings: Settings, *, watch: bool = False, seconds_max: float = 0.0) -
             time.sleep(WATCH_SECONDS)
 
 
-def rows(settings: Settings) -> list[dict[str, Any]]:
-    """Return a row per stage of what runs now, then of what ended last."""
+def rows(settings: Settings, of: str | None = None) -> list[dict[str, Any]]:
+    """Return a row per stage of what runs now, then of what ended last; of one chain if named."""
     found: list[dict[str, Any]] = []
-    seen = pods_with_runs(settings)
+    seen = [pod for pod in pods_with_runs(settings) if of in (None, pod.run.chain)]
     for pod in seen:
         found += live_rows(pod)
     live = {pod.run.id for pod in seen}
     runs = drivers.open_runs(settings)
     for run in runs.history():
-        if run.id not in live and len(found) < ROWS_MAX:
+        if run.id not in live and len(found) < ROWS_MAX and of in (None, run.chain):
             found += ended_rows(run, runs.events(run.id))
     return found
 

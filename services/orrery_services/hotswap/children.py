@@ -86,7 +86,11 @@ def reap(pid: int) -> tuple[int, int] | None:
 
 
 def end_group(pid: int, waiter: Waiter | None = None) -> None:
-    """End a child and all it started: SIGTERM, then SIGKILL after GRACE_SECONDS."""
+    """End a child and all it started: SIGTERM, then SIGKILL after GRACE_SECONDS.
+
+    In a container, where we are the first process, what left the group goes too: a slot whose
+    stage is done holds no memory.
+    """
     if waiter is not None:
         _signal_group(pid, signal.SIGTERM)
         until = time.monotonic() + GRACE_SECONDS
@@ -94,6 +98,9 @@ def end_group(pid: int, waiter: Waiter | None = None) -> None:
             with contextlib.suppress(Ended):
                 waiter.wait(0.05)
     _signal_group(pid, signal.SIGKILL)
+    if os.getpid() == 1:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(-1, signal.SIGKILL)  # everybody but us
 
 
 def _alive(pid: int) -> bool:

@@ -61,7 +61,8 @@ def main(argv: list[str]) -> int:
     except (ValueError, KeyError, TypeError) as cause:
         return say(slot, text, stages.BAD_ORDER, f"{type(cause).__name__}: {cause}")
     except OSError as cause:
-        return say(slot, text, 1, f"{cause.strerror}: {cause.filename}")
+        why = f"{cause.strerror}: {cause.filename}"
+        return say(slot, text, 1, f"{why}; {slot.volume} must be there, writable and not full")
 
 
 def gate_opens() -> bool:

@@ -1,5 +1,6 @@
 """The runner with real processes: what a container does that was given a stage."""
 
+import contextlib
 import json
 import os
 import signal
@@ -342,3 +343,42 @@ def test_who_asks_for_help_at_a_terminal_gets_it_instead_of_a_placeholder(word):
     ).stdout  # fmt: skip
 
     assert said.startswith("Usage: orrery stage [-- CMD...]")
+
+
+def can_have_pids_of_its_own() -> bool:
+    done = subprocess.run(["unshare", "-pf", "true"], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+@pytest.mark.skipif(not can_have_pids_of_its_own(), reason="no right to a pid namespace")
+def test_what_a_stage_left_running_elsewhere_goes_when_it_is_done(slot, tmp_path):
+    """As in a container, where the runner is process 1 and nobody else would end it."""
+    stray = f"setsid sh -c 'touch {tmp_path}/begun; sleep 300' & "
+    wait = f"while ! test -e {tmp_path}/begun; do sleep 0.02; done; "
+    runner = f"{sys.executable} -m orrery_services.hotswap.runner -- sh -c"
+    child = subprocess.Popen(
+        ["unshare", "-pf", "--kill-child", *runner.split(), stray + wait + "echo 1>$ORRERY_OUTPUT"],
+        env={
+            **os.environ,
+            "ORRERY_SCRATCH": slot.scratch,
+            "ORRERY_TOKEN": "r/1/1",
+            "ORRERY_ORDER": json.dumps({"code": "x", "inputs": [[0, None]], "deadline_s": 10.0}),
+            "ORRERY_TERMINATION_LOG": str(slot.log),
+        },
+    )
+    slot.running.append(child)
+
+    slot.done()
+
+    wait_until(lambda: not strays(tmp_path))
+
+
+def strays(folder: Path) -> list[int]:
+    """Return sleeping processes whose scratch is below a folder, but for runners."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            env, said = (path / "environ").read_bytes(), (path / "cmdline").read_bytes()
+            if str(folder).encode() in env and said.startswith(b"sleep"):
+                found.append(int(path.name))
+    return found

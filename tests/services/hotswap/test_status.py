@@ -3,13 +3,15 @@
 from dataclasses import replace
 
 import pytest
-from orrery_services.cli import run_status
+import typer
+from orrery_services.cli import run, run_status
 from orrery_services.config import load_settings
 from orrery_services.errors import ConfigError
 from orrery_services.hotswap import drivers, pods, steps
 from orrery_services.hotswap.runs import FileRuns
 from orrery_services.protocol import stages
 from rich.console import Console
+from typer.testing import CliRunner
 
 from .objects import a_pod_at, a_run, container, ended, image, swap
 
@@ -137,3 +139,27 @@ def test_the_first_end_of_a_run_stands(tmp_path):
     assert (first, late) == (True, False)
     assert [event["kind"] for event in runs.events(run.id)] == ["failed"]
     assert runs.open_runs() == []
+
+
+@pytest.mark.parametrize("words", [["daisy", "--watch"], ["--watch", "--json"]])
+def test_a_watch_that_was_to_start_a_run_or_to_speak_to_a_program_is_refused(words):
+    app = typer.Typer()
+    run.register(app)
+
+    done = CliRunner().invoke(app, words)
+
+    assert isinstance(done.exception, ConfigError)
+    assert "starts nothing" in str(done.exception)
+
+
+def test_the_status_of_a_chain_is_of_that_chain_alone(monkeypatch, tmp_path):
+    monkeypatch.setenv("ORRERY_HOME", str(tmp_path))
+    tulip = {"tulip": DAISY["daisy"]}
+    settings = replace(load_settings("n1"), dominoes={**DAISY, **tulip})
+    for name in ("daisy", "tulip"):
+        run_status.ask(settings, name, "ab" * 32, b"input")
+
+    (row,) = run_status.rows(settings, "tulip")
+
+    assert "tulip" in row["run"]
+    assert len(run_status.rows(settings)) == 2
