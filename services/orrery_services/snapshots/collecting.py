@@ -5,6 +5,7 @@ when it was found on snapshots that go, on none that stays, and is no task's lat
 when every peer that was heard lately has named a number of their stream at or behind them.
 """
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from ..protocol.answers import bytes_key
 from ..store import domino_runs, holds, pieces, refs, snapshots
 
 BODIES_AT_ONCE = 200  # in one transaction
+WAITING_MAX = 10_000  # cuts without a snapshot, whose pieces are left alone
 Named = Mapping[str, Mapping[str, int]]  # origin -> stream -> greatest number that is held
 
 
@@ -77,14 +79,34 @@ def plan(
         is_tag, run = ref.name.startswith(rules.TAG), found.get((ref.node, ref.name, ref.target))
         names[is_tag][f"{ref.node}/{ref.name}"] = bytes.fromhex((run or ref).snapshot)
     kept = retain(held, names[True], names[False], holds.held(connection), policy, now_ns)
+    waiting_cuts = [cut.number for cut in snapshots.cuts_not_made(connection, WAITING_MAX)]
+    kept = _with_those_before(kept, made, waiting_cuts)
     needed = {one.snapshot for one in kept if one.keep}
-    packs = useless_packs(connection, needed, max((m.number for m in made), default=0))
+    newest = max((m.number for m in made), default=0)
+    packs = useless_packs(connection, needed, newest, waiting_cuts)
     answers = useless_answers(connection, {one.snapshot.hex() for one in kept if not one.keep})
     ready = [
         [body for body in bodies if is_held_by_all(body, peers)] for bodies in (packs, answers)
     ]
     waiting = len(packs) + len(answers) - sum(map(len, ready))
     return Plan(policy, kept, {m.id: m.number for m in made}, *ready, waiting)
+
+
+def _with_those_before(
+    kept: Sequence[Kept], made: Sequence[snapshots.Made], waiting: Iterable[int]
+) -> list[Kept]:
+    """Keep the snapshots before cuts that wait for a leaf: their trees share pieces with them."""
+    numbers = [one.number for one in made]
+    reasons = {
+        made[at - 1].id: f"cut {number} behind it is not made yet"
+        for number in waiting
+        if (at := bisect_left(numbers, number))
+    }
+    return [
+        one if one.keep or one.snapshot not in reasons
+        else one._replace(keep=True, why=reasons[one.snapshot])
+        for one in kept
+    ]  # fmt: skip
 
 
 def useless_answers(connection: psycopg.Connection, going: Collection[str]) -> list[Body]:
@@ -104,18 +126,17 @@ def useless_answers(connection: psycopg.Connection, going: Collection[str]) -> l
 
 
 def useless_packs(
-    connection: psycopg.Connection, needed: Iterable[bytes], newest: int
+    connection: psycopg.Connection, needed: Iterable[bytes], newest: int, waiting: Iterable[int]
 ) -> list[Body]:
-    """Return the packs, up to the newest cut, in which no needed snapshot has a piece."""
-    live = packs_of(connection, needed)
+    """Return the packs, up to the newest cut, in which no needed snapshot has a piece, but for
+    those that came with a cut that waits for a leaf."""
+    live, left = packs_of(connection, needed), set(waiting)
     found = []
     for *row, head in connection.execute(_PACKS):
         pack = Body(*row)
-        if (
-            pack.key not in live
-            and int(pack.key.split("/")[2]) <= newest
-            and not facts.expired(bytes(head))
-        ):
+        number = int(pack.key.split("/")[2])
+        is_needed = pack.key in live or number > newest or number in left
+        if not is_needed and not facts.expired(bytes(head)):
             found.append(pack)
     return found
 

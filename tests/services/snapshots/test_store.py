@@ -1,5 +1,7 @@
 """Snapshots, names and gc in a real database."""
 
+import time
+
 import duckdb
 import polars
 import psycopg
@@ -270,6 +272,36 @@ def test_a_piece_that_comes_again_while_gc_removes_its_old_pack_stays(writer, se
     assert plan.packs
     opened, fetch = store.open_snapshot(writer, third.id)
     assert [decode(x) for x in leaves_of(opened, "quotes", fetch).values()] == [7.0]
+
+
+def test_gc_leaves_what_a_cut_needs_that_still_waits_for_a_leaf(writer, server, database):
+    log, work, making = Log(), fresh(), Making(Universe(), writer)
+    log.trades(**{f"S{at}": 1.0 for at in range(40)})
+    for number in range(1, 5):
+        log.trades(S3=float(number)).cut(number, number * 10**9)
+    written = take(work, log)
+    late = next(f for f in written if f.key.startswith("leaf/") and rules.number_of(f.key) == 2)
+    ledger.commit(writer, [fact for fact in written if fact is not late])
+    making.add([cut(number, number * 10**9) for number in range(1, 5)])
+    assert [one.number for one in making.turn()] == [1, 3, 4]
+
+    plan = collect(writer, server, database, "last 1")
+    ledger.commit(writer, [late])
+    made = until_made(making)
+
+    assert [one.why for one in plan.kept if one.keep] == [
+        "last 1", "cut 2 behind it is not made yet",
+    ]  # fmt: skip
+    opened, fetch = store.open_snapshot(writer, made.id)
+    assert len(leaves_of(opened, "state/default", fetch)) == 40
+
+
+def until_made(making: Making) -> store.Made:
+    until = time.monotonic() + 10
+    while not (found := making.turn()):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return found[0]
 
 
 def test_of_snapshots_that_are_made_late_the_day_of_their_cut_counts(writer):
