@@ -4,6 +4,7 @@ A thread per pod watches and reports; the main thread takes turns. Watches are n
 pod is read anew every RESYNC_SECONDS, and a silent one ends by itself.
 """
 
+import functools
 import queue
 import threading
 import time
@@ -57,6 +58,8 @@ class Controller:
         self._now = now
         self._clients: dict[tuple[str, str], Any] = {}  # by uid and address: no state
         self._started: set[tuple[str, int]] = set()
+        self._deaf: dict[str, str] = {}  # by pod: why its watch broke; empty: it does not
+        self._failed: dict[str, str] = {}  # by pod: why its last turn failed
 
     def turn(self, pod: PodObject) -> float:
         """Do the next thing for a pod; return after how many seconds to look again unasked."""
@@ -179,7 +182,8 @@ class Controller:
         """Take turns until `stop`."""
         seen: queue.Queue[tuple[str, PodObject | None]] = queue.Queue(QUEUE_MAX)
         for name in self._names:
-            arguments = (self._port, name, seen, stop)
+            tell = functools.partial(self._deaf.__setitem__, name)
+            arguments = (self._port, name, seen, stop, tell)
             threading.Thread(target=watch, args=arguments, name=name, daemon=True).start()
         latest: dict[str, PodObject | None] = {}
         due = dict.fromkeys(self._names, 0.0)
@@ -192,20 +196,25 @@ class Controller:
                 if time.monotonic() >= due[name]:
                     due[name] = time.monotonic() + self._turn_safely(name, latest)
 
+    def trouble(self) -> str:
+        """Return why the pods are not looked after, empty when they are."""
+        return next((why for why in (*self._deaf.values(), *self._failed.values()) if why), "")
+
     def _turn_safely(self, name: str, latest: dict[str, PodObject | None]) -> float:
         pod = latest.get(name)
         if pod is None:
             return IDLE_SECONDS
+        self._failed[name] = ""
         try:
             pause = self.turn(pod)
             if pause == 0.0:  # it has changed, by us or by somebody: do not decide on what was
                 latest[name] = self._port.get(name)
         except ServiceError as cause:
             log.warning("try again", pod=name, reason=str(cause))
-            pause = RETRY_SECONDS
-        except Exception:  # one pod that cannot be read does not stop the others
+            pause, self._failed[name] = RETRY_SECONDS, str(cause)
+        except Exception as cause:  # one pod that cannot be read does not stop the others
             log.exception("stuck", pod=name, remedy="delete the pod: its run is begun anew")
-            pause = RETRY_SECONDS
+            pause, self._failed[name] = RETRY_SECONDS, f"{name} makes no sense: {cause}"
         return pause
 
 
@@ -263,21 +272,25 @@ def watch(
     name: str,
     seen: "queue.Queue[tuple[str, PodObject | None]]",
     stop: threading.Event,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Report every change of a pod, and the pod itself every RESYNC_SECONDS.
 
     Nothing ends it but `stop`: a controller whose watch is gone would hear nothing any more, and
-    look well. One that ends at once is not begun anew without a pause.
+    look well. One that ends at once is not begun anew without a pause. `tell` hears why one broke.
     """
     while not stop.is_set():
         began = time.monotonic()
         try:
             for pod in port.watch(name, RESYNC_SECONDS):
+                tell("")
                 seen.put((name, pod))
                 if stop.is_set():
                     return
         except ServiceError as cause:
+            tell(str(cause))
             log.warning("the watch broke", pod=name, reason=str(cause))
-        except Exception:
+        except Exception as cause:
+            tell(f"the watch of {name} broke: {cause}")
             log.exception("the watch broke", pod=name)
         stop.wait(max(0.0, began + RETRY_SECONDS - time.monotonic()))

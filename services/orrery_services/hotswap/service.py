@@ -29,8 +29,17 @@ def main(settings: Settings, health: Health, stop: threading.Event) -> int:
     log.info("swapping", chains=sorted(chains), driver=settings.values["hotswap.driver"])
     if not drivers.has_facts(settings):
         log.warning("runs and memo stay on this machine: no password to write facts with")
+    controller = Controller(port, runs, drivers.pod_names(settings))
+
+    def beat() -> None:
+        health.beat()
+        if why := controller.trouble():
+            health.not_ready(why)
+        else:
+            health.ready()
+
     try:
-        Controller(port, runs, drivers.pod_names(settings)).run(stop, health.beat)
+        controller.run(stop, beat)
     finally:
         close(port)
     return 0

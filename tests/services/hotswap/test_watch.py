@@ -99,6 +99,26 @@ def test_a_watch_that_breaks_is_begun_anew_and_every_one_ends_by_itself(monkeypa
     assert port.asked[:2] == [app.RESYNC_SECONDS] * 2
 
 
+def test_a_controller_that_is_refused_says_that_it_is_not_ready_and_why(monkeypatch, tmp_path):
+    monkeypatch.setattr(app, "RETRY_SECONDS", 0.3)
+    port, stop = Breaking(Refused("403 pods is forbidden")), threading.Event()
+    controller = app.Controller(port, FileRuns(tmp_path), ["domino-0"], lambda _: None)
+    said: list[str] = []
+
+    def beat() -> None:
+        if controller.trouble() not in said[-1:]:
+            said.append(controller.trouble())
+        if said[-2:] == ["403 pods is forbidden", ""]:
+            stop.set()
+
+    thread = threading.Thread(target=controller.run, args=(stop, beat))
+    thread.start()
+    thread.join(20)
+    stop.set()
+
+    assert said[-2:] == ["403 pods is forbidden", ""]
+
+
 class Ending:
     """A port whose watches end at once, as those of a server do that has too many."""
 
