@@ -90,16 +90,18 @@ class Controller:
         # Read after the pod: a run is written down as ended before its pod is replaced.
         idle = not pods.annotations(pod).get("run")
         wanted = self.wanted(pod["metadata"]["name"]) if idle else None
-        known, memo = steps.Known(), self._memo(pod)
+        known, memo, silent = steps.Known(), self._memo(pod), False
         for _ in range(ASKS_MAX):
             action = steps.decide(pod, wanted, self._now(), known)
+            if silent and isinstance(action, steps.Wait):
+                return action._replace(seconds=max(action.seconds, RETRY_SECONDS))
             if not isinstance(action, steps.Ask):
                 return action
             answer = None
             try:
                 answer = answer_of(memo, pod, action) if memo else None
             except OSError as cause:
-                memo = None  # a silent one knows nothing, and is waited for once in a turn
+                memo, silent = None, True  # it knows nothing, and is waited for once in a turn
                 name = pod["metadata"]["name"]
                 log.warning("the memo does not answer", pod=name, reason=str(cause))
             known = and_that(known, action, answer)

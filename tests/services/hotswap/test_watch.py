@@ -183,9 +183,10 @@ def test_a_silent_memo_is_waited_for_once_in_a_turn(tmp_path):
     controller = a_controller(tmp_path, memo)
     controller._runs.request(a_run())
 
-    controller.turn(a_pod())
+    pause = controller.turn(a_pod())
 
     assert memo.asked == 1
+    assert pause >= app.RETRY_SECONDS, "nor asked, and told of, twenty times a second"
 
 
 def test_a_pod_that_came_up_at_another_address_is_asked_there(tmp_path):
