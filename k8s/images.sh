@@ -9,22 +9,27 @@ set -euo pipefail
 out=$(realpath -m "${OUT:-$(dirname "$0")/images/images.env}")
 cd "$(dirname "$0")/.."
 . ./.env
-STAGE_IMAGE=${ORRERY_IMAGE%%:*}-stage:${ORRERY_IMAGE##*:}
+
+# A colon before the last slash belongs to the port of a registry; an image without a tag has the tag latest.
+name_of() { case ${1##*/} in *:*) echo "${1%:*}" ;; *) echo "$1" ;; esac; }
+tag_of() { case ${1##*/} in *:*) echo "${1##*:}" ;; *) echo latest ;; esac; }
+full() { # the name that containerd knows: with its registry
+  case $1 in */*) case ${1%%/*} in *.* | *:* | localhost) echo "$1" ;; *) echo "docker.io/$1" ;; esac ;;
+    *) echo "docker.io/library/$1" ;; esac; }
+
+STAGE_IMAGE=$(name_of "$ORRERY_IMAGE")-stage:$(tag_of "$ORRERY_IMAGE")
 OURS="SERVICES=$ORRERY_IMAGE STAGE=$STAGE_IMAGE ${STAGES:-}"
 OFFICIAL="POSTGRES=$POSTGRES_IMAGE TSDB=$TSDB_IMAGE KAFKA=$KAFKA_IMAGE CONNECT=$CONNECT_IMAGE"
 
 build() { docker build -q -f services/Dockerfile --build-arg PYTHON_IMAGE="$PYTHON_IMAGE" --target "$1" -t "$2" . >/dev/null; }
 
-full() { # the name that containerd knows: with its registry
-  case $1 in *.*/*) echo "$1" ;; */*) echo "docker.io/$1" ;; *) echo "docker.io/library/$1" ;; esac; }
-
 in_registry() { # NAME:TAG -> NAME@DIGEST; an image that was pushed elsewhere too has a digest for each place
-  docker image inspect -f '{{range .RepoDigests}}{{println .}}{{end}}' "$1" | grep -m1 -F "${1%:*}@"; }
+  docker image inspect -f '{{range .RepoDigests}}{{println .}}{{end}}' "$1" | grep -m1 -F "$(name_of "$1")@"; }
 
 from_registry() {
   local row reference
   for row in $OURS; do
-    reference=${row#*=}; reference=$REGISTRY/$(basename "${reference%%:*}"):${reference##*:}
+    reference=${row#*=}; reference=$REGISTRY/$(basename "$(name_of "$reference")"):$(tag_of "$reference")
     docker tag "${row#*=}" "$reference"; docker push -q "$reference" >/dev/null
     echo "${row%%=*}=$(in_registry "$reference")"
   done
@@ -45,12 +50,12 @@ into_containerd() { # what is not there yet, in one archive: what images share i
   done
   [ ${#missing[@]} = 0 ] || docker save "${missing[@]}" | $INTO images import --all-platforms - >/dev/null
   for row in $OURS $OFFICIAL; do # containerd knows an image by its name, a kubelet's by the digest of its configuration too
-    id=$(docker image inspect -f '{{.Id}}' "${row#*=}"); reference=$(full "${row#*=}")
+    id=$(docker image inspect -f '{{.Id}}' "${row#*=}"); reference=$(full "$(name_of "${row#*=}"):$(tag_of "${row#*=}")")
     digest=$(digest_of "$id")
     if [ -n "$digest" ]; then $INTO images tag --force "$id" "$reference" >/dev/null; else digest=$(digest_of "$reference"); fi
     [ -n "$digest" ] || { echo "$reference must be in the containerd of '$INTO' after the import, is not" >&2; exit 1; }
-    $INTO images tag --force "$reference" "${reference%%:*}@$digest" >/dev/null
-    echo "${row%%=*}=${reference%%:*}@$digest"
+    $INTO images tag --force "$reference" "$(name_of "$reference")@$digest" >/dev/null
+    echo "${row%%=*}=$(name_of "$reference")@$digest"
   done
 }
 
