@@ -96,3 +96,15 @@ def test_what_goes_is_counted_handed_over_and_can_be_brought_back(as_dictionary:
 def test_a_bound_must_be_one_that_can_be_kept(bound: dict) -> None:
     with pytest.raises(ParameterError, match="symbols_max must be"):
         Chain([{"kernel": "ewma"}]).new_state(**bound)
+
+
+@pytest.mark.parametrize("symbols", [["nobody"], ["A", "A"]])
+def test_only_what_is_held_is_evicted_and_once(symbols: list[str]) -> None:
+    chain = Chain([{"kernel": "ewma"}])
+    state = chain.new_state()
+    chain.run(state, pa.record_batch({"symbol": ["A", "B"], "price": [1.0, 2.0]}))
+
+    with pytest.raises(ParameterError, match=f"must be held, each once, was '{symbols[0]}'"):
+        state.evict(symbols)
+
+    assert (state.symbols, state.evicted) == (["A", "B"], 0)

@@ -264,6 +264,12 @@ class ChainState:
         many, and so at the same row however the stream is cut.
         """
         index = self.table.index
+        unknown = [symbol for symbol in symbols if symbol not in index]
+        if unknown or len(set(symbols)) < len(symbols):
+            raise ParameterError(
+                "symbols to evict must be held, each once,"
+                f" was {', '.join(map(repr, unknown or symbols))}"
+            )
         packed = self._pack(sorted((index[s] for s in symbols), key=self.names.__getitem__))
         self.drop(symbols)
         self.evicted += len(symbols)

@@ -65,7 +65,10 @@ class Instance:
         return f"{self.definition.name}({given})"
 
     def __call__(self, data: Data) -> Data:
-        """Return `data` with the output columns; the state goes on from the call before."""
+        """Return `data` with the output columns; the state goes on from the call before.
+
+        A table is folded chunk by chunk: where one is refused, those before it have been folded.
+        """
         return run_over(self.chain, self.state, data)
 
     def __reduce__(self) -> tuple[Any, ...]:
