@@ -4,6 +4,7 @@ A thread per pod watches and reports; the main thread takes turns. Watches are n
 pod is read anew every RESYNC_SECONDS, and a silent one ends by itself.
 """
 
+import contextlib
 import functools
 import queue
 import threading
@@ -14,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from ..errors import ServiceError
+from ..errors import ConfigError, ServiceError
 from . import chain, pods, steps
 from .memo_client import MemoClient
 from .port import Conflict, PodObject, PodPort, Refused
@@ -23,6 +24,7 @@ from .runs import Runs
 RESYNC_SECONDS = 30.0
 IDLE_SECONDS = 1.0
 RETRY_SECONDS = 1.0
+HEAR_SECONDS = 5.0  # of every pod once, before the first run is given to one
 ASKS_MAX = 2 * chain.STAGES_MAX + 8
 QUEUE_MAX = 256
 MEMO_PORT = 8900
@@ -57,6 +59,7 @@ class Controller:
         self._memos = memos
         self._now = now
         self._clients: dict[tuple[str, str], Any] = {}  # by uid and address: no state
+        self._latest: dict[str, PodObject | None] = {}  # by name, as last seen
         self._started: set[tuple[str, int]] = set()
         self._deaf: dict[str, str] = {}  # by pod: why its watch broke; empty: it does not
         self._failed: dict[str, str] = {}  # by pod: why its last turn failed
@@ -80,9 +83,13 @@ class Controller:
             self._started = {(run.id, run.attempt)} | set(list(self._started)[-QUEUE_MAX:])
 
     def wanted(self, name: str) -> chain.Run | None:
-        """Return the oldest open run of this pod: runs are dealt to pods by their name."""
+        """Return the oldest open run of this pod: runs are dealt to pods by their name. One that
+        another pod has is left there: the pool was smaller or larger when it was dealt."""
+        others = [pod for other, pod in self._latest.items() if other != name and pod]
+        held = {run_in(pod) for pod in others}
         for run in self._runs.open_runs():
-            if self._names[zlib.crc32(run.id.encode()) % len(self._names)] == name:
+            dealt = self._names[zlib.crc32(run.id.encode()) % len(self._names)]
+            if dealt == name and run.id not in held:
                 return run
         return None
 
@@ -187,30 +194,33 @@ class Controller:
             tell = functools.partial(self._deaf.__setitem__, name)
             arguments = (self._port, name, seen, stop, tell)
             threading.Thread(target=watch, args=arguments, name=name, daemon=True).start()
-        latest: dict[str, PodObject | None] = {}
         due = dict.fromkeys(self._names, 0.0)
+        heard_by = time.monotonic() + HEAR_SECONDS
         while not stop.is_set():
             beat()
             pause = max(0.0, min(IDLE_SECONDS, min(due.values()) - time.monotonic()))
-            for name in drain(seen, latest, pause):
+            for name in drain(seen, self._latest, pause):
                 due[name] = 0.0
+            if len(self._latest) < len(self._names) and time.monotonic() < heard_by:
+                due = dict.fromkeys(self._names, time.monotonic() + RETRY_SECONDS)
+                continue  # who has which run is not known yet
             for name in self._names:
                 if time.monotonic() >= due[name]:
-                    due[name] = time.monotonic() + self._turn_safely(name, latest)
+                    due[name] = time.monotonic() + self._turn_safely(name)
 
     def trouble(self) -> str:
         """Return why the pods are not looked after, empty when they are."""
         return next((why for why in (*self._deaf.values(), *self._failed.values()) if why), "")
 
-    def _turn_safely(self, name: str, latest: dict[str, PodObject | None]) -> float:
-        pod = latest.get(name)
+    def _turn_safely(self, name: str) -> float:
+        pod = self._latest.get(name)
         if pod is None:
             return IDLE_SECONDS
         self._failed[name] = ""
         try:
             pause = self.turn(pod)
             if pause == 0.0:  # it has changed, by us or by somebody: do not decide on what was
-                latest[name] = self._port.get(name)
+                self._latest[name] = self._port.get(name)
         except ServiceError as cause:
             log.warning("try again", pod=name, reason=str(cause))
             pause, self._failed[name] = RETRY_SECONDS, str(cause)
@@ -218,6 +228,13 @@ class Controller:
             log.exception("stuck", pod=name, remedy="delete the pod: its run is begun anew")
             pause, self._failed[name] = RETRY_SECONDS, f"{name} makes no sense: {cause}"
         return pause
+
+
+def run_in(pod: PodObject) -> str:
+    """Return the name of the run that a pod has, empty for none that makes sense."""
+    with contextlib.suppress(ConfigError):
+        return chain.decode_run(pods.annotations(pod).get("run", "")).id
+    return ""
 
 
 def answer_of(memo: Any, pod: PodObject, ask: steps.Ask) -> Any:

@@ -3,6 +3,7 @@
 import queue
 import threading
 import time
+import zlib
 
 import pytest
 from orrery_services.errors import OutsideError
@@ -205,9 +206,28 @@ def test_a_pod_that_came_up_at_another_address_is_asked_there(tmp_path):
 
 def test_a_pod_that_makes_no_sense_does_not_stop_the_controller(tmp_path):
     controller = a_controller(tmp_path, Memo())
-    latest = {"domino-0": a_pod({"run": "no JSON at all"})}
+    controller._latest = {"domino-0": a_pod({"run": "no JSON at all"})}
 
-    assert controller._turn_safely("domino-0", latest) == app.RETRY_SECONDS
+    assert controller._turn_safely("domino-0") == app.RETRY_SECONDS
+    assert "must be as this release writes it" in controller.trouble()
+
+
+def test_a_run_that_a_pod_has_is_not_given_to_another_one_when_the_pool_grows(tmp_path):
+    names = ["domino-0", "domino-1"]
+    controller = app.Controller(Port(), FileRuns(tmp_path), names, lambda _: Memo())
+    run = next(
+        run
+        for run in (a_run(id=f"run-{n}") for n in range(20))
+        if zlib.crc32(run.id.encode()) % 2 == 1
+    )
+    controller._runs.request(run)
+    assert controller.wanted("domino-1").id == run.id
+
+    controller._latest = {"domino-0": a_pod({"run": chain.encode_run(run)}), "domino-1": a_pod()}
+
+    assert controller.wanted("domino-1") is None
+    controller._latest["domino-0"] = a_pod()
+    assert controller.wanted("domino-1").id == run.id
 
 
 def test_a_request_of_another_release_holds_up_none_of_the_others(tmp_path):
