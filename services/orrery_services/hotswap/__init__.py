@@ -1,5 +1,5 @@
 """Chains of stages of which never more than two are in memory: two slots, swapped in place.
 
 Reading order: chain (what is to be run), pods (what is seen), steps (what to do next), app (the
-loop), port (the five methods behind it), runner (what waits inside a slot).
+loop; watching is its ears), port (the five methods behind it), runner (what waits inside a slot).
 """

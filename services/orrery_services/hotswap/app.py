@@ -1,7 +1,6 @@
 """The controller: looks, decides, does one thing, looks again. It holds nothing that must survive.
 
-A thread per pod watches and reports; the main thread takes turns. Watches are not trusted: every
-pod is read anew every RESYNC_SECONDS, and a silent one ends by itself.
+A thread per pod watches and reports (see watching); the main thread takes turns.
 """
 
 import contextlib
@@ -20,10 +19,9 @@ from . import chain, pods, steps
 from .memo_client import MemoClient
 from .port import Conflict, PodObject, PodPort, Refused
 from .runs import Runs
+from .watching import RETRY_SECONDS, drain, watch
 
-RESYNC_SECONDS = 30.0
 IDLE_SECONDS = 1.0
-RETRY_SECONDS = 1.0
 HEAR_SECONDS = 5.0  # of every pod once, before the first run is given to one
 ASKS_MAX = 2 * chain.STAGES_MAX + 8
 QUEUE_MAX = 256
@@ -258,58 +256,3 @@ def and_that(known: steps.Known, ask: steps.Ask, answer: Any) -> steps.Known:
 def done_at(event: dict[str, Any]) -> float:
     """Return when the last stage of a run was done, in seconds since 1970."""
     return max((stage.get("marked_ns", 0) / 1e9 for stage in event["stages"]), default=0.0)
-
-
-def drain(
-    seen: "queue.Queue[tuple[str, PodObject | None]]",
-    latest: dict[str, PodObject | None],
-    seconds: float,
-) -> list[str]:
-    """Wait for news and return whose; only the latest of each pod counts."""
-    names = []
-    try:
-        name, pod = seen.get(timeout=seconds) if seconds else seen.get_nowait()
-        while True:
-            if not is_older(pod, latest.get(name)):
-                latest[name] = pod
-                names.append(name)
-            name, pod = seen.get_nowait()
-    except queue.Empty:
-        return names
-
-
-def is_older(pod: PodObject | None, than: PodObject | None) -> bool:
-    """Whether a watch tells what we knew before. Versions of one pod can be compared as numbers."""
-    if not pod or not than or pod["metadata"]["uid"] != than["metadata"]["uid"]:
-        return False
-    one, other = pod["metadata"]["resourceVersion"], than["metadata"]["resourceVersion"]
-    return one.isdigit() and other.isdigit() and int(one) < int(other)
-
-
-def watch(
-    port: PodPort,
-    name: str,
-    seen: "queue.Queue[tuple[str, PodObject | None]]",
-    stop: threading.Event,
-    tell: Callable[[str], None] = lambda _: None,
-) -> None:
-    """Report every change of a pod, and the pod itself every RESYNC_SECONDS.
-
-    Nothing ends it but `stop`: a controller whose watch is gone would hear nothing any more, and
-    look well. One that ends at once is not begun anew without a pause. `tell` hears why one broke.
-    """
-    while not stop.is_set():
-        began = time.monotonic()
-        try:
-            for pod in port.watch(name, RESYNC_SECONDS):
-                tell("")
-                seen.put((name, pod))
-                if stop.is_set():
-                    return
-        except ServiceError as cause:
-            tell(str(cause))
-            log.warning("the watch broke", pod=name, reason=str(cause))
-        except Exception as cause:
-            tell(f"the watch of {name} broke: {cause}")
-            log.exception("the watch broke", pod=name)
-        stop.wait(max(0.0, began + RETRY_SECONDS - time.monotonic()))

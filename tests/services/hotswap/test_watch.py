@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 from orrery_services.errors import OutsideError
-from orrery_services.hotswap import app, chain, steps
+from orrery_services.hotswap import app, chain, steps, watching
 from orrery_services.hotswap.port import Conflict, Refused
 from orrery_services.hotswap.runs import FileRuns
 
@@ -28,7 +28,7 @@ def seen(version: int, uid: str = "u1") -> dict:
 def test_of_several_news_the_latest_counts():
     latest: dict = {}
 
-    assert app.drain(news(seen(7), seen(8), seen(9)), latest, 0.0) == ["domino-0"] * 3
+    assert watching.drain(news(seen(7), seen(8), seen(9)), latest, 0.0) == ["domino-0"] * 3
 
     assert latest["domino-0"]["metadata"]["resourceVersion"] == "9"
 
@@ -36,7 +36,7 @@ def test_of_several_news_the_latest_counts():
 def test_a_watch_that_tells_of_an_older_state_is_not_believed():
     latest = {"domino-0": seen(10)}
 
-    assert app.drain(news(seen(9)), latest, 0.0) == []
+    assert watching.drain(news(seen(9)), latest, 0.0) == []
 
     assert latest["domino-0"]["metadata"]["resourceVersion"] == "10"
 
@@ -44,13 +44,13 @@ def test_a_watch_that_tells_of_an_older_state_is_not_believed():
 def test_the_same_state_twice_is_a_reason_to_look_and_nothing_more():
     latest = {"domino-0": seen(10)}
 
-    assert app.drain(news(seen(10)), latest, 0.0) == ["domino-0"]
+    assert watching.drain(news(seen(10)), latest, 0.0) == ["domino-0"]
 
 
 def test_another_pod_of_the_name_counts_whatever_its_version():
     latest = {"domino-0": seen(10)}
 
-    app.drain(news(seen(4, "u2")), latest, 0.0)
+    watching.drain(news(seen(4, "u2")), latest, 0.0)
 
     assert latest["domino-0"]["metadata"]["uid"] == "u2"
 
@@ -58,7 +58,7 @@ def test_another_pod_of_the_name_counts_whatever_its_version():
 def test_a_pod_that_is_gone_is_news():
     latest = {"domino-0": seen(10)}
 
-    assert app.drain(news(None), latest, 0.0) == ["domino-0"]
+    assert watching.drain(news(None), latest, 0.0) == ["domino-0"]
 
     assert latest["domino-0"] is None
 
@@ -89,19 +89,21 @@ class Breaking:
     ],
 )
 def test_a_watch_that_breaks_is_begun_anew_and_every_one_ends_by_itself(monkeypatch, cause):
-    monkeypatch.setattr(app, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(watching, "RETRY_SECONDS", 0.05)
     port, told, stop = Breaking(cause), news(), threading.Event()
-    threading.Thread(target=app.watch, args=(port, "domino-0", told, stop), daemon=True).start()
+    threading.Thread(
+        target=watching.watch, args=(port, "domino-0", told, stop), daemon=True
+    ).start()
 
     versions = [told.get(timeout=5)[1]["metadata"]["resourceVersion"] for _ in range(2)]
 
     stop.set()
     assert versions == ["1", "2"]
-    assert port.asked[:2] == [app.RESYNC_SECONDS] * 2
+    assert port.asked[:2] == [watching.RESYNC_SECONDS] * 2
 
 
 def test_a_controller_that_is_refused_says_that_it_is_not_ready_and_why(monkeypatch, tmp_path):
-    monkeypatch.setattr(app, "RETRY_SECONDS", 0.3)
+    monkeypatch.setattr(watching, "RETRY_SECONDS", 0.3)
     port, stop = Breaking(Refused("403 pods is forbidden")), threading.Event()
     controller = app.Controller(port, FileRuns(tmp_path), ["domino-0"], lambda _: None)
     said: list[str] = []
@@ -132,9 +134,9 @@ class Ending:
 
 
 def test_watches_that_end_at_once_are_not_begun_without_a_pause(monkeypatch):
-    monkeypatch.setattr(app, "RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(watching, "RETRY_SECONDS", 0.2)
     port, stop = Ending(), threading.Event()
-    thread = threading.Thread(target=app.watch, args=(port, "domino-0", news(), stop))
+    thread = threading.Thread(target=watching.watch, args=(port, "domino-0", news(), stop))
     thread.start()
 
     time.sleep(0.5)
