@@ -23,6 +23,8 @@ from .trade import Hop, Left, wait_for
 TRADES, TICKS = "trades", "ticks"
 SHORT = 10  # hex digits shown of an id
 CHAIN = "default"
+POLL_SECONDS = 0.05
+CONNECT_SECONDS = 0.5
 
 
 class Road:
@@ -72,6 +74,7 @@ class Road:
         letters = dead_letters.TOPIC
         places.append(TopicPartition(letters, 0, self._reader.ends(letters, 0)[1]))
         self._consumer.assign(places)
+        self._connect()
         self._began = time.monotonic()
         sent = self._produce(symbol, value)
         yield self._hop("feed", f"trades/{sent.partition()}/{sent.offset()}")
@@ -87,6 +90,13 @@ class Road:
         where = f"ticks/{partition}/{offset}, row {row + 1} of {rows}"
         yield self._hop("packer", where)
         yield from self._through_stores(place)
+
+    def _connect(self) -> None:
+        """Have sender and reader connected before the time is taken."""
+        self._producer.list_topics(TRADES, bus.REQUEST_SECONDS_MAX)
+        until = time.monotonic() + CONNECT_SECONDS
+        while time.monotonic() < until and self._consumer.poll(POLL_SECONDS) is None:
+            pass  # what comes now was there before the trade
 
     def _hop(self, hop: str, what: str) -> Hop:
         return Hop(hop, what, round((time.monotonic() - self._began) * 1000, 1))
@@ -105,7 +115,7 @@ class Road:
 
     def _packed(self, sent: Message) -> tuple[int, int, int] | dead_letters.DeadLetter | None:
         """Return where the trade is in `ticks`, or its dead letter, or None when neither came."""
-        message = self._consumer.poll(0.05)
+        message = self._consumer.poll(POLL_SECONDS)
         if message is None or message.error():
             return None
         if message.topic() == dead_letters.TOPIC:
