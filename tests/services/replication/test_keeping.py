@@ -28,11 +28,11 @@ def settings(conninfo: str, alarm_share: float) -> SimpleNamespace:
 
 @pytest.fixture
 def conninfo(server, database: str) -> Iterator[str]:
-    """A node whose slot nobody reads, behind 2 MB of WAL."""
+    """A node whose slot nobody reads, behind 2 MB of WAL that a commit has written."""
     found = server.conninfo(database)
     with psycopg.connect(found, autocommit=True) as admin:
         admin.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [SLOT])
-        admin.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 2000000))")
+        admin.execute("SELECT pg_logical_emit_message(true, 'test', repeat('x', 2000000))")
         yield found
         admin.execute("SELECT pg_drop_replication_slot(%s)", [SLOT])
 
