@@ -48,7 +48,7 @@ test: install  ## everything, in parts; skips and their reasons last (REQUIRE=co
 	@$(BIN)/python tests/run.py $(PARTS)
 
 check: lint  ## what one runs before a commit: style and the tests that need no server
-	@$(BIN)/python tests/run.py tidy kernels services contracts simulation
+	@$(BIN)/python tests/run.py tidy kernels services swaps contracts simulation
 
 lab:  ## the sealed lab alone: an empty environment with numpy, numba, pyarrow, and its tests
 	@rm -rf build/lab && mkdir -p build && $$($(FIND_PYTHON)) -m venv build/lab

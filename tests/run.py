@@ -17,11 +17,13 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 TWO_AT_A_TIME = ["-n", "2", "--dist", "loadgroup"]
 SERVERS = [f"tests/system/test_{name}.py" for name in ("stack", "ordinary_user")]
+SWAPS = ["tests/services/hotswap", "tests/services/memo"]
 PARTS: dict[str, list[str]] = {  # what pytest is given, a place first
     "tidy": ["tests/tidy"],
     "kernels": ["tests/kernels", *TWO_AT_A_TIME],
     "lab": ["tests/lab"],
-    "services": ["tests/services"],
+    "services": ["tests/services", *(f"--ignore={folder}" for folder in SWAPS)],
+    "swaps": SWAPS,
     "contracts": ["tests/contracts"],
     "simulation": ["tests/simulation", *TWO_AT_A_TIME],
     "servers": SERVERS,  # stacks of their own, without services
@@ -29,7 +31,8 @@ PARTS: dict[str, list[str]] = {  # what pytest is given, a place first
     "compose": ["tests/compose"],
     "kube": ["tests/kube"],
 }
-ONE_PROCESSOR = ("services", "servers", "lab", "contracts", "kube", "tidy")  # the longest first
+# The longest first.
+ONE_PROCESSOR = ("services", "servers", "swaps", "lab", "contracts", "kube", "tidy")
 NO_TESTS = 5  # pytest's exit code
 
 
