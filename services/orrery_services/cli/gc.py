@@ -113,6 +113,8 @@ def _print(document: dict[str, Any]) -> None:
         f"{document['bytes']:,} bytes {verb}; "
         f"{document['waiting']:,} wait for peers"
     )
+    if document["gone"]:
+        typer.echo(f"{document['gone']:,} snapshots went before; their names stay")
     for one in document["expiring"]:
         typer.echo(
             f"rows of partition {one['partition']} below offset {one['below']:,}: "

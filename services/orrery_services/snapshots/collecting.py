@@ -20,6 +20,7 @@ from ..protocol.answers import bytes_key
 from ..store import domino_runs, holds, pieces, refs, snapshots
 
 BODIES_AT_ONCE = 200  # in one transaction
+SNAPSHOTS_AT_ONCE = 1000  # manifests in memory
 WAITING_MAX = 10_000  # cuts without a snapshot, whose pieces are left alone
 Named = Mapping[str, Mapping[str, int]]  # origin -> stream -> greatest number that is held
 
@@ -35,7 +36,8 @@ class Body(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What gc found: what stays and why, which bodies go, and how many wait for a peer."""
+    """What gc found: what stays or goes and why, which bodies go, how many wait for a peer, and how
+    many snapshots went before."""
 
     policy: str
     kept: Sequence[Kept]
@@ -43,6 +45,7 @@ class Plan(NamedTuple):
     packs: Sequence[Body]
     answers: Sequence[Body]
     waiting: int
+    gone: int
 
     @property
     def bodies(self) -> list[Body]:
@@ -64,6 +67,7 @@ class Plan(NamedTuple):
             "answers": len(self.answers),
             "bytes": sum(body.bytes for body in self.bodies),
             "waiting": self.waiting,
+            "gone": self.gone,
         }
 
 
@@ -89,7 +93,19 @@ def plan(
         [body for body in bodies if is_held_by_all(body, peers)] for bodies in (packs, answers)
     ]
     waiting = len(packs) + len(answers) - sum(map(len, ready))
-    return Plan(policy, kept, {m.id: m.number for m in made}, *ready, waiting)
+    gone = without_roots(connection, [one.snapshot for one in kept if not one.keep])
+    kept = [one for one in kept if one.snapshot not in gone]
+    return Plan(policy, kept, {m.id: m.number for m in made}, *ready, waiting, len(gone))
+
+
+def without_roots(connection: psycopg.Connection, ids: Sequence[bytes]) -> set[bytes]:
+    """Return those of some snapshots of which a root is not held any more."""
+    found: set[bytes] = set()
+    for at in range(0, len(ids), SNAPSHOTS_AT_ONCE):
+        roots = snapshots.roots_of(connection, ids[at : at + SNAPSHOTS_AT_ONCE])
+        held = pieces.held_of(connection, {root for each in roots.values() for root in each})
+        found.update(id_ for id_, each in roots.items() if not held.issuperset(each))
+    return found
 
 
 def _with_those_before(

@@ -77,6 +77,11 @@ def _count(connection: psycopg.Connection, digests: list[bytes]) -> int:
     return connection.execute(_HOW_MANY, (digests,)).fetchone()[0]
 
 
+def held_of(connection: psycopg.Connection, digests: Iterable[bytes]) -> set[bytes]:
+    """Return those of some pieces of which it is known where they lie."""
+    return {bytes(one) for (one,) in connection.execute(_WHICH, (list(digests),))}
+
+
 def is_held(connection: psycopg.Connection, digest: bytes) -> bool:
     return connection.execute(_WHERE, (digest,)).fetchone() is not None
 
@@ -131,4 +136,5 @@ _NOT_INDEXED = """
         JOIN LATERAL (SELECT key FROM facts WHERE key >= p AND key < p || '~') f ON true
     WHERE NOT EXISTS (SELECT FROM tree_pieces t WHERE t.pack = f.key) ORDER BY 1"""
 _HOW_MANY = "SELECT count(*) FROM tree_pieces WHERE digest = ANY(%s::bytea[])"
+_WHICH = "SELECT digest FROM tree_pieces WHERE digest = ANY(%s::bytea[])"
 _WHERE = "SELECT pack FROM tree_pieces WHERE digest = %s"

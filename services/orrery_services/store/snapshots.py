@@ -5,6 +5,7 @@ snapshot, fetch = snapshots.open_snapshot(connection, made.id)
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import psycopg
@@ -67,10 +68,25 @@ def open_snapshot(
     row = reading.fact_by_key(connection, rules.snapshot_key(id_))
     if row is None:
         raise OutsideError(f"snapshot {id_.hex()[:12]} must be held, but is not")
-    snapshot = thaw(mended.data_of(connection, row))
+    snapshot = _thawed(connection, row)
     if snapshot.id != id_:
         raise facts.BadFact(f"the manifest of {id_.hex()[:12]} is that of {snapshot.id.hex()[:12]}")
     return snapshot, fetch or pieces.fetcher(connection)
+
+
+def roots_of(connection: psycopg.Connection, ids: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    """Return the roots of the trees of some snapshots, by id; of what cannot be read, nothing."""
+    keys = {rules.snapshot_key(id_): id_ for id_ in ids}
+    found = {}
+    for key, row in reading.facts_by_keys(connection, list(keys)).items():
+        with suppress(facts.BadFact):  # `open_snapshot` tells whoever wants this one
+            sections = _thawed(connection, row).sections
+            found[keys[key]] = [root for roots in sections.values() for root in roots]
+    return found
+
+
+def _thawed(connection: psycopg.Connection, row: reading.Row) -> Snapshot:
+    return thaw(mended.data_of(connection, row))
 
 
 def ids_like(connection: psycopg.Connection, prefix: str) -> list[bytes]:

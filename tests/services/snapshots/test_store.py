@@ -249,7 +249,9 @@ def test_gc_removes_what_nothing_needs_and_leaves_names(writer, server, database
     gone = reading.fact_by_key(writer, plan.packs[0].key)
     assert facts.expired(gone.payload) == "2001-09-09" and facts.check(gone.fact()) is None
     assert pieces.index_rest(writer) == 0  # what is gone is not looked for again
-    assert collect(writer, server, database, "tags, last 1").packs == []
+    again = collect(writer, server, database, "tags, last 1")
+    assert again.packs == [] and again.gone == 1
+    assert made[3].id not in {one.snapshot for one in again.kept}  # it is not said to go again
 
 
 def test_a_piece_that_comes_again_while_gc_removes_its_old_pack_stays(writer, server, database):
