@@ -129,7 +129,10 @@ def test_a_clone_set_of_the_same_pods_changes_the_image_of_a_slot_in_place(
         return {pod["metadata"]["name"]: pod for pod in found}
 
     def all_ready(field: str) -> bool:
-        return manager.cluster.get(*SPACE, CLONES).get("status", {}).get(field) == 2
+        found = manager.cluster.get(*SPACE, CLONES)
+        status = found.get("status", {})
+        seen = status.get("observedGeneration") == found["metadata"]["generation"]
+        return seen and status.get(field) == 2  # a status of before the patch counts the old ones
 
     eventually(lambda: all_ready("readyReplicas"), 180, "both clones are ready")
     before, began = pods(), time.monotonic()
