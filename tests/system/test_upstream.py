@@ -14,7 +14,6 @@ import psycopg
 import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
-from orrery_kernels.columns import KIND_TRADE, TICK_SCHEMA
 from orrery_kernels.partition import partition_of
 from orrery_services import bus
 from orrery_services.protocol import dead_letters, fold, ticks
@@ -23,6 +22,7 @@ from orrery_services.stack import faults, topics
 from orrery_services.stack.part import NotReady, http_ok
 
 from tests.system import command
+from tests.system.batches import own_batch, stream_of
 
 pytestmark = pytest.mark.real
 SECONDS_MAX = 120
@@ -213,25 +213,6 @@ def test_a_batch_that_is_none_is_a_dead_letter_and_the_next_one_is_computed(stac
     assert [letter.topic for letter in fresh] == ["ticks"] * len(bad)
     for words in bad:
         assert any(words in letter.reason for letter in fresh), (words, fresh)
-
-
-def own_batch(symbol: str, prices: list[float]) -> bytes:
-    """Return a user's own batch of trades as an IPC stream."""
-    rows = [
-        {
-            "kind": KIND_TRADE, "symbol": symbol, "ts_event_ns": k, "price": price, "size": 1.0,
-            "side": 1,
-        }
-        for k, price in enumerate(prices, 1_760_000_000_000_000_000)
-    ]  # fmt: skip
-    return stream_of(pa.RecordBatch.from_pylist(rows, TICK_SCHEMA))
-
-
-def stream_of(batch: pa.RecordBatch) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
 
 
 def wait_for_letters(settings, tag: str, count: int) -> None:
