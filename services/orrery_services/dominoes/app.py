@@ -73,6 +73,8 @@ class Loop:
         the others it is enough to know that there are some."""
         told = self._connection.notifies(timeout=0, stop_after=WAITING_MAX)
         ids = [bytes.fromhex(one.payload) for one in told]
+        if not ids:
+            return
         for number, id_ in self._connection.execute(_MADE_AS, (ids, self._cursor - LOOK_BACK)):
             self._take([(number, id_.hex())])
 

@@ -3,7 +3,7 @@ run, and its node's refs at what it found. Nothing here loads numba: a child of 
 writes it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -49,19 +49,20 @@ def record_of(connection: psycopg.Connection, event: Mapping[str, Any]) -> Domin
     if own is None:
         raise OutsideError("the node must have an incarnation: start its replication service")
     node, _, incarnation = own.origin.partition(".")
+    quarantined = set(reading.quarantined(connection))
     ended_ns = clock.wall_ns()
     took_ns = int(1e6 * sum(stage.get("run_ms") or 0.0 for stage in event["stages"]))
     run = DominoRun(
         event["chain"], event["declared"], event["on"], number, at_ns, node, 1,
         f"run {event['run']}", False, ended_ns - took_ns, ended_ns,
-        tuple(_ran(connection, stage) for stage in event["stages"]), incarnation,
+        tuple(_ran(quarantined, stage) for stage in event["stages"]), incarnation,
     )  # fmt: skip
     return run._replace(attempt=1 + _attempts(connection, run))
 
 
-def _ran(connection: psycopg.Connection, stage: Mapping[str, Any]) -> Ran:
+def _ran(quarantined: Collection[str], stage: Mapping[str, Any]) -> Ran:
     key, inputs = stage.get("key") or None, tuple(stage.get("inputs", ()))
-    if key and memo_key(key) in reading.quarantined(connection):
+    if key and memo_key(key) in quarantined:
         why = f"DIVERGED: {memo_key(key)} is held with another answer; both are in quarantine"
         return Ran(stage["name"], "fail", why, key, None, inputs)
     reused = stage.get("reused")
