@@ -19,6 +19,7 @@ from orrery_services.clock import wall_ns
 from orrery_services.config import Settings
 from orrery_services.errors import ServiceError
 from orrery_services.hotswap import chain, drivers, pods
+from orrery_services.hotswap.runs import ENDS
 from orrery_services.memo.store import FileMemo
 from orrery_services.protocol import stages
 
@@ -84,7 +85,7 @@ def outcome(
     runs = drivers.open_runs(settings, node)
     until = time.monotonic() + seconds_max
     while time.monotonic() < until:
-        ends = [e for e in runs.events(run_id) if e["kind"] in ("completed", "failed")]
+        ends = [e for e in runs.events(run_id) if e["kind"] in ENDS]
         if ends:
             return ends[-1]
         time.sleep(0.05)
@@ -157,7 +158,7 @@ def live_rows(seen: pods.Pod) -> list[dict[str, Any]]:
 
 def ended_rows(run: chain.Run, events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a row per stage of a run that ended, or one that says that it waits for a pod."""
-    ends = [event for event in events if event["kind"] in ("completed", "failed")]
+    ends = [event for event in events if event["kind"] in ENDS]
     if not ends:
         started = [str(e["result"].get("pod", "?")) for e in events if e["kind"] == "started"]
         where = f"started in {started[-1]}" if started else "asked for"

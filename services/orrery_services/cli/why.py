@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from ..node import Node
+from ..protocol.declarations import RUN
 from . import common
 
 
@@ -20,7 +21,7 @@ def why(
     as_json: common.Json = False,
 ) -> None:
     """Print the tree of a result: domino, code, parameters, inputs, leaves, rows, offsets, LSN."""
-    if result.startswith("run/"):
+    if result.startswith(RUN):
         from ..hotswap import lineage
 
         settings = common.settings_of(node)

@@ -122,10 +122,7 @@ def _compared(
     if all(outputs) and outputs[0] != outputs[1]:
         try:
             values = [value_of(connection, run, step.task) for run in (was, now)]
-        except (
-            OrreryError,
-            ServiceError,
-        ):  # bytes or code of then are gone: that it moved is known
+        except (OrreryError, ServiceError):  # bytes or code of then are gone: it is known to move
             return found
         if (far := moved(*values)) is not None:
             found["moved"] = {"point": far[0], "by": far[1]}

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..protocol import routing
+from ..protocol.declarations import SWAPPED
 from ..protocol.domino_runs import DominoRun, Ran, run_key
 
-SWAPPED = ("container", "pod")  # the hot swap's chains
 ATTEMPTS_MAX = 3  # of a run whose worker died
 BY_SNAPSHOT = "snapshot"
 

@@ -11,11 +11,9 @@ from typing import Any, NamedTuple
 
 from ..errors import ConfigError
 from ..protocol import stages
-from ..protocol.task_names import check_task_name
+from ..protocol.declarations import CHAIN_KEYS, SWAPPED, check_task_name
 
-SWAPPED = ("container", "pod")
 PLACES = ("process", *SWAPPED)
-CHAIN_FIELDS = {"tasks", "run_in", "modules", "mode"}
 MODES = ("serial", "overlapped")
 STAGES_MAX = 64
 DEADLINE_SECONDS, DEADLINE_SECONDS_MAX = 300.0, 86_400.0
@@ -80,8 +78,8 @@ def read_chain(name: str, declared: Mapping[str, Any], image: str = "") -> Chain
         return None
     if not tasks:
         raise ConfigError(f"a swapped chain must have tasks, has none (dominoes.{name})")
-    if unknown := set(declared) - CHAIN_FIELDS:
-        known = f"known: {sorted(CHAIN_FIELDS)}"
+    if unknown := set(declared) - set(CHAIN_KEYS):
+        known = f"known: {sorted(CHAIN_KEYS)}"
         raise ConfigError(f"unknown {sorted(unknown)} (dominoes.{name}); {known}")
     if not all(place in SWAPPED for place in where):
         raise ConfigError(

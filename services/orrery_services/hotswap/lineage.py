@@ -9,15 +9,14 @@ from typing import Any
 from ..config import Settings
 from ..errors import ConfigError
 from ..protocol import stages
+from ..protocol.declarations import RUN
 from . import drivers
 from .runs import ENDS, Runs
-
-PREFIX = "run/"
 
 
 def why(settings: Settings, text: str) -> dict[str, Any]:
     """Return the tree of run/<id> or run/<id>/<stage>. Raises ConfigError for what is not there."""
-    run_id, _, name = text.removeprefix(PREFIX).partition("/")
+    run_id, _, name = text.removeprefix(RUN).partition("/")
     if not stages.is_run_name(run_id):
         raise ConfigError(f"a run is asked for as run/ID or run/ID/stage, was {text[:200]!r}")
     ends = [event for event in published(settings).events(run_id) if event["kind"] in ENDS]

@@ -14,9 +14,9 @@ from blake3 import blake3
 from orrery_kernels.columns import TICK_SCHEMA
 
 from . import cuts, facts
+from .declarations import AT
+from .declarations import TAG as TAG
 from .facts import Fact
-from .task_names import AT
-from .task_names import TAG as TAG
 
 CUT, LEAF, PACK, SNAPSHOT, RECORD = "cut", "leaf", "pack", "snapshot", "record"
 REF, EVENT = "ref", "event"

@@ -16,15 +16,14 @@ from orrery_kernels.snapshot.canonical import decode
 
 from orrery_services import compiled
 from orrery_services.errors import ConfigError, OutsideError, ServiceError
+from orrery_services.protocol.declarations import CHAIN_KEYS, check_task_name
 from orrery_services.protocol.domino_runs import DominoRun
-from orrery_services.protocol.task_names import check_task_name
 
 from . import domino_runs, refs, snapshots
 from .answers import read_body
 
 LATEST = "latest"
 CHAIN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
-CHAIN_KEYS = ("tasks", "run_in", "modules", "mode")
 
 
 def chain_from(name: str, declared: Mapping[str, Any]) -> Chain:

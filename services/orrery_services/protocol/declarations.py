@@ -1,7 +1,10 @@
-"""What a task of [dominoes] may be called, so that its results can be asked for by name."""
+"""What a chain of [dominoes] may say, whoever runs it, and what its tasks may be called, so that
+their results can be asked for by name."""
 
 from ..errors import ConfigError
 
+SWAPPED = ("container", "pod")  # run_in of the hot swap's chains
+CHAIN_KEYS = ("tasks", "run_in", "modules", "mode")
 TAG = "tag/"  # a tag is a ref below it
 AT = "@"  # between the name of a ref and the number of its move
 RUN = "run/"  # a swapped run is asked for so
