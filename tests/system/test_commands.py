@@ -28,9 +28,12 @@ LEAVE_SECONDS_MAX = 5.0
 TRADES = 60
 FIRST_MS = 1_764_165_600_000
 SERVICES = ("packer", "analytics", "replication", "gateway", "snapshots", "dominoes")
+PLACE = ("tick_partition", "tick_offset", "tick_row")
 SHOWN = {
-    "latest": "SELECT outputs FROM latest WHERE chain = 'default' AND symbol = %s",
-    "results": "SELECT outputs FROM results WHERE chain = 'default' AND symbol = %s",
+    "latest": "SELECT partition, tick_offset, tick_row, outputs FROM latest"
+    " WHERE chain = 'default' AND symbol = %s",
+    "results": "SELECT partition, tick_offset, tick_row, outputs FROM results"
+    " WHERE chain = 'default' AND symbol = %s",
 }
 LISTENS = "0A"  # a state in /proc/net
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}  # as the kernel prints 127.0.0.1
@@ -125,14 +128,18 @@ def test_every_format_and_python_give_the_same_rows(stack, symbol):
 
 
 def test_the_views_for_people_show_the_last_row(stack, symbol):
-    last = [row["vwap"] for row in read(stack, symbol, "n1") if row["vwap"] is not None][-1]
+    last = read(stack, symbol, "n1")[-1]
+    place = tuple(last[name] for name in PLACE)
 
     def shown(view: str) -> list:
         with psycopg.connect(stack.settings("n1").postgres("reader")) as reader:
-            return [outputs for (outputs,) in reader.execute(SHOWN[view], [symbol])]
+            return reader.execute(SHOWN[view], [symbol]).fetchall()
 
-    until(lambda: [x.get("vwap") for x in shown("latest")] == [last], "the view latest")
+    until(lambda: [row[:-1] for row in shown("latest")] == [place], "the view latest")
     until(lambda: len(shown("results")) == 2 * TRADES, "every row in the view results")
+    outputs = shown("latest")[0][-1]
+    assert outputs and outputs == {name: last[name] for name in outputs}
+    assert (*place, outputs) in shown("results")
 
 
 def test_series_are_the_results_to_a_millisecond_and_12_digits_and_can_be_rebuilt(stack, symbol):
