@@ -8,6 +8,8 @@ with a snapshot in order of id, which readers absorb.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import psycopg
@@ -48,7 +50,8 @@ def register(settings: Settings, name: str) -> str | None:
     """Bring a connector's configuration up to date; begin anew where Connect knows none."""
     current = connect.config(settings, name)
     if current is None:
-        return keep(settings, name)
+        with opened(settings) as connection:
+            return keep(settings, name, connection)
     wanted = connect.connector_config(settings, name) | {MARK: current.get(MARK, "false")}
     wanted |= {BEGINS: current[BEGINS]} if BEGINS in current else {}
     if current != wanted | {"name": current.get("name")}:
@@ -56,20 +59,27 @@ def register(settings: Settings, name: str) -> str | None:
     return None
 
 
-def keep(settings: Settings, name: str) -> str | None:
-    """Look at one connector and its slot and put right what is wrong; return what was done.
-
-    Called every second or so. Raises OutsideError when Connect or Postgres does not answer.
-    """
+@contextmanager
+def opened(settings: Settings) -> Iterator[psycopg.Connection]:
+    """Open the node's database as change capture does. Raises OutsideError when it does not answer,
+    then or later."""
     try:
         with psycopg.connect(settings.postgres("cdc"), autocommit=True) as connection:
-            query = "SELECT pg_try_advisory_lock(%s, %s)"
-            mine = connection.execute(query, [LOCK, list(SLOTS).index(name)]).fetchone()
-            return _keep(settings, name, connection) if mine and mine[0] else None
+            yield connection
     except psycopg.Error as cause:
         raise OutsideError(
             f"{settings.node}'s Postgres must answer, but: {str(cause).strip()}"
         ) from cause
+
+
+def keep(settings: Settings, name: str, connection: psycopg.Connection) -> str | None:
+    """Look at one connector and its slot and put right what is wrong; return what was done.
+
+    Called every second or so. Raises OutsideError when Connect does not answer.
+    """
+    query = "SELECT pg_try_advisory_lock(%s, %s)"
+    mine = connection.execute(query, [LOCK, list(SLOTS).index(name)]).fetchone()
+    return _keep(settings, name, connection) if mine and mine[0] else None
 
 
 def _keep(settings: Settings, name: str, connection: psycopg.Connection) -> str | None:

@@ -11,7 +11,7 @@ import structlog
 
 from .. import cdc, connect, metrics
 from ..config import Settings
-from ..errors import ServiceError
+from ..errors import OutsideError, ServiceError
 
 KEEP_SECONDS = 3.0
 log = structlog.get_logger()
@@ -29,22 +29,26 @@ class Keeper(threading.Thread):
     def run(self) -> None:
         while not self._end.wait(KEEP_SECONDS):
             for name in connect.NAMES:
-                self._tell(name, self._keep(name))
-                self._tell(f"{name}'s slot", self._alarm(name))
+                self.look(name)
 
-    def _keep(self, name: str) -> str | None:
+    def look(self, name: str) -> None:
+        """Keep one connector and measure its slot, also while Connect does not answer."""
         try:
-            return cdc.keep(self._settings, name)
+            with cdc.opened(self._settings) as connection:
+                self._tell(name, self._keep(name, connection))
+                self._tell(f"{name}'s slot", self._alarm(name, connection))
+        except OutsideError as cause:
+            self._tell(name, f"cannot be looked at: {cause}")
+
+    def _keep(self, name: str, connection: psycopg.Connection) -> str | None:
+        try:
+            return cdc.keep(self._settings, name, connection)
         except ServiceError as cause:
             return f"cannot be looked at: {cause}"
 
-    def _alarm(self, name: str) -> str | None:
+    def _alarm(self, name: str, connection: psycopg.Connection) -> str | None:
         """Measure the WAL that a slot holds back; return what to say when it is much."""
-        try:
-            with psycopg.connect(self._settings.postgres("cdc"), autocommit=True) as connection:
-                found = cdc.slot(connection, name)
-        except psycopg.Error:
-            return None  # `_keep` tells that
+        found = cdc.slot(connection, name)
         held_mb = found.held_bytes / 2**20 if found else 0.0
         metrics.SLOT_WAL_BYTES.labels(cdc.SLOTS[name]).set(found.held_bytes if found else 0)
         bound_mb = self._settings.values["postgres.slot_wal_keep_mb_max"]

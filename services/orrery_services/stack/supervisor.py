@@ -96,8 +96,10 @@ class Supervisor:
                 class_cache.dump(self.stack.root, kafka.runtime(), name, process.pid)
 
     def _keep_connector(self, node: str, name: str, kept: runner.Runner) -> None:
+        settings = postgres.settings(self.stack, node)
         try:
-            done = cdc.keep(postgres.settings(self.stack, node), name)
+            with cdc.opened(settings) as connection:
+                done = cdc.keep(settings, name, connection)
         except ServiceError as cause:
             done = f"cannot be looked at: {cause}"
         if done and done != kept.why:

@@ -18,8 +18,10 @@ NOTHING = "postgresql://nobody@127.0.0.1:1/none"
 
 
 def settings(conninfo: str, alarm_share: float) -> SimpleNamespace:
+    """Return what the keeper reads of the settings of a node that cannot reach Connect."""
     return SimpleNamespace(
         node="n1",
+        connect="http://127.0.0.1:1",
         postgres=lambda _: conninfo,
         values={"postgres.slot_wal_keep_mb_max": 64},
         cdc=SimpleNamespace(slot_wal_alarm_share=alarm_share),
@@ -43,29 +45,50 @@ def held_bytes() -> float:
     return float(found.removeprefix(line))
 
 
+def slot_lines(keeper: Keeper, looks: int) -> list[str]:
+    """Return what is said of the slot in so many looks."""
+    with capture_logs() as told:
+        for _ in range(looks):
+            keeper.look("source")
+    return [line["done"] for line in told if line["name"] == "source's slot"]
+
+
 def test_the_wal_that_a_slot_holds_back_is_a_figure(conninfo):
-    assert Keeper(settings(conninfo, alarm_share=0.5))._alarm("source") is None
+    assert slot_lines(Keeper(settings(conninfo, alarm_share=0.5)), looks=1) == []
 
     assert 2e6 < held_bytes() < 64 * 2**20
 
 
 def test_much_of_it_is_an_alarm_that_is_told_once_with_what_to_do(conninfo):
-    keeper = Keeper(settings(conninfo, alarm_share=0.01))
+    (line,) = slot_lines(Keeper(settings(conninfo, alarm_share=0.01)), looks=3)
 
-    with capture_logs() as told:
-        for _ in range(3):
-            keeper._tell("source's slot", keeper._alarm("source"))
+    assert "64 MB" in line and "orrery doctor" in line
 
-    (line,) = told
-    assert "64 MB" in line["done"] and "orrery doctor" in line["done"]
+
+def test_a_look_takes_one_connection_and_leaves_none(conninfo, monkeypatch):
+    opened, connect = [], psycopg.connect
+    monkeypatch.setattr(
+        psycopg, "connect", lambda *a, **k: opened.append(connect(*a, **k)) or opened[-1]
+    )
+
+    Keeper(settings(conninfo, alarm_share=0.5)).look("source")
+
+    assert [connection.closed for connection in opened] == [True]
 
 
 def test_a_slot_that_is_gone_holds_back_nothing(server, database):
     metrics.SLOT_WAL_BYTES.labels(SLOT).set(7)
 
-    assert Keeper(settings(server.conninfo(database), 0.01))._alarm("source") is None
+    assert slot_lines(Keeper(settings(server.conninfo(database), 0.01)), looks=1) == []
     assert held_bytes() == 0
 
 
-def test_a_database_that_does_not_answer_is_no_alarm_of_its_own():
-    assert Keeper(settings(NOTHING, 0.01))._alarm("source") is None
+def test_a_database_that_does_not_answer_is_said_once_and_is_no_alarm_of_its_own():
+    keeper = Keeper(settings(NOTHING, 0.01))
+
+    with capture_logs() as told:
+        for _ in range(2):
+            keeper.look("source")
+
+    (line,) = told
+    assert line["name"] == "source" and "Postgres must answer" in line["done"]
