@@ -76,7 +76,8 @@ class Road:
         self._consumer.assign(places)
         self._connect()
         self._began = time.monotonic()
-        sent = self._produce(symbol, value)
+        key = symbol.encode() or None
+        sent = bus.send_now(self._producer, TRADES, value, key, (), self._still_seconds_max)
         yield self._hop("feed", f"trades/{sent.partition()}/{sent.offset()}")
         found = self._wait_for(
             lambda: self._packed(sent), "a batch of ticks", lambda: self._rows_before(sent)
@@ -100,18 +101,6 @@ class Road:
 
     def _hop(self, hop: str, what: str) -> Hop:
         return Hop(hop, what, round((time.monotonic() - self._began) * 1000, 1))
-
-    def _produce(self, symbol: str, value: bytes) -> Message:
-        reports: list[tuple[Any, Message]] = []
-        self._producer.produce(
-            TRADES, value, symbol or None, on_delivery=lambda e, m: reports.append((e, m))
-        )
-        while not reports and time.monotonic() < self._began + self._still_seconds_max:
-            self._producer.poll(0.05)
-        if not reports or reports[0][0]:
-            why = reports[0][0].str() if reports else "no answer"
-            raise OutsideError(f"the topic trades must take the trade, but: {why}")
-        return reports[0][1]
 
     def _packed(self, sent: Message) -> tuple[int, int, int] | dead_letters.DeadLetter | None:
         """Return where the trade is in `ticks`, or its dead letter, or None when neither came."""
