@@ -77,7 +77,7 @@ def _latest(chain: str, shown: steps.Shown) -> tuple:
     place = shown.place
     return (
         chain, shown.symbol, shown.ts_event_ns, place.partition, place.offset, shown.row,
-        shown.outputs,
+        steps.as_json(shown.outputs),
     )  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def _result(chain: str, shown: steps.Shown) -> tuple:
     place = shown.place
     return (
         chain, place.partition, place.offset, shown.row, shown.symbol, shown.ts_event_ns,
-        shown.outputs,
+        steps.as_json(shown.outputs),
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ class Shown(NamedTuple):
     row: int
     symbol: str
     ts_event_ns: int | None
-    outputs: str  # JSON
+    outputs: dict[str, Any]  # what is there and finite
 
 
 class Points(NamedTuple):
@@ -46,7 +46,7 @@ def latest(place: Place, rows: pa.RecordBatch, outputs: pa.RecordBatch) -> dict[
     for row, symbol in enumerate(symbols):
         where.setdefault(symbol, []).append(row)
     return {
-        symbol: Shown(place, row, symbol, times[row], _json(_newest(columns, where[symbol])))
+        symbol: Shown(place, row, symbol, times[row], _kept(_newest(columns, where[symbol])))
         for symbol, row in last.items()
     }
 
@@ -69,7 +69,7 @@ def last_rows(
     times = rows["ts_event_ns"].slice(skip).to_pylist()
     values = outputs.slice(skip).to_pylist()
     return [
-        Shown(place, skip + i, symbol, times[i], _json(values[i]))
+        Shown(place, skip + i, symbol, times[i], _kept(values[i]))
         for i, symbol in enumerate(symbols)
     ]
 
@@ -104,18 +104,26 @@ def _points(symbol: str, output: str, values: np.ndarray, times: np.ndarray) -> 
 
 
 def merge(shown: Iterable[dict[str, Shown]]) -> list[Shown]:
-    """Return the last row of every symbol over several chunks, in order of symbol."""
+    """Return the last row of every symbol over several chunks, in order of symbol.
+
+    As in one chunk, outputs that it leaves empty keep their value of an earlier one.
+    """
     found: dict[str, Shown] = {}
     for one in shown:
-        found.update(one)
+        for symbol, row in one.items():
+            before = found[symbol].outputs if symbol in found else {}
+            found[symbol] = row._replace(outputs=before | row.outputs)
     return [found[symbol] for symbol in sorted(found)]
 
 
-def _json(values: dict[str, Any]) -> str:
-    """Return the outputs as JSON; what is not finite is left out."""
-    kept = {
+def as_json(outputs: dict[str, Any]) -> str:
+    return json.dumps(outputs, separators=(",", ":"))
+
+
+def _kept(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the outputs that can be shown; what is not finite is left out."""
+    return {
         name: value
         for name, value in values.items()
         if value is not None and (not isinstance(value, float) or math.isfinite(value))
     }
-    return json.dumps(kept, separators=(",", ":"))

@@ -1,6 +1,5 @@
 """Projections show the last of everything, and never a NaN."""
 
-import json
 import math
 
 import pyarrow as pa
@@ -26,8 +25,8 @@ def test_the_latest_row_keeps_what_it_does_not_say_anew():
     found = steps.latest(PLACE, ROWS, OUTPUTS)
 
     assert (found["A"].row, found["A"].ts_event_ns) == (3, 2_900_000)
-    assert json.loads(found["A"].outputs) == {"vwap": 3.5, "spread": 0.25}
-    assert json.loads(found["B"].outputs) == {"spread": 0.5}
+    assert found["A"].outputs == {"vwap": 3.5, "spread": 0.25}
+    assert found["B"].outputs == {"spread": 0.5}
 
 
 def test_the_last_rows_are_bounded_and_keep_their_place():
@@ -52,8 +51,12 @@ def test_rows_without_a_time_are_no_points():
     assert steps.points(rows, OUTPUTS.slice(0, 1)) == []
 
 
-def test_merging_chunks_keeps_the_last():
-    early = steps.latest(PLACE, ROWS.slice(0, 1), OUTPUTS.slice(0, 1))
-    late = steps.latest(PLACE._replace(offset=6), ROWS.slice(2), OUTPUTS.slice(2))
+def test_merging_chunks_keeps_the_last_and_what_it_does_not_say_anew():
+    trade = steps.latest(PLACE, ROWS.slice(0, 1), OUTPUTS.slice(0, 1))
+    quote = steps.latest(PLACE._replace(offset=6), ROWS.slice(2, 1), OUTPUTS.slice(2, 1))
 
-    assert [one.place.offset for one in steps.merge([early, late])] == [6]
+    (found,) = steps.merge([trade, quote])
+
+    assert (found.symbol, found.place.offset) == ("A", 6)
+    assert found.outputs == {"vwap": 1.5, "spread": 0.25}
+    assert steps.as_json(found.outputs) == '{"vwap":1.5,"spread":0.25}'
