@@ -78,7 +78,7 @@ def test_a_port_is_no_secret(lines):
 
 def get(server: metrics.Server, path: str) -> tuple[int, bytes]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=60) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -132,7 +132,10 @@ def test_more_clients_than_it_has_threads_for_wait_to_be_accepted():
     before = threading.active_count()
     silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(6)]
 
-    time.sleep(0.3)
+    deadline = time.monotonic() + 60
+    while threading.active_count() - before < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.3)  # in which a third would come
     threads = threading.active_count() - before
     for one in silent:
         one.close()
@@ -154,8 +157,8 @@ def test_a_process_whose_loop_hangs_is_ended_and_one_that_beats_is_not():
     program = (
         "import time; from orrery_services import metrics, process\n"
         "health = metrics.Health()\n"
-        "process.watch(health, 1.0)\n"
-        "for _ in range(15): health.beat(); time.sleep(0.1)\n"
+        "process.watch(health, 3.0)\n"
+        "for _ in range(40): health.beat(); time.sleep(0.1)\n"
         "print('beating', flush=True); time.sleep(60); print('still here')\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -218,7 +218,7 @@ def test_a_worker_that_died_unheard_is_heard_of(new_node, environment):
 
         loop._pool._tidy()  # it died behind the last look at its output
 
-        (ended,) = loop._pool.wait([], 10.0)
+        (ended,) = loop._pool.wait([], 60.0)
         assert (ended.job, ended.died) == (job, True)
 
 

@@ -159,7 +159,7 @@ def test_a_runner_that_does_not_leave_is_ended_hard_and_the_swap_goes_on(
     os.kill(parked, signal.SIGSTOP)
     go.touch()
 
-    event = pool.end_of(run, 30)
+    event = pool.end_of(run)
 
     assert pool.output(event) == b"in:abc"
     assert processes.born(parked) == 0
@@ -322,16 +322,16 @@ def test_a_container_that_cannot_be_made_waits_with_the_reason_and_the_others_go
                 for s in status["containerStatuses"])  # fmt: skip
         return (a, b) == (slot_a, slot_b)
 
-    wait_until(lambda: looks("up", "up"), 20)
+    wait_until(lambda: looks("up", "up"))
     port.patch("domino-0", port.get("domino-0")["metadata"]["resourceVersion"], {}, {"slot-a": BAD})
-    wait_until(lambda: looks("CreateContainerError", "up"), 20)
+    wait_until(lambda: looks("CreateContainerError", "up"))
     seen = pods.look(port.get("domino-0")).slots["a"]
     assert seen.message == "the engine refuses it: 500 no such runtime"
 
     back = {"slot-a": processes.PLACEHOLDER}
     port.patch("domino-0", port.get("domino-0")["metadata"]["resourceVersion"], {}, back)
 
-    wait_until(lambda: looks("up", "up"), 20)
+    wait_until(lambda: looks("up", "up"))
     port.close()
 
 

@@ -15,6 +15,8 @@ from orrery_services.errors import OutsideError
 
 from .server import ROOT, Server
 
+SECONDS_MAX = 60.0
+
 
 @pytest.fixture
 def empty(server: Server) -> Iterator[str]:
@@ -49,11 +51,13 @@ def test_a_service_waits_until_the_last_file_of_the_tables_has_run(server, empty
     wait = threading.Thread(target=lambda: answers.append(tables.wait(settings, threading.Event())))
     with structlog.testing.capture_logs() as said:
         wait.start()
-        time.sleep(0.5)
+        deadline = time.monotonic() + SECONDS_MAX
+        while not said and time.monotonic() < deadline:
+            time.sleep(0.05)
         waited = not answers
 
         make_tables(server, empty)
-        wait.join(30)
+        wait.join(SECONDS_MAX)
 
     assert waited and answers == [True]
     assert said[0]["event"] == "waiting for migrations"
