@@ -27,7 +27,7 @@ CAPTURED_EVERY_ROUNDS = 3  # one INSERT then
 BAD_SHARE = 0.03
 DELIVERY_MS_MAX = 300_000  # longer than any server is away
 FLUSH_SECONDS_MAX = 120.0
-END_SECONDS_MAX = 30.0
+END_SECONDS_MAX = 60.0
 BAD_VALUES = (
     '{"symbol":"%s","price":"oops","size":1}',
     '{"symbol":"%s","price":"Infinity","size":1}',

@@ -85,9 +85,12 @@ def accepted(settings: Settings, partition: int) -> list[Batch]:
 
 
 def logs(settings: Settings) -> tuple[dict[Place, Raw], dict[int, list[Batch]]] | None:
-    """Return the raw rows, and what counts by partition; None while there are rows to pack."""
-    raw = raw_rows(settings)
+    """Return the raw rows, and what counts by partition; None while there are rows to pack.
+
+    What counts is read first: so nothing is in it that is not among the raw rows yet.
+    """
     batches = {p: accepted(settings, p) for p in range(settings.partitions)}
+    raw = raw_rows(settings)
     for topic, partition, offset in raw:
         if not batches[partition] or batches[partition][-1].packed.get(topic, 0) <= offset:
             return None

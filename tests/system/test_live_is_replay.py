@@ -64,6 +64,7 @@ def kill_in_turn(stack, stop: threading.Event, killed: list[str]) -> None:
     for part in itertools.cycle(KILLED):
         if stop.wait(KILL_SECONDS):
             return
+        stack.wait([part], SECONDS_MAX)
         faults.kill(stack, part)
         killed.append(part)
 
@@ -82,6 +83,9 @@ def lived(stack) -> list[int]:
     try:
         numbers = cut_every(settings, capture.CUT_SECONDS / SPEED, len(capture.cut_times()))
         player.join(SECONDS_MAX)
+        deadline = time.monotonic() + SECONDS_MAX  # a slow machine gets round to all later
+        while len(set(killed)) < len(KILLED) and time.monotonic() < deadline:
+            time.sleep(0.1)
     finally:
         stop.set()
         killer.join()

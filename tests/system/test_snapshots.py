@@ -29,7 +29,7 @@ def produce(settings, rows: dict[str, float], topic: str = "market_quotes") -> N
             {"value": value} if topic == "market_quotes" else {"price": value, "size": 1}
         )
         producer.produce(topic, json.dumps(fields).encode(), symbol)
-    assert producer.flush(30) == 0
+    assert producer.flush(SECONDS_MAX) == 0
 
 
 def wait_for(stack, numbers: set[int]) -> dict[str, dict[int, bytes]]:
@@ -57,7 +57,7 @@ def test_a_snapshot_by_hand_is_the_same_on_both_nodes_and_holds_what_lies_below_
 ):
     deadline = time.monotonic() + SECONDS_MAX
     while True:
-        told = orrery(stack, "snapshot", "--wait", "90")
+        told = orrery(stack, "snapshot", "--wait", str(SECONDS_MAX))
         both = wait_for(stack, {told["number"]})
         with Node(settings=stack.settings("n2")) as node:
             table = node.snapshot(told["id"]).table("quotes").to_pylist()
@@ -74,7 +74,7 @@ def test_a_snapshot_by_hand_is_the_same_on_both_nodes_and_holds_what_lies_below_
 def test_static_data_are_in_every_snapshot_the_same_on_both_nodes(stack, quotes):
     declared = stack.settings("n1").values["data.static"]["instruments"]
 
-    told = orrery(stack, "snapshot", "--wait", "90")
+    told = orrery(stack, "snapshot", "--wait", str(SECONDS_MAX))
     wait_for(stack, {told["number"]})
     tables = []
     for name in NODES:
@@ -90,7 +90,7 @@ def test_killing_who_makes_them_loses_no_snapshot_and_doubles_none(stack, quotes
     settings = stack.settings("n1")
 
     for number in range(3):
-        orrery(stack, "snapshot", "--wait", "90")
+        orrery(stack, "snapshot", "--wait", str(SECONDS_MAX))
         produce(settings, {name: value + number / 100 for name, value in quotes.items()})
         faults.kill(stack, f"n1.{KILLED[number]}")
         faults.kill(stack, f"n2.{KILLED[-1 - number]}")
@@ -130,13 +130,13 @@ def test_the_log_read_again_makes_the_same_ids(stack, quotes):
 
 def test_people_can_name_compare_show_and_remove_snapshots(stack, quotes):
     name = next(iter(quotes))
-    before = orrery(stack, "snapshot", "--wait", "90")
+    before = orrery(stack, "snapshot", "--wait", str(SECONDS_MAX))
     orrery(stack, "tag", before["id"][:12], f"eod-{name}")
     produce(stack.settings("n1"), {name: 0.5})
     deadline = time.monotonic() + SECONDS_MAX
     changes: list[dict] = []
     while not changes and time.monotonic() < deadline:
-        after = orrery(stack, "snapshot", "--wait", "90")
+        after = orrery(stack, "snapshot", "--wait", str(SECONDS_MAX))
         told = orrery(stack, "diff", f"eod-{name}", after["id"])
         changes = [leaf for leaf in told["leaves"] if leaf["path"] == f"quotes/{name}"]
 

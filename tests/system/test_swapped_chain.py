@@ -5,6 +5,7 @@ import time
 import pytest
 
 from .command import orrery, run
+from .frozen import SECONDS_MAX
 from .test_dominoes import RATES, first_done, newest_number, quote
 
 pytestmark = pytest.mark.real
@@ -44,7 +45,7 @@ def test_asked_again_nothing_is_swapped_in(stack, end, snapshot):
 
 
 def test_what_it_found_is_asked_for_by_name_on_both_nodes(stack, end):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + SECONDS_MAX
     while run(stack, "why", "curve@latest", "--node", "n2").returncode:
         assert time.monotonic() < deadline, "it did not come in time"
         time.sleep(0.5)
@@ -65,7 +66,7 @@ def test_the_status_lists_slot_time_and_peak_of_every_stage(stack, end):
 
 
 def test_why_leads_from_the_end_of_the_run_to_its_snapshot_on_the_other_node_too(stack, end):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + SECONDS_MAX
     while (told := run(stack, "why", f"run/{end['run']}", "--node", "n2")).returncode:
         assert time.monotonic() < deadline, told.stdout + told.stderr
         time.sleep(0.5)

@@ -97,7 +97,7 @@ def produce(
     producer = Producer({"bootstrap.servers": settings.kafka, "partitioner": partitioner})
     for key, value in values:
         producer.produce("trades", value, key)
-    assert producer.flush(30) == 0
+    assert producer.flush(SECONDS_MAX) == 0
 
 
 def free_port() -> int:
@@ -165,7 +165,7 @@ def refused_rows(stack) -> float:
     total = 0.0
     for node in stack.plan.nodes:
         url = f"{stack.settings(node).metrics_url('packer')}/metrics"
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=SECONDS_MAX) as answer:
             lines = answer.read().decode().splitlines()
         told = (line for line in lines if line.startswith("orrery_dead_letters_total{"))
         total += sum(float(line.rsplit(" ", 1)[1]) for line in told)
@@ -205,7 +205,7 @@ def test_a_batch_that_is_none_is_a_dead_letter_and_the_next_one_is_computed(stac
 
     for value in [*bad.values(), good]:
         producer.produce("ticks", value, symbol, home)
-    assert producer.flush(30) == 0
+    assert producer.flush(SECONDS_MAX) == 0
     read = ("read", "--chain", "default", "--symbol", symbol, "--format", "json")
     wait_until(lambda: command.run(stack, *read).stdout.count('"vwap"') >= 2, "the good one")
 
@@ -254,7 +254,8 @@ def test_two_packers_at_once_a_kill_and_one_that_wakes_count_every_row_once(stac
     settings = stack.settings("n1")
     port = free_port()
     env = {**os.environ, "ORRERY_HOME": str(stack.plan.home), "ORRERY_NODE": "n1",
-           "ORRERY_METRICS_PORT": str(port)}  # fmt: skip
+           "ORRERY_METRICS_PORT": str(port),
+           "ORRERY_LIMITS_SHUTDOWN_SECONDS_MAX": "60"}  # fmt: skip
     third = subprocess.Popen(
         [sys.executable, "-m", "orrery_services.packer"], env=env, stderr=subprocess.DEVNULL
     )
@@ -274,7 +275,7 @@ def test_two_packers_at_once_a_kill_and_one_that_wakes_count_every_row_once(stac
     finally:
         third.send_signal(subprocess.signal.SIGCONT)
         third.terminate()
-        assert third.wait(10) == 0
+        assert third.wait(SECONDS_MAX) == 0
         stack.wait(["n2.packer"])
 
     assert sorted(row["price"] for row in rows) == [float(i + 1) for i in range(3000)]

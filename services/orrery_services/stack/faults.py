@@ -45,12 +45,6 @@ def start(stack: Stack, part: str) -> None:
     control.ask(stack.plan.run, do="start", part=part)
 
 
-def restart(stack: Stack, part: str, seconds_max: float = 90.0) -> None:
-    stop(stack, part)
-    start(stack, part)
-    stack.wait([part], seconds_max)
-
-
 def stop_postgres_immediate(stack: Stack, node: str) -> None:
     """As a power cut for the database: no checkpoint, recovery at the start that follows."""
     _send_and_see_it_end(stack, f"{node}.postgres", signal.SIGQUIT)

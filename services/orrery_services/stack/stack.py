@@ -24,6 +24,7 @@ from .plan import Plan
 
 UP_SECONDS_MAX = 900.0
 DOWN_SECONDS_MAX = 90.0
+WAIT_SECONDS_MAX = 240.0  # for parts to be ready again
 ATTEMPTS_MAX = 3  # of one part before `up` says that it failed
 LOOK_SECONDS = 0.05
 LOG_LINES = 12
@@ -97,7 +98,7 @@ class Stack:
             return ""
         return "\n".join(text.splitlines()[-lines:])
 
-    def wait(self, names: Iterable[str] = (), seconds_max: float = 90.0) -> None:
+    def wait(self, names: Iterable[str] = (), seconds_max: float = WAIT_SECONDS_MAX) -> None:
         """Wait until the named parts (default: all) are ready. Raises PartFailed if not."""
         deadline = time.monotonic() + seconds_max
         while True:
