@@ -44,7 +44,6 @@ def gc(
     now_ns = clock.wall_ns()
     peers = peers_of(settings, now_ns)
     with store.connect(settings.postgres("writer"), attempts_max=2) as writer:
-        pieces.index_rest(writer)
         plan = collecting.plan(writer, policy, peers.held, now_ns)
         old = _old_rows(writer, settings, peers.held, age, now_ns)
         document = plan.told() | {"dry_run": dry_run, "silent_peers": peers.silent}
@@ -54,7 +53,11 @@ def gc(
             told = ("policy", "packs", "answers", "bytes", "rows", "expiring")
             event |= {name: document[name] for name in told}
             event["removed"] = sum(not one["keep"] for one in document["snapshots"])
-            with store.connect(settings.postgres("gc"), attempts_max=2) as collector:
+            with (
+                store.connect(settings.postgres("gc"), attempts_max=2) as collector,
+                pieces.removing(collector),
+            ):
+                collecting.condemn(collector, plan)
                 refs.write_events(writer, settings.partitions, [event])  # before: it may be killed
                 collecting.remove(collector, plan.bodies, now_ns)
                 expiring.remove(collector, old, now_ns)

@@ -26,7 +26,7 @@ def tag(
 
     from .. import clock, store
     from ..protocol.snapshots import TAG, Ref
-    from ..store import pieces, refs, snapshots
+    from ..store import holds, pieces, refs, snapshots
 
     if not re.fullmatch(NAME, name, re.ASCII):
         raise ConfigError(f"a tag must match {NAME}, was {name!r}")
@@ -45,7 +45,8 @@ def tag(
             settings.node, TAG + name, id_.hex(), opened.cut["number"], 0, id_.hex(),
             common.person(), clock.wall_ns(),
         )  # fmt: skip
-        made = refs.move(connection, settings.partitions, wanted, now)
+        with holds.naming(connection):
+            made = refs.move(connection, settings.partitions, wanted, now)
         roots = [root for roots in opened.sections.values() for root in roots]
         if not pieces.are_held(connection, roots):
             common.complain(

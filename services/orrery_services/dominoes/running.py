@@ -1,6 +1,5 @@
 """One chain on one snapshot: look up, compute, keep, write down. By a worker or by `orrery run`."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -215,12 +214,13 @@ class Runner:
 
     @contextmanager
     def _held(self, job: Job) -> Iterator[None]:
-        """Keep a snapshot from gc while somebody runs a chain on it by hand; the service does so
-        for its own jobs, and when it starts forgets what was held by who died."""
+        """Keep a snapshot from gc while somebody runs a chain on it by hand, for as long as this
+        process has its connection; the service does so for its own jobs."""
         if job.asked == BY_SNAPSHOT:
             yield
             return
-        mine = bytes.fromhex(job.snapshot), f"dominoes {job.chain} by hand in {os.getpid()}"
+        holder = holds.in_session(self.connection, f"dominoes {job.chain} by hand")
+        mine = bytes.fromhex(job.snapshot), holder
         holds.hold(self.connection, *mine)
         try:
             yield

@@ -3,6 +3,10 @@
 Names always stay. A pack goes when no snapshot that stays has a piece in it, the bytes of an answer
 when it was found on snapshots that go, on none that stays, and is no task's latest; and both only
 when every peer that was heard lately has named a number of their stream at or behind them.
+
+Snapshots are made while gc looks and removes. What one has, it has from the one before it, or from
+a pack that came with its own cut; and the newest of those that gc saw always stays. So what comes
+later needs no pack of before that none of those needs: what comes again comes in a new one.
 """
 
 from bisect import bisect_left
@@ -75,19 +79,20 @@ def plan(
     connection: psycopg.Connection, policy: str, peers: Mapping[str, Named], now_ns: int
 ) -> Plan:
     """Decide, and touch nothing. Raises SnapshotError when the policy cannot be read."""
-    made = snapshots.made_after(connection, 0, 2**31)
+    there = connection.execute(_PACKS).fetchall()
+    pieces.index_rest(connection, wait=True)  # of all that may go it is known what lies in them
+    with connection.transaction():  # all of one moment: what is not made yet then waits
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        made = snapshots.made_after(connection, 0, 2**31)
+        waiting_cuts = [cut.number for cut in snapshots.cuts_not_made(connection, WAITING_MAX)]
+        tags, results = names_of(connection)
+        in_flight = holds.held(connection)
     held = [Held(m.id, m.number, m.at_ns) for m in made]
-    names: dict[bool, dict[str, bytes]] = {True: {}, False: {}}
-    found = domino_runs.where_found(connection)
-    for ref in refs.standing(connection):  # of a result: the newest that gave the same answer
-        is_tag, run = ref.name.startswith(rules.TAG), found.get((ref.node, ref.name, ref.target))
-        names[is_tag][f"{ref.node}/{ref.name}"] = bytes.fromhex((run or ref).snapshot)
-    kept = retain(held, names[True], names[False], holds.held(connection), policy, now_ns)
-    waiting_cuts = [cut.number for cut in snapshots.cuts_not_made(connection, WAITING_MAX)]
+    kept = retain(held, tags, results, in_flight, policy, now_ns)
     kept = _with_those_before(kept, made, waiting_cuts)
-    needed = {one.snapshot for one in kept if one.keep}
     newest = max((m.number for m in made), default=0)
-    packs = useless_packs(connection, needed, newest, waiting_cuts)
+    live = packs_of(connection, {one.snapshot for one in kept if one.keep})
+    packs = useless_packs(there, live, newest, waiting_cuts)
     answers = useless_answers(connection, {one.snapshot.hex() for one in kept if not one.keep})
     ready = [
         [body for body in bodies if is_held_by_all(body, peers)] for bodies in (packs, answers)
@@ -96,6 +101,19 @@ def plan(
     gone = without_roots(connection, [one.snapshot for one in kept if not one.keep])
     kept = [one for one in kept if one.snapshot not in gone]
     return Plan(policy, kept, {m.id: m.number for m in made}, *ready, waiting, len(gone))
+
+
+def names_of(connection: psycopg.Connection) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Return the snapshots that tags and refs of results need, by name; of a result the newest
+    that gave the same answer."""
+    found = domino_runs.where_found(connection)
+    tags: dict[str, bytes] = {}
+    results: dict[str, bytes] = {}
+    for ref in refs.standing(connection):
+        run = found.get((ref.node, ref.name, ref.target))
+        names = tags if ref.name.startswith(rules.TAG) else results
+        names[f"{ref.node}/{ref.name}"] = bytes.fromhex((run or ref).snapshot)
+    return tags, results
 
 
 def without_roots(connection: psycopg.Connection, ids: Sequence[bytes]) -> set[bytes]:
@@ -142,13 +160,13 @@ def useless_answers(connection: psycopg.Connection, going: Collection[str]) -> l
 
 
 def useless_packs(
-    connection: psycopg.Connection, needed: Iterable[bytes], newest: int, waiting: Iterable[int]
+    there: Iterable[Sequence[Any]], live: Collection[str], newest: int, waiting: Iterable[int]
 ) -> list[Body]:
     """Return the packs, up to the newest cut, in which no needed snapshot has a piece, but for
     those that came with a cut that waits for a leaf."""
-    live, left = packs_of(connection, needed), set(waiting)
+    left = set(waiting)
     found = []
-    for *row, head in connection.execute(_PACKS):
+    for *row, head in there:
         pack = Body(*row)
         number = int(pack.key.split("/")[2])
         is_needed = pack.key in live or number > newest or number in left
@@ -189,6 +207,27 @@ def is_held_by_all(body: Body, peers: Mapping[str, Named]) -> bool:
     )
 
 
+def condemn(connection: psycopg.Connection, plan: Plan) -> None:
+    """Look for the last time, and have what goes be known as gone: apart from who names a snapshot
+    or runs a chain on it. Raises OutsideError when one that was to go has been named meanwhile."""
+    going = [one.snapshot for one in plan.kept if not one.keep]
+    condemned, roots = set(going), set()
+    for at in range(0, len(going), SNAPSHOTS_AT_ONCE):
+        opened = snapshots.roots_of(connection, going[at : at + SNAPSHOTS_AT_ONCE])
+        roots.update(root for each in opened.values() for root in each)
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", holds.LAST_LOOK)
+        tags, results = names_of(connection)
+        named = {**tags, **results, **holds.held(connection)}
+        late = [name for name, id_ in named.items() if id_ in condemned]
+        if late:
+            raise OutsideError(
+                f"no snapshot that goes may be needed, but {', '.join(sorted(late)[:3])} came "
+                "while gc looked: nothing was removed; start it again"
+            )
+        connection.execute(_FORGET_ROOTS, (list(roots), [body.key for body in plan.packs]))
+
+
 def remove(connection: psycopg.Connection, bodies: Sequence[Body], now_ns: int) -> None:
     """Empty bodies, and forget the pieces of packs; the role of gc is needed, and enough."""
     for at in range(0, len(bodies), BODIES_AT_ONCE):
@@ -206,5 +245,6 @@ _ANSWERS = """
     SELECT key, origin, stream, oseq, octet_length(payload), substring(payload FOR 64)
     FROM facts WHERE key = ANY(%s) ORDER BY key"""
 _PLACES = "SELECT digest, pack FROM tree_pieces WHERE digest = ANY(%s)"
+_FORGET_ROOTS = "DELETE FROM tree_pieces WHERE digest = ANY(%s::bytea[]) AND pack = ANY(%s)"
 _BODIES = "SELECT key, payload FROM facts WHERE key = ANY(%s)"
 _EMPTY = "UPDATE facts SET payload = %b WHERE key = %s"

@@ -1,12 +1,14 @@
 """From cuts and leaves to snapshots: what is missing is waited for, what is done stays done."""
 
+from collections.abc import Mapping
 from itertools import islice
 
 import psycopg
 import structlog
 from orrery_kernels.domino.explain import each_change
 from orrery_kernels.snapshot.changes import filter_of
-from orrery_kernels.snapshot.snapshot import thaw
+from orrery_kernels.snapshot.snapshot import Snapshot, thaw
+from orrery_kernels.snapshot.tree import pieces_below
 from prometheus_client import Counter, Gauge
 
 from .. import clock, metrics
@@ -96,48 +98,76 @@ class Making:
         done = steps.complete(cut, leaves, partitions, before and before.at_ns)
         if done is None or not self._has_static(cut):
             return None
-        self._keep_calendars(cut.number)
+        opened = self._opened(before)
+        self._keep_calendars(cut.number, opened)
         if not self._has_pieces(cut, done):
             return None
         parent = before.id if before else None
         made = snapshots.Made(cut.number, done.frozen.id, parent, cut.at_ns, cut.trigger)
-        changed = self._changes(before, done) if before else None
+        changed = self._changes(opened, done) if opened else None
         snapshots.keep(connection, self._facts(cut, done, parent), made, changed)
         MADE.inc()
         LATE.inc(done.late)
         log.info("snapshot", id=made.id.hex()[:12], number=made.number, late=done.late)
         return made
 
-    def _changes(self, before: snapshots.Made, done: steps.Complete) -> bytes | None:
+    def _opened(self, before: snapshots.Made | None) -> Snapshot | None:
+        if before is None:
+            return None
+        try:
+            return snapshots.open_snapshot(self._connection, before.id, self._fetch)[0]
+        except (OutsideError, BadFact) as cause:
+            log.info("the snapshot before cannot be read", number=before.number, reason=str(cause))
+            return None
+
+    def _changes(self, before: Snapshot, done: steps.Complete) -> bytes | None:
         """Return the filter over the leaves that changed; None: too many, or nobody can say."""
         declared = self._settings.values
         most, rate = declared["data.changes.paths_max"], declared["data.changes.wrong_yes_rate"]
         try:
-            opened, fetch = snapshots.open_snapshot(self._connection, before.id, self._fetch)
-            changes = each_change(opened, thaw(done.frozen.manifest), fetch)
+            changes = each_change(before, thaw(done.frozen.manifest), self._fetch)
             paths = [path for path, _ in islice(changes, most + 1)]
         except (OutsideError, BadFact) as cause:
-            log.info("changes are not known", since=before.number, reason=str(cause))
+            log.info("changes are not known", since=before.cut["number"], reason=str(cause))
             return None
         return filter_of(paths, rate).to_bytes() if len(paths) <= most else None
 
-    def _keep_calendars(self, number: int) -> None:
-        """Write the tree of the calendars once: snapshots share it."""
-        tree, stream = steps.calendar_tree(), self._settings.partitions
-        if not pieces.is_held(self._connection, tree.root):
-            ledger.commit(self._connection, rules.pack_facts(tree.pieces, stream, number))
+    def _keep_calendars(self, number: int, before: Snapshot | None) -> None:
+        """Write the tree of the calendars with the first cut that has it: snapshots share it."""
+        tree = steps.calendar_tree()
+        same = before is not None and list(before.sections.get(rules.CALENDARS, ())) == [tree.root]
+        if not same or not pieces.is_held(self._connection, tree.root):
+            self._keep_tree(tree.pieces, number)
 
     def _has_static(self, cut: Cut) -> bool:
         """Whether the static data that a cut names are held: declared here, or come from a node
-        that declares them."""
+        that declares them. The first cut that names them brings them again."""
         root = bytes.fromhex(cut.static)
-        if not root or pieces.is_held(self._connection, root):
+        if not root:
             return True
+        before = snapshots.cut_of(self._connection, cut.number - 1)
+        same = before is not None and before.static == cut.static
+        if not same or not pieces.is_held(self._connection, root):
+            self._keep_tree(self._static_pieces(root), cut.number)
+        return pieces.are_held(self._connection, [root])
+
+    def _static_pieces(self, root: bytes) -> Mapping[bytes, bytes]:
+        """Return the tree of static data, declared here or held; nothing if it is neither."""
         tree = steps.static_tree(self._settings.values["data.static"])
         if tree is not None and tree.root == root:
-            packs = rules.pack_facts(tree.pieces, self._settings.partitions, cut.number)
-            ledger.commit(self._connection, packs)
-        return pieces.are_held(self._connection, [root])
+            return tree.pieces
+        try:
+            return tree_pieces(self._fetch, root)
+        except (OutsideError, BadFact):
+            return {}
+
+    def _keep_tree(self, tree: Mapping[bytes, bytes], number: int) -> None:
+        """Write the pieces of a tree that came with a cut and was not in the one before it. Also
+        of a tree that is held: gc may be removing the packs of then."""
+        streams = self._settings.partitions
+        if tree:
+            ledger.commit(self._connection, rules.pack_facts(tree, streams, number))
+            pieces.index_cuts(self._connection, [number], streams + 1)
 
     def _has_pieces(self, cut: Cut, done: steps.Complete) -> bool:
         """Whether the trees are held. Their pieces came with this cut or with one before it, of
@@ -162,3 +192,14 @@ class Making:
             "late": done.late,
         }  # fmt: skip
         return found + rules.record_fact(record.to_bytes(), origin, meta, stream)
+
+
+def tree_pieces(fetch: pieces.Fetch, root: bytes) -> dict[bytes, bytes]:
+    """Return all pieces of a tree by name. Raises as `fetch` does."""
+    found: dict[bytes, bytes] = {}
+    level = [root]
+    while level:
+        found |= {name: fetch(name) for name in level}
+        below = [name for above in level for name in pieces_below(found[above])]
+        level = [name for name in dict.fromkeys(below) if name not in found]
+    return found

@@ -5,7 +5,8 @@ body = fetch(digest)          # checked: what a name does not fit is never serve
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import psycopg
 from blake3 import blake3
@@ -17,6 +18,7 @@ from . import mended, reading
 from .connection import soon
 
 LOOK_BACK_PACKS = 50
+REMOVING = 0x0FACA, 1  # of advisory locks: gc against who notes packs that came late
 CACHE_BYTES_MAX = 64 * 1024 * 1024
 Fetch = Callable[[bytes], bytes]
 
@@ -45,9 +47,28 @@ def index_cuts(connection: psycopg.Connection, numbers: Iterable[int], streams: 
     )
 
 
-def index_rest(connection: psycopg.Connection) -> int:
-    """Note the pieces of packs that came late, or of all when the table is empty."""
-    return _index_new(connection, [f"{snapshots.PACK}/"])
+def index_rest(connection: psycopg.Connection, wait: bool = False) -> int:
+    """Note the pieces of packs that came late, or of all when the table is empty.
+
+    While gc removes bodies this does nothing, or waits: what goes would be noted as held.
+    """
+    taken = connection.execute(_WAIT if wait else _TRY, REMOVING).fetchone()
+    if not wait and not taken[0]:
+        return 0
+    try:
+        return _index_new(connection, [f"{snapshots.PACK}/"])
+    finally:
+        connection.execute("SELECT pg_advisory_unlock_shared(%s, %s)", REMOVING)
+
+
+@contextmanager
+def removing(connection: psycopg.Connection) -> Iterator[None]:
+    """Have nobody note pieces of packs that came late, while this is open."""
+    connection.execute("SELECT pg_advisory_lock(%s, %s)", REMOVING)
+    try:
+        yield
+    finally:
+        connection.execute("SELECT pg_advisory_unlock(%s, %s)", REMOVING)
 
 
 def _index_new(connection: psycopg.Connection, prefixes: list[str]) -> int:
@@ -133,8 +154,11 @@ _INDEX = """
     WHERE split_part(t.pack, '/', 3) < split_part(excluded.pack, '/', 3)"""
 _NOT_INDEXED = """
     SELECT f.key FROM unnest(%s::text[]) AS p
-        JOIN LATERAL (SELECT key FROM facts WHERE key >= p AND key < p || '~') f ON true
-    WHERE NOT EXISTS (SELECT FROM tree_pieces t WHERE t.pack = f.key) ORDER BY 1"""
+        JOIN LATERAL (SELECT key, payload FROM facts WHERE key >= p AND key < p || '~') f ON true
+    WHERE NOT EXISTS (SELECT FROM tree_pieces t WHERE t.pack = f.key)
+        AND get_byte(substring(payload FOR 2), 1) <> 3 ORDER BY 1"""  # 3: GONE
+_TRY = "SELECT pg_try_advisory_lock_shared(%s, %s)"
+_WAIT = "SELECT pg_advisory_lock_shared(%s, %s)"
 _HOW_MANY = "SELECT count(*) FROM tree_pieces WHERE digest = ANY(%s::bytea[])"
 _WHICH = "SELECT digest FROM tree_pieces WHERE digest = ANY(%s::bytea[])"
 _WHERE = "SELECT pack FROM tree_pieces WHERE digest = %s"

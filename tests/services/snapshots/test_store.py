@@ -14,7 +14,7 @@ from orrery_kernels.snapshot.changes import might_concern
 from orrery_kernels.snapshot.snapshot import freeze as freeze_sections
 from orrery_kernels.snapshot.snapshot import leaf, thaw
 from orrery_kernels.snapshot.snapshot import leaves as leaves_of
-from orrery_kernels.snapshot.tree import build
+from orrery_kernels.snapshot.tree import CANONICAL, Built, build
 from orrery_services.cli.diff import shown
 from orrery_services.errors import OutsideError
 from orrery_services.node import Snapshot
@@ -123,7 +123,7 @@ def test_who_listens_hears_of_a_snapshot(writer, server, database):
         listener.execute("LISTEN snapshots")
         made = freeze(writer, 1)
 
-        heard = next(listener.notifies(timeout=10))
+        heard = next(listener.notifies(timeout=60))
 
     assert heard.payload == made[0].id.hex()
 
@@ -225,8 +225,7 @@ def test_a_damaged_body_is_asked_for_and_served_again_from_a_second_copy(writer,
 
 def collect(writer, server, database, policy: str, peers=None) -> collecting.Plan:
     found = collecting.plan(writer, policy, peers or {}, now_ns=10**18)
-    with psycopg.connect(server.conninfo(database, "orrery_gc"), autocommit=True) as collector:
-        collecting.remove(collector, found.bodies, now_ns=10**18)
+    remove(server, database, found)
     return found
 
 
@@ -268,12 +267,134 @@ def test_a_piece_that_comes_again_while_gc_removes_its_old_pack_stays(writer, se
     plan = collecting.plan(writer, "last 1", {}, now_ns=10**18)
     third = made(3, 7.0)  # meanwhile, and its quotes are those of the first
 
-    with psycopg.connect(server.conninfo(database, "orrery_gc"), autocommit=True) as collector:
-        collecting.remove(collector, plan.bodies, now_ns=10**18)
+    remove(server, database, plan)
 
     assert plan.packs
     opened, fetch = store.open_snapshot(writer, third.id)
     assert [decode(x) for x in leaves_of(opened, "quotes", fetch).values()] == [7.0]
+
+
+def remove(server, database, plan: collecting.Plan) -> None:
+    with (
+        psycopg.connect(server.conninfo(database, "orrery_gc"), autocommit=True) as collector,
+        pieces.removing(collector),
+    ):
+        collecting.condemn(collector, plan)
+        collecting.remove(collector, plan.bodies, now_ns=10**18)
+
+
+@pytest.mark.parametrize("here", ["TICK", "FINER"])
+def test_static_data_that_come_back_while_gc_removes_their_old_pack_stay(
+    writer, server, database, here
+):
+    """Declared here, or held here from a cut of before and declared elsewhere."""
+    log, work = Log(), fresh()
+
+    def made(number: int, declared: dict, named: dict) -> store.Made:
+        log.trades(A=float(number)).cut(number, at_ns=number * 10**9)
+        ledger.commit(writer, take(work, log))
+        making = Making(declaring(declared), writer)
+        root = steps.static_root(named)
+        making.add([cut(number, number * 10**9)._replace(static=root)])
+        return making.turn()[0]
+
+    made(1, TICK, TICK)
+    made(2, FINER, FINER)
+    plan = collecting.plan(writer, "last 1", {}, now_ns=10**18)
+    third = made(3, {"TICK": TICK, "FINER": FINER}[here], TICK)  # meanwhile
+    remove(server, database, plan)
+    fourth = made(4, TICK, TICK)
+
+    assert any(pack.key.startswith(f"pack/{P}/") for pack in plan.packs)
+    for one in (third, fourth):
+        opened, fetch = store.open_snapshot(writer, one.id)
+        assert leaf(opened, "static/instruments/X", fetch) == encode({"tick_size": 0.01})
+    packs = [key for (key,) in writer.execute("SELECT key FROM facts WHERE kind = 'pack'")]
+    assert not any(key.startswith(rules.pack_prefix(P, 4)) for key in packs), "once is enough"
+
+
+def test_calendars_that_come_back_while_gc_removes_their_old_pack_stay(
+    writer, server, database, monkeypatch
+):
+    log, work, now = Log(), fresh(), steps.calendar_tree()
+    other = build(["TARGET"], [encode({"first": 1, "last": 2, "holidays": []})], CANONICAL)
+
+    def made(number: int, calendars: Built) -> store.Made:
+        monkeypatch.setattr(steps, "calendar_tree", lambda: calendars)
+        log.trades(A=float(number)).cut(number, at_ns=number * 10**9)
+        ledger.commit(writer, take(work, log))
+        making = Making(Universe(), writer)
+        making.add([cut(number, number * 10**9)])
+        return making.turn()[0]
+
+    made(1, now)
+    made(2, other)
+    plan = collecting.plan(writer, "last 1", {}, now_ns=10**18)
+    third = made(3, now)  # the release of before is back
+    remove(server, database, plan)
+
+    opened, fetch = store.open_snapshot(writer, third.id)
+    assert "TARGET" in leaves_of(opened, "calendars", fetch)
+
+
+def test_a_snapshot_that_is_named_while_gc_looks_is_not_removed(writer, server, database):
+    made = freeze(writer, 3)
+    plan = collecting.plan(writer, "last 1", {}, now_ns=10**18)
+    tag(writer, made[1], "eod")
+
+    with pytest.raises(OutsideError, match="n1/tag/eod came while gc looked"):
+        remove(server, database, plan)
+
+    again = collecting.plan(writer, "last 1", {}, now_ns=10**18)
+    remove(server, database, again)
+    opened, fetch = store.open_snapshot(writer, made[1].id)
+    assert len(leaves_of(opened, "quotes", fetch)) == 40
+
+
+def test_who_names_a_snapshot_when_gc_has_begun_finds_that_it_went(writer, server, database):
+    made = freeze(writer, 3)
+    plan = collecting.plan(writer, "last 1", {}, now_ns=10**18)
+    opened, _ = store.open_snapshot(writer, made[1].id)
+    roots = [root for each in opened.sections.values() for root in each]
+
+    with (
+        psycopg.connect(server.conninfo(database, "orrery_gc"), autocommit=True) as collector,
+        pieces.removing(collector),
+    ):
+        collecting.condemn(collector, plan)
+        held = pieces.are_held(writer, roots)  # it looks for packs that came late, and may not
+
+    again = collecting.plan(writer, "last 1", {}, now_ns=10**18)
+    assert not held
+    assert again.packs == plan.packs, "what a killed gc has begun is ended by the next one"
+
+
+def test_a_snapshot_that_is_made_while_gc_looks_stays(writer, monkeypatch):
+    log, work, making = Log(), fresh(), Making(Universe(), writer)
+    for number in range(1, 4):
+        log.trades(A=float(number)).cut(number, number * 10**9)
+    written = take(work, log)
+    late = next(f for f in written if f.key.startswith("leaf/") and rules.number_of(f.key) == 2)
+    ledger.commit(writer, [fact for fact in written if fact is not late])
+    making.add([cut(number, number * 10**9) for number in range(1, 4)])
+    making.turn()
+    listed = store.made_after
+
+    def and_then_the_second_is_made(*args):
+        found = listed(*args)
+        monkeypatch.setattr(store, "made_after", listed)
+        with psycopg.connect(writer.info.dsn, autocommit=True) as beside:
+            ledger.commit(beside, [late])
+            until_made(Making(Universe(), beside))
+        return found
+
+    monkeypatch.setattr(store, "made_after", and_then_the_second_is_made)
+    plan = collecting.plan(writer, "last 1", {}, now_ns=10**18)
+
+    second = store.made_after(writer, 1, 1)[0]
+    assert second.number == 2
+    went = {pack.key for pack in plan.packs}
+    assert not went & collecting.packs_of(writer, [second.id])
 
 
 def test_gc_leaves_what_a_cut_needs_that_still_waits_for_a_leaf(writer, server, database):
@@ -299,7 +420,7 @@ def test_gc_leaves_what_a_cut_needs_that_still_waits_for_a_leaf(writer, server, 
 
 
 def until_made(making: Making) -> store.Made:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not (found := making.turn()):
         assert time.monotonic() < until
         time.sleep(0.02)
@@ -328,6 +449,27 @@ def test_a_snapshot_that_a_run_held_may_go_when_the_service_starts_anew(writer):
     holds.release_all(writer, "dominoes")
 
     assert held - {one.snapshot for one in plan_of(writer) if one.keep} == {made[0].id}
+
+
+def test_what_somebody_holds_by_hand_outlives_a_service_that_starts_and_not_his_own_session(
+    writer, server, database
+):
+    made = freeze(writer, 3)
+    with psycopg.connect(server.conninfo(database, "orrery_writer"), autocommit=True) as session:
+        mine = made[0].id, holds.in_session(session, "dominoes rates by hand")
+        holds.hold(session, *mine)
+        holds.hold(session, made[1].id, "dominoes rates")
+
+        holds.release_all(writer, "dominoes")
+        during = set(holds.held(writer).values())
+
+    until = time.monotonic() + 60
+    while holds.held(writer):  # who died has nothing in flight
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    holds.release_all(writer, "dominoes")
+    assert during == {made[0].id}
+    assert writer.execute("SELECT count(*) FROM snapshot_holds").fetchone() == (0,)
 
 
 def plan_of(writer):
