@@ -5,13 +5,14 @@ import fcntl
 import json
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -59,15 +60,10 @@ class Compose:
 
 
 def free_ports() -> dict[str, str]:
-    ports, held = {}, []
-    for name in PORTS:
-        probe = socket.socket()
-        probe.bind(("127.0.0.1", 0))
-        held.append(probe)  # all at once, so that they differ
-        ports[f"ORRERY_{name}_PORT"] = str(probe.getsockname()[1])
-    for probe in held:
-        probe.close()
-    return ports
+    found: set[int] = set()
+    while len(found) < len(PORTS):
+        found.add(free_port())
+    return {f"ORRERY_{name}_PORT": str(port) for name, port in zip(PORTS, found, strict=True)}
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from orrery_services.protocol.batches import check_batch
 from orrery_services.stack import faults, topics
 from orrery_services.stack.part import NotReady, http_ok
 
+from tests.ports import free_port
 from tests.system import command
 from tests.system.batches import own_batch, stream_of
 
@@ -98,12 +98,6 @@ def produce(
     for key, value in values:
         producer.produce("trades", value, key)
     assert producer.flush(SECONDS_MAX) == 0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_ready(port: int) -> None:

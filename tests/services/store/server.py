@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import uuid
@@ -10,6 +9,8 @@ from pathlib import Path
 
 import psycopg
 from orrery_services.stack import postgres
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = ("orrery_owner", "orrery_writer", "orrery_reader", "orrery_cdc", "orrery_gc")
@@ -27,7 +28,7 @@ class Server:
         self._run(
             "initdb", "-D", self.data, "-U", "admin", "--auth=trust", "-E", "UTF8", "--no-sync"
         )
-        self.port = _free_port()
+        self.port = free_port()
         settings = (ROOT / "schemas" / "postgresql.conf").read_text()
         settings += f"port = {self.port}\nunix_socket_directories = ''\nfsync = off\n"
         with (self.data / "postgresql.conf").open("a") as file:
@@ -76,9 +77,3 @@ class Server:
             **postgres.as_user(self.user),
         )
         assert done.returncode == 0, done.stderr
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
