@@ -143,7 +143,10 @@ EXPECTED = {
     "ta_percentrank": lambda: talib.PERCENTRANK(*C),
 }
 
-MATYPES = {"sma": 0, "ema": 1, "wma": 2, "dema": 3, "tema": 4, "trima": 5, "kama": 6, "t3": 8}
+MATYPES = {
+    "sma": 0, "ema": 1, "wma": 2, "dema": 3, "tema": 4, "trima": 5, "kama": 6, "mama": 7, "t3": 8,
+    "hma": 9, "none": 10, "zlema": 12, "rma": 13,
+}  # fmt: skip
 
 
 def assert_equal_to_ta_lib(name: str, out: pa.RecordBatch, expected) -> None:

@@ -45,6 +45,7 @@ class Chain:
         self.symbol_column, self.place = symbol_column, place or "chain"
         self.steps = [_checked(step, place) for step in steps]
         self.instances = plan_steps(self.steps, place)
+        self.shown = [i for i in self.instances if not i.hidden]
         self.unique: list[Instance] = []  # equal kernels over equal columns are computed once
         self.reads: list[
             list[str | tuple[int, int]]
@@ -57,7 +58,7 @@ class Chain:
         self.digest = chain_digest(self.instances, digests)
         outputs = [
             (n, o.kind)
-            for i in self.instances
+            for i in self.shown
             for n, o in zip(i.outputs, i.kernel.outputs, strict=True)
         ]
         self.output_schema = pa.schema([pa.field(name, TYPES[kind]) for name, kind in outputs])
@@ -185,7 +186,7 @@ class ChainOracle:
             ]
             made.append(oracle.tick(symbol, values))
         out = {}
-        for instance in chain.instances:
+        for instance in chain.shown:
             for name, spec in zip(instance.outputs, instance.kernel.outputs, strict=True):
                 at, o = chain.made[name]
                 value = made[at][o]

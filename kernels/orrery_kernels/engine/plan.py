@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +29,7 @@ class Instance:
     columns: tuple[str, ...]  # read, in the order of kernel.inputs
     outputs: tuple[str, ...]
     rows: str
+    hidden: bool = False  # between the parts of another kernel
 
     @cached_property
     def layout(self) -> Layout:
@@ -146,15 +147,40 @@ def plan_steps(steps: Sequence[Mapping[str, Any]], place: str) -> list[Instance]
                 f"kernel must be a known name, was {name!r} ({where}){_nearest(name)}"
             )
         here = where if name == place else f"{where}, {name}"
-        instance = resolve(definition, step, made, here)
-        for column in instance.outputs:
+        parts = _parts(definition, step, made, here)
+        for column in parts[-1].outputs:
             if column in made or canonical(column) in SOURCE_KINDS:
                 raise ColumnError(
                     f"output {column!r} must be new, was there already ({here}); use output='...'"
                 )
-            made[column] = instance.rows
-        instances.append(instance)
+        instances += parts
+        made.update((column, part.rows) for part in parts for column in part.outputs)
     return instances
+
+
+def _parts(
+    kernel: Kernel, step: Mapping[str, Any], made: Mapping[str, str], place: str
+) -> list[Instance]:
+    """Return the kernel that `step` names, or those it is composed of."""
+    if kernel.composed is None:
+        return [resolve(kernel, step, made, place)]
+    further, steps = kernel.composed
+    given = {n: step.get(n) for n in further}
+    whole = resolve(kernel, {n: v for n, v in step.items() if n not in further}, made, place)
+    chosen = {
+        n: spec.check(n, spec.default if given[n] is None else given[n], place)
+        for n, spec in further.items()
+    }
+    p = SimpleNamespace(**vars(whole.p), **chosen)
+    parts: list[Instance] = []
+    made = dict(made)
+    for inner in steps(p, whole.outputs[0], *whole.columns):
+        output = inner.get("output", whole.outputs)
+        definition = catalog.lookup(inner["kernel"]).definition
+        part = resolve(definition, {**inner, "output": output}, made, place)
+        parts.append(replace(part, hidden="output" in inner))
+        made.update(dict.fromkeys(part.outputs, part.rows))
+    return parts or [whole]
 
 
 def _nearest(name: Any) -> str:

@@ -67,7 +67,7 @@ class Session:
         self.first = np.cumsum([0, *counts]).astype(np.int64)
         self.results = int(self.first[-1])
         table = []
-        for instance in self.chain.instances:
+        for instance in self.chain.shown:
             for name, spec in zip(instance.outputs, instance.kernel.outputs, strict=True):
                 at, output = self.chain.made[name]
                 result = int(self.first[at]) + output

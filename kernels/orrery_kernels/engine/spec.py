@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType, SimpleNamespace
 from typing import Any
@@ -149,6 +149,11 @@ class Output:
     kind: str = f64
 
 
+# Further parameters, and with them (p, name, *columns) -> the steps that stand in for the kernel,
+# the last for its outputs; none where its own step does. Columns between begin with the name.
+Composed = tuple[Mapping[str, Param], Callable[..., Sequence[Mapping[str, Any]]]]
+
+
 @dataclass(frozen=True, eq=False)
 class Kernel:
     """One definition, from which everything else is made."""
@@ -167,18 +172,24 @@ class Kernel:
     )
     scale: tuple[Mapping[str, float], Any] | None = None
     shift: tuple[Mapping[str, float], Any] | None = None
+    composed: Composed | None = None
 
     @property
     def whole_outputs(self) -> list[int]:
         """The outputs that are exact 64-bit integers."""
         return [k for k, output in enumerate(self.outputs) if output.kind == i64]
 
+    @property
+    def given(self) -> dict[str, Param]:
+        """The parameters a call may give: those of the step, and those of its compositions."""
+        return {**self.params, **(self.composed[0] if self.composed else {})}
+
     def bind(self, given: Mapping[str, Any], place: str = "") -> SimpleNamespace:
         """Return checked parameters plus the constants derived from them, in declared order."""
         place = place or self.name
         for name in given:
             if name not in self.params:
-                known = ", ".join(self.params) or "none"
+                known = ", ".join(self.given) or "none"
                 raise ParameterError(
                     f"{name!r} is not a parameter of {self.name}; it has: {known} ({place})"
                 )

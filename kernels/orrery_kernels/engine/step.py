@@ -18,6 +18,7 @@ from typing import Any
 from orrery_kernels.engine.spec import (
     OUTPUT_TYPES,
     ROWS,
+    Composed,
     Input,
     Kernel,
     Output,
@@ -143,6 +144,7 @@ def kernel(
     memory: Size | None = None,
     scale: tuple[Mapping[str, float], Any] | None = None,
     shift: tuple[Mapping[str, float], Any] | None = None,
+    composed: Composed | None = None,
 ) -> Callable[[FunctionType], Any]:
     """Make a kernel of a step. Its arguments: `s` state, `p` parameters, the rest are columns.
 
@@ -157,6 +159,7 @@ def kernel(
         memory: after so many ticks the past no longer matters (a law checks it).
         scale: ({input: exponent}, output exponent): inputs times k**e give outputs times k**o.
         shift: ({input: weight}, output weight): inputs plus c*w give outputs plus c*o.
+        composed: (further parameters, steps): with them it may stand for several kernels.
     """
 
     def make(function: FunctionType) -> Any:
@@ -182,6 +185,7 @@ def kernel(
                 memory=memory,
                 scale=scale,
                 shift=shift,
+                composed=composed,
             )
         )
 

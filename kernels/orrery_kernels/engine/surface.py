@@ -181,7 +181,7 @@ def _signature(definition: Kernel, first: str) -> inspect.Signature:
     kind = inspect.Parameter
     parts = [kind(first, kind.POSITIONAL_OR_KEYWORD, default=None)]
     parts += [kind(x.name, kind.POSITIONAL_OR_KEYWORD, default=x.column) for x in definition.inputs]
-    for name, spec in definition.params.items():
+    for name, spec in definition.given.items():
         default = None if isinstance(spec.default, str) and not spec.choices else spec.default
         parts.append(kind(name, kind.KEYWORD_ONLY, default=default))
     parts.append(kind("output", kind.KEYWORD_ONLY, default=None))
@@ -195,9 +195,9 @@ def page(definition: Kernel) -> str:
     for item in definition.inputs:
         kind = "whole number" if item.kind == "i64" else "number"
         lines.append(f"    {item.name}: {kind}, column {item.column!r} unless another is named")
-    if definition.params:
+    if definition.given:
         lines += ["", "Parameters:"]
-    for name, spec in definition.params.items():
+    for name, spec in definition.given.items():
         rule = f"one of {', '.join(spec.choices)}" if spec.choices else f"in {spec.interval}"
         lines.append(f"    {name} = {spec.default}, {rule}{': ' + spec.doc if spec.doc else ''}")
     lines += [f"    {text} must hold" for text, _ in definition.rules]

@@ -13,6 +13,7 @@ from orrery_kernels.engine.order import (
 )
 from orrery_kernels.engine.windows import rolling, rolling_push, sums, sums_push
 from orrery_kernels.ticks.parameters import period
+from orrery_kernels.ticks.ta_averages import fast_stochastic, kind, stochastic
 
 
 @kernel(
@@ -145,14 +146,15 @@ _STOCH = {
     },
     params=_STOCH,
     outputs=("ta_stoch_k", "ta_stoch_d"),
+    composed=({"slowk_matype": kind(), "slowd_matype": kind()}, stochastic),
     memory=lambda p: p.fastk + p.slowk + p.slowd,
     scale=({"high": 1, "low": 1, "close": 1}, 0),
 )
 def ta_stoch(s, p, high, low, close):
-    """Slow stochastic (TA-Lib STOCH with simple averages); 0 where the range is 0.
+    """Slow stochastic (TA-Lib STOCH); 0 where the range is 0.
 
     Formula: mean of `slowk` values of 100 (close - lowest)/(highest - lowest), and the mean of
-        `slowd` of it
+        `slowd` of it; or the averages that the matypes name
     Units: 0 to 100
     Warm-up: fastk + slowk + slowd - 3 bars, for both
     Source: Lane (1984), Technical Analysis of Stocks & Commodities 2(3); TA-Lib, function STOCH
@@ -174,14 +176,15 @@ def ta_stoch(s, p, high, low, close):
     state={"high": extreme("fastk"), "low": extreme("fastk"), "d": sums("fastd")},
     params={"fastk": _STOCH["fastk"], "fastd": _STOCH["slowd"]},
     outputs=("ta_stochf_k", "ta_stochf_d"),
+    composed=({"fastd_matype": kind()}, fast_stochastic),
     memory=lambda p: p.fastk + p.fastd,
     scale=({"high": 1, "low": 1, "close": 1}, 0),
 )
 def ta_stochf(s, p, high, low, close):
-    """Fast stochastic (TA-Lib STOCHF with a simple average); 0 where the range is 0.
+    """Fast stochastic (TA-Lib STOCHF); 0 where the range is 0.
 
     Formula: 100 (close - lowest)/(highest - lowest) over `fastk` bars, and the mean of `fastd` of
-        it
+        it, or the average that fastd_matype names
     Units: 0 to 100
     Warm-up: fastk + fastd - 2 bars, for both
     Source: Lane (1984), Technical Analysis of Stocks & Commodities 2(3); TA-Lib, function STOCHF

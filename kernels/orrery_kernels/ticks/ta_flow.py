@@ -6,6 +6,7 @@ from orrery_kernels.engine import f64, i64, kernel, nan
 from orrery_kernels.engine.windows import sums, sums_push
 from orrery_kernels.ticks.averages import SEEDED, seeded_push
 from orrery_kernels.ticks.parameters import EMA_K, fast_and_slow, period
+from orrery_kernels.ticks.ta_averages import kind, percentage
 from orrery_kernels.ticks.ta_volume import flow
 
 _BARS = {"high": 1, "low": 1, "close": 1}
@@ -103,12 +104,16 @@ def ta_pvi(s, x, volume):
 
 
 @kernel(
-    state={"fast": SEEDED, "slow": SEEDED}, **fast_and_slow(12, 26), scale=({"volume": 1}, 0)
-)  # fmt: skip
+    state={"fast": SEEDED, "slow": SEEDED},
+    **fast_and_slow(12, 26),
+    composed=({"matype": kind("ema")}, percentage),
+    scale=({"volume": 1}, 0),
+)
 def ta_pvo(s, p, volume):
-    """Percentage volume oscillator (TA-Lib PVO with exponential averages); 0 where slow is 0.
+    """Percentage volume oscillator (TA-Lib PVO); 0 where slow is 0.
 
-    Formula: 100 (EMA_fast - EMA_slow) / EMA_slow of the volume
+    Formula: 100 (EMA_fast - EMA_slow) / EMA_slow of the volume, or the averages that matype
+        names
     Units: percent
     Warm-up: slow - 1 ticks
     Source: TA-Lib, function PVO

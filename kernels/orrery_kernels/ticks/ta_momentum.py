@@ -11,6 +11,7 @@ from orrery_kernels.engine.order import (
 from orrery_kernels.engine.windows import rolling, rolling_push, sums, sums_push
 from orrery_kernels.ticks.averages import SEEDED, WILDER, seeded_push, wilder_push
 from orrery_kernels.ticks.parameters import EMA_K, fast_and_slow, period
+from orrery_kernels.ticks.ta_averages import difference, kind, percentage, stochastic_rsi
 
 _LEVEL = {"scale": ({"x": 1}, 1), "shift": ({"x": 1}, 0)}
 _RATIO = {"scale": ({"x": 1}, 0)}
@@ -201,12 +202,13 @@ def ta_macd(s, p, x):
     inputs={"x": "close"},
     state={"fast": SEEDED, "slow": SEEDED},
     **fast_and_slow(12, 26),
+    composed=({"matype": kind("ema")}, difference),
     **_LEVEL,
 )
 def ta_apo(s, p, x):
-    """Absolute price oscillator (TA-Lib APO with exponential averages).
+    """Absolute price oscillator (TA-Lib APO).
 
-    Formula: EMA_fast - EMA_slow
+    Formula: EMA_fast - EMA_slow, or the averages that matype names
     Units: those of the input
     Warm-up: slow - 1 ticks
     Source: TA-Lib, function APO
@@ -222,12 +224,13 @@ def ta_apo(s, p, x):
     inputs={"x": "close"},
     state={"fast": SEEDED, "slow": SEEDED},
     **fast_and_slow(12, 26),
+    composed=({"matype": kind("ema")}, percentage),
     **_RATIO,
 )
 def ta_ppo(s, p, x):
-    """Percentage price oscillator (TA-Lib PPO with exponential averages); 0 where slow is 0.
+    """Percentage price oscillator (TA-Lib PPO); 0 where slow is 0.
 
-    Formula: 100 (EMA_fast - EMA_slow) / EMA_slow
+    Formula: 100 (EMA_fast - EMA_slow) / EMA_slow, or the averages that matype names
     Units: percent
     Warm-up: slow - 1 ticks
     Source: TA-Lib, function PPO
@@ -252,12 +255,14 @@ def ta_ppo(s, p, x):
         "fastd": param(3, "[1, 100000]", "values averaged for %D"),
     },
     outputs=("ta_stochrsi_k", "ta_stochrsi_d"),
+    composed=({"fastd_matype": kind()}, stochastic_rsi),
 )  # fmt: skip
 def ta_stochrsi(s, p, x):
-    """Stochastic of the relative strength index (TA-Lib STOCHRSI with a simple average).
+    """Stochastic of the relative strength index (TA-Lib STOCHRSI).
 
     Formula: 100 (RSI - min RSI) / (max RSI - min RSI) over `fastk` values, 0 where they are equal
-        (within 1e-12, for RSI is rounded where the price stands still); its mean
+        (within 1e-12, for RSI is rounded where the price stands still); its mean, or the average
+        that fastd_matype names
     Units: 0 to 100
     Warm-up: period + fastk + fastd - 2 ticks, for both
     Source: Chande & Kroll (1994), The New Technical Trader; TA-Lib, function STOCHRSI

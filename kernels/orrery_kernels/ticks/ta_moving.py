@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from orrery_kernels.engine import choice, i64, inline, kernel, nan, param, ring, struct
-from orrery_kernels.engine.spec import Param, Struct
+from orrery_kernels.engine.spec import Struct
 from orrery_kernels.engine.windows import (
     rolling,
     rolling_push,
@@ -17,20 +17,15 @@ from orrery_kernels.engine.windows import (
 )
 from orrery_kernels.ticks.averages import SEEDED, seeded_push
 from orrery_kernels.ticks.parameters import EMA_K, period
+from orrery_kernels.ticks.ta_averages import FOLDED, kind, macd, one, root, warm_up
 from orrery_kernels.ticks.ta_overlap import half, kama, kama_push
 
 _SAME = {"scale": ({"x": 1}, 1), "shift": ({"x": 1}, 1)}
-_KINDS = ("sma", "ema", "wma", "dema", "tema", "trima", "kama", "t3")
-_SMA, _EMA, _WMA, _DEMA, _TEMA, _TRIMA, _KAMA, _T3 = range(8)
+_SMA, _EMA, _WMA, _DEMA, _TEMA, _TRIMA, _KAMA, _T3 = range(FOLDED)
 _V = 0.7  # Tillson's volume factor, TA-Lib's default
 _C1, _C2 = -_V * _V * _V, 3.0 * (_V * _V + _V * _V * _V)
 _C3 = -6.0 * _V * _V - 3.0 * (_V + _V * _V * _V)
 _C4 = 1.0 + 3.0 * _V + _V * _V * _V + 3.0 * _V * _V
-
-
-def kind(default: str = "sma") -> Param:
-    """Return the parameter that names an average."""
-    return choice(default, *(k for k in _KINDS if k != default), doc="which average")
 
 
 def average(span: str, which: str) -> Struct:
@@ -49,12 +44,6 @@ def average(span: str, which: str) -> Struct:
         adaptive=kama(only((_KAMA,), lambda n: n)),
         a=SEEDED, b=SEEDED, c=SEEDED, d=SEEDED, e=SEEDED, f=SEEDED,
     )  # fmt: skip
-
-
-def warm_up(which: int, n: int) -> int:
-    """Return after how many ticks the average over n is there."""
-    times = {_DEMA: 2, _TEMA: 3, _T3: 6}.get(which, 1)
-    return 0 if n == 1 else n if which == _KAMA else times * (n - 1)
 
 
 @inline
@@ -115,12 +104,14 @@ def average_push(a, x, n, which):
     inputs={"x": "close"},
     state={"a": average("period", "matype")},
     params={**period(30, 1), "matype": kind()},
+    composed=({}, one),
     **_SAME,
 )
 def ta_ma(s, p, x):
     """Moving average of the kind that is named (TA-Lib MA).
 
-    Formula: that of ta_sma, ta_ema, ta_wma, ta_dema, ta_tema, ta_trima, ta_kama or ta_t3
+    Formula: that of ta_sma, ta_ema, ta_wma, ta_dema, ta_tema, ta_trima, ta_kama, ta_t3, ta_mama
+        (its first line, whatever the period), ta_hma, ta_zlema or ta_rma; none: the value itself
     Units: those of the input
     Warm-up: that of the kind
     Source: TA-Lib, function MA
@@ -155,6 +146,7 @@ def _latest(p: SimpleNamespace) -> int:
         "slow_from": lambda p: _latest(p) - warm_up(p.slow_matype, p.slow),
     },
     outputs=("ta_macdext", "ta_macdext_signal", "ta_macdext_hist"),
+    composed=({}, macd),
     scale=({"x": 1}, 1),
     shift=({"x": 1}, 0),
 )
@@ -276,24 +268,16 @@ def ta_rma(s, p, x):
     return s.e.mean if s.e.n == p.period else nan
 
 
-def _root(n: int) -> int:
-    """Return the whole part of the square root."""
-    k = 1
-    while (k + 1) * (k + 1) <= n:
-        k += 1
-    return k
-
-
 @kernel(
     inputs={"x": "close"},
     state={
         "whole": trend("period"),
         "half": trend(lambda p: max(p.period // 2, 1)),
-        "smooth": trend(lambda p: _root(p.period)),
+        "smooth": trend(lambda p: root(p.period)),
     },
     params=period(20),
-    let={"half": lambda p: max(p.period // 2, 1), "root": lambda p: _root(p.period)},
-    memory=lambda p: p.period + _root(p.period),
+    let={"half": lambda p: max(p.period // 2, 1), "root": lambda p: root(p.period)},
+    memory=lambda p: p.period + root(p.period),
     **_SAME,
 )
 def ta_hma(s, p, x):

@@ -20,6 +20,7 @@ from orrery_kernels.engine.windows import (
 )
 from orrery_kernels.ticks.averages import SEEDED, seeded_push
 from orrery_kernels.ticks.parameters import EMA_K, period
+from orrery_kernels.ticks.ta_averages import kdj, kind
 
 _LEVEL = {"scale": ({"x": 1}, 1), "shift": ({"x": 1}, 0)}
 _RATIO = {"scale": ({"x": 1}, 0), "shift": ({"x": 1}, 0)}
@@ -248,13 +249,15 @@ def ta_fosc(s, p, x):
     },
     let={"a": lambda p: 1.0 / p.slowk, "b": lambda p: 1.0 / p.slowd},
     outputs=("ta_kdj_k", "ta_kdj_d", "ta_kdj_j"),
+    composed=({"slowk_matype": kind("rma"), "slowd_matype": kind("rma")}, kdj),
     scale=(_HLC, 0),
     shift=(_HLC, 0),
 )
 def ta_kdj(s, p, high, low, close):
-    """KDJ stochastic with Wilder's averages (TA-Lib KDJ); 0 where the range is 0.
+    """KDJ stochastic (TA-Lib KDJ); 0 where the range is 0.
 
-    Formula: K = RMA of 100 (c - lowest)/(highest - lowest), D = RMA of K, J = 3 K - 2 D
+    Formula: K = RMA of 100 (c - lowest)/(highest - lowest), D = RMA of K, J = 3 K - 2 D;
+        or the averages that the matypes name
     Units: K and D 0 to 100, J beyond
     Warm-up: fastk + slowk + slowd - 3 bars, for all three
     Source: Lane (1984), Technical Analysis of Stocks & Commodities 2(3); TA-Lib, function KDJ

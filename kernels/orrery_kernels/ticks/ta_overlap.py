@@ -21,6 +21,7 @@ from orrery_kernels.engine.windows import (
 )
 from orrery_kernels.ticks.averages import SEEDED, seeded_push
 from orrery_kernels.ticks.parameters import EMA_K, period
+from orrery_kernels.ticks.ta_averages import bands, kind
 
 _SAME = {"scale": ({"x": 1}, 1), "shift": ({"x": 1}, 1)}
 
@@ -271,13 +272,15 @@ def ta_midprice(s, p, high, low):
         "nbdevdn": param(2.0, "(-inf, inf)", "deviations down"),
     },
     outputs=("ta_bbands_upper", "ta_bbands_middle", "ta_bbands_lower"),
+    composed=({"matype": kind()}, bands),
     memory="period",
     **_SAME,
 )
 def ta_bbands(s, p, x):
-    """Bollinger bands (TA-Lib BBANDS with a simple average).
+    """Bollinger bands (TA-Lib BBANDS).
 
-    Formula: mean + up sd, mean, mean - down sd over the last `period` values, population sd
+    Formula: mean + up sd, mean, mean - down sd over the last `period` values, population sd; with
+        another matype its average stands in for the mean, and sd is as it was
     Units: those of the input
     Warm-up: period - 1 ticks
     Source: Bollinger (2001), Bollinger on Bollinger Bands; TA-Lib, function BBANDS
