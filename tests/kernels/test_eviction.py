@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from orrery_kernels import Chain
 from orrery_kernels.engine import catalog
-from orrery_kernels.errors import ParameterError
+from orrery_kernels.errors import ParameterError, StateError
 
 from tests.kernels.inputs import small_parameters, ticks
 from tests.kernels.test_laws import assert_same, bits, cut
@@ -108,3 +108,76 @@ def test_only_what_is_held_is_evicted_and_once(symbols: list[str]) -> None:
         state.evict(symbols)
 
     assert (state.symbols, state.evicted) == (["A", "B"], 0)
+
+
+class Full(Exception):
+    pass
+
+
+class Taking:
+    """An on_evict that keeps what goes, but for the one that it refuses."""
+
+    def __init__(self, refused: int = 0) -> None:
+        self.gone: list[bytes] = []
+        self.refused = refused
+
+    def __call__(self, packed: bytes) -> None:
+        self.gone.append(packed)
+        if len(self.gone) == self.refused:
+            raise Full("disk")
+
+
+def held(state: object) -> tuple:
+    return state.to_bytes(), state.symbols, state.evicted, state.rows, state.skipped.tolist()
+
+
+@pytest.mark.parametrize("refusing", [1, 2, 5])
+@pytest.mark.parametrize("name", ["ewma", "rolling_median", "midprice"])
+def test_where_what_goes_is_not_taken_nothing_of_the_batch_is_folded(
+    name: str, refusing: int
+) -> None:
+    chain = Chain([{"kernel": name, **small_parameters(catalog.kernels()[name].definition)}])
+    batch, bound = stream(name), {"symbols_max": SYMBOLS_MAX, "when_full": "evict"}
+    whole, wanted = folded(chain, [batch], **bound)
+    taking = Taking()
+    state = chain.new_state(**bound, on_evict=taking)
+    parts, before = [chain.run(state, batch.slice(0, 30))], held(state)
+    taking.refused = len(taking.gone) + refusing
+
+    with pytest.raises(StateError, match=r"S\d\.X; nothing of the batch was folded") as told:
+        chain.run(state, batch.slice(30))
+
+    assert held(state) == before
+    assert isinstance(told.value.__cause__, Full)
+    parts.append(chain.run(state, batch.slice(30)))  # it is taken now
+    assert_same(pa.Table.from_batches(parts), whole, batch)
+    assert held(state) == held(wanted)
+
+
+def test_where_what_goes_is_not_taken_a_tick_is_not_folded() -> None:
+    chain, taking = Chain([{"kernel": "ewma"}]), Taking(1)
+    state = chain.new_state(2, "evict", taking)
+    chain.tick(state, "A", (1.0,))
+    chain.tick(state, "B", (2.0,))
+    before = held(state)
+
+    with pytest.raises(StateError, match="on_evict must take the state of symbols"):
+        chain.tick(state, "C", (3.0,))
+
+    assert held(state) == before
+    assert chain.tick(state, "C", (3.0,)) == 3.0
+    assert (state.symbols, taking.gone[1]) == (["B", "C"], taking.gone[0])
+
+
+def test_where_what_goes_is_not_taken_nothing_is_restored() -> None:
+    chain = Chain([{"kernel": "ewma"}])
+    other = chain.new_state(2, "evict")
+    chain.run(other, pa.record_batch({"symbol": ["C", "D"], "price": [1.0, 2.0]}))
+    state = chain.new_state(2, "evict", Taking(2))
+    chain.run(state, pa.record_batch({"symbol": ["A", "B"], "price": [1.0, 2.0]}))
+    before = held(state)
+
+    with pytest.raises(StateError, match="on_evict must take the state of symbols"):
+        state.restore({0: other.to_bytes()})
+
+    assert held(state) == before

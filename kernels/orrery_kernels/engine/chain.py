@@ -106,7 +106,8 @@ class Chain:
             when_full: what one symbol more does. "refuse": an error, nothing of its batch is
                 folded. "evict": those seen longest ago go, are counted in `evicted`, and start
                 anew when they come back.
-            on_evict: is given the packed state of those that go; `restore` brings them back.
+            on_evict: is given the packed state of those that go; `restore` brings them back. Where
+                it raises, nothing of the batch is folded; given again, so are those that went.
         """
         sizes = [i.size[:2] for i in self.unique]
         return ChainState(self.digest, sizes, symbols_max, when_full, on_evict)

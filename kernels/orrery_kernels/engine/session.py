@@ -250,7 +250,7 @@ class Session:
                 reached = self.quick(*self.few)
                 if reached < rows:
                     self._fold_on(before, reached, rows)
-        except StateError:
+        except BaseException:
             _import(self.array_address, batch.schema)  # let go of it
             block.words[0] = 0
             raise
@@ -296,17 +296,36 @@ class Session:
             reached = self.whole(self.address, reached, rows)
 
     def _fold_evicting(self, rows: int) -> None:
-        """Fold up to the row that brings one symbol too many, evict, go on from that row."""
-        encode, fold = native_call("encode"), native_call("run")
+        """Fold up to the row that brings one symbol too many, evict, go on from that row.
+
+        Where what is evicted is not taken, nothing of the batch is folded.
+        """
         native_call("prepare")(self.address, 0, rows)
+        before = self.words[_SYMBOLS]
+        reached = native_call("encode")(self.address, 0, rows)
+        if reached == rows or self.state.on_evict is None:
+            self._fold_and_evict(reached, rows)
+            return
+        mark, ids = self.state.mark(), self.ids[:reached].copy()
+        skipped = [args[layout.SKIPPED] for args in self.arguments]
+        try:
+            self._fold_and_evict(reached, rows)
+        except BaseException:
+            self.state.back_to(mark)
+            self._take_back(before, ids)
+            for args, count in zip(self.arguments, skipped, strict=True):
+                args[layout.SKIPPED] = count
+            raise
+
+    def _fold_and_evict(self, reached: int, rows: int) -> None:
+        encode, fold = native_call("encode"), native_call("run")
         low = 0
         while low < rows:
-            reached = encode(self.address, low, rows)
             fold(self.address, low, reached)
             self.state.saw(self.ids[low:reached])
             if reached < rows:
                 self._grow_meanwhile()
-            low = reached
+            low, reached = reached, encode(self.address, reached, rows)
         native_call("finish")(self.address, 0, rows)
 
     def _grow_meanwhile(self) -> None:

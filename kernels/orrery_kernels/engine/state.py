@@ -20,6 +20,7 @@ _MAGIC = b"ORK1"
 _FIRST_CAPACITY = 64
 _LINE = 64  # bytes; records start on cache lines
 _EVICTED_OF = 16  # one symbol in so many goes when a state is full
+_SHOWN = 3  # names in an error
 
 
 class Records:
@@ -120,11 +121,42 @@ class ChainState:
     def _evict_stalest(self) -> None:
         """Evict a share of the symbols: those whose newest row is the longest ago."""
         count = max(1, len(self.table) // _EVICTED_OF)
-        oldest = np.argsort(self.last[: len(self.table)])[:count]
-        packed = self.evict([self.names[number] for number in oldest.tolist()])
-        self.version += 1
+        oldest = np.argsort(self.last[: len(self.table)])[:count].tolist()
+        going = [self.names[number] for number in oldest]
         if self.on_evict is not None:
-            self.on_evict(packed)
+            self._hand_over(going, self.on_evict)
+        self.evict(going)
+        self.version += 1
+
+    def _hand_over(self, going: Sequence[str], on_evict: Callable[[bytes], object]) -> None:
+        """Give the packed state of `going` away; they stay where it is not taken."""
+        try:
+            on_evict(self._pack(sorted(map(self.table.index.__getitem__, going))))
+        except Exception as error:
+            shown = ", ".join(sorted(going)[:_SHOWN]) + (", ..." if len(going) > _SHOWN else "")
+            raise StateError(
+                f"on_evict must take the state of symbols that go, raised {error!r} for {shown};"
+                " nothing of the batch was folded: it can be given again"
+            ) from error
+
+    def mark(self) -> tuple[Any, ...]:
+        """Return what `back_to` needs to forget all that comes after."""
+        n = len(self.table)
+        numbers = (self.clock, self.evicted)
+        kept = [r.rows[:n].copy() for r in self.records]
+        return [*self.names], self.table.ticks(), self.last[:n].copy(), self.clean, numbers, kept
+
+    def back_to(self, mark: tuple[Any, ...]) -> None:
+        """Be what this was at `mark`."""
+        names, ticks, last, clean, numbers, kept = mark
+        self.table.clear()
+        for name, rows in zip(names, ticks.tolist(), strict=True):
+            self.table.set_ticks(self.table.add(name), rows)
+        for records, rows in zip(self.records, kept, strict=True):
+            records.rows[: len(names)], records.rows[len(names) :] = rows, 0
+        self.last[: len(last)], self.clean = last, clean
+        self.clock, self.evicted = numbers
+        self.version += 1
 
     def saw(self, ids: np.ndarray) -> None:
         """Note that the symbols `ids` have had rows, in that order; negative: none."""
@@ -201,13 +233,16 @@ class ChainState:
 
     def restore(self, buckets: Mapping[int, bytes]) -> None:
         """Add the symbols of `buckets`; StateError if of another chain or held already."""
-        before = len(self.table)
+        before, mark = len(self.table), self.mark() if self.evicts else None
         clean = np.concatenate([self.clean, np.zeros(before - len(self.clean), np.int64)])
         try:
             for bucket in sorted(buckets):
                 self._unpack(buckets[bucket], f"bucket {bucket}")
         except StateError:
-            self.drop(self.names[before:])  # all of it or nothing
+            if mark is None:
+                self.drop(self.names[before:])  # all of it or nothing
+            else:
+                self.back_to(mark)
             raise
         self.clean = np.concatenate([clean, self.table.ticks()[before:]])
 
