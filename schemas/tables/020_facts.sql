@@ -63,7 +63,7 @@ CREATE TABLE IF NOT EXISTS origins (
     PRIMARY KEY (origin, stream)
 ) WITH (fillfactor = 50);
 
--- Two contents for one natural key: an alarm. Both are kept, neither is served.
+-- Two contents for one natural key: an alarm, until a person settles which one stays. Both are kept.
 CREATE TABLE IF NOT EXISTS divergences (
     key     text COLLATE "C" NOT NULL,
     held    bytea   NOT NULL,
@@ -76,3 +76,4 @@ CREATE TABLE IF NOT EXISTS divergences (
     seen    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (key, came)
 );
+ALTER TABLE divergences ADD COLUMN IF NOT EXISTS settled timestamptz;

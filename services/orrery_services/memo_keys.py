@@ -11,7 +11,7 @@ KEYS_AT_ONCE = 10_000
 
 _PAYLOAD = """
     SELECT payload FROM facts f WHERE key = %s
-    AND NOT EXISTS (SELECT FROM divergences d WHERE d.key = f.key)"""
+    AND NOT EXISTS (SELECT FROM divergences d WHERE d.key = f.key AND d.settled IS NULL)"""
 _KEYS = """
     SELECT o.origin, f.oseq, f.key, f.kind
     FROM (SELECT origin FROM incarnations UNION SELECT origin FROM origins WHERE stream = %s) o

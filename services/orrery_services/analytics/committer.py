@@ -109,7 +109,6 @@ class Committer:
         self._patience_seconds = min(seconds, self._wait_seconds_max)
         metrics.STAGE_SECONDS.labels("commit").observe(seconds)
         if outcome.divergences:
-            metrics.DIVERGED.inc(len(outcome.divergences))
             log.error("diverged", keys=[d.came.key for d in outcome.divergences][:20])
         for one in handed:
             one.done.set_result(outcome.marks.get(one.slot))

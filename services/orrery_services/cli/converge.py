@@ -117,7 +117,7 @@ def _print(document: dict[str, Any]) -> None:
             typer.echo(f"differ     {first} .. {last}")
     for node, keys in document["diverged"].items():
         for key in keys[:RANGES_SHOWN_MAX]:
-            typer.echo(f"{node:<10} has two contents for {key}")
+            typer.echo(f"{node:<10} has two contents for {key}: `orrery settle` lists them")
     for node, texts in document["expired"].items():
         for text in texts:
             typer.echo(f"{node:<10} {text} and compared")

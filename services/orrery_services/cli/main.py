@@ -37,6 +37,7 @@ VERBS = [
     "gc",
     "verify",
     "converge",
+    "settle",
     "dead_letters",
     "tsdb",
     "doctor",

@@ -63,7 +63,7 @@ def apply_tables(settings: Settings) -> list[str]:
             _apply(connection, path.name, text, digest)
             done.append(path.name)
         if done:
-            _own(connection)
+            hand_to_owner(connection)
     return done
 
 
@@ -80,7 +80,7 @@ def _apply(connection: psycopg.Connection, name: str, text: str, digest: str) ->
         raise StackError(f"schemas/tables/{name} must run, but Postgres said: {cause}") from cause
 
 
-def _own(connection: psycopg.Connection) -> None:
+def hand_to_owner(connection: psycopg.Connection) -> None:
     """Hand tables to orrery_owner: the superuser owns only functions that must see more."""
     query = """SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p', 'v', 'm')

@@ -106,8 +106,8 @@ def facts_named(connection: psycopg.Connection, prefix: str, many: int = 20) -> 
 def fact_under(
     connection: psycopg.Connection, origin: str, stream: int, oseq: int
 ) -> facts.Fact | None:
-    """Return the fact that came under a number, also when another number came first."""
-    row = connection.execute(_UNDER, (origin, stream, oseq) * 2).fetchone()
+    """Return the fact that came under a number, also when another number or content was first."""
+    row = connection.execute(_UNDER, (origin, stream, oseq) * 3).fetchone()
     return _row(row).fact() if row else None
 
 
@@ -202,8 +202,8 @@ def fetch_piece(connection: psycopg.Connection, stream: int) -> FetchPiece:
 
 
 def quarantined(connection: psycopg.Connection) -> list[str]:
-    """Return the natural keys that have two contents."""
-    return [key for (key,) in connection.execute("SELECT DISTINCT key FROM divergences ORDER BY 1")]
+    """Return the natural keys that have two contents of which nobody has said which one stays."""
+    return [key for (key,) in connection.execute(_QUARANTINED)]
 
 
 def end_of(kind: str, log_id: str, partition: int, chain: str | None = None) -> str:
@@ -238,7 +238,12 @@ _UNDER = f"""
     SELECT f.id, f.kind, f.origin, f.stream, f.oseq, f.key, f.payload FROM arrivals a
     JOIN facts f ON f.key = a.key AND f.id = a.id
     WHERE (a.origin, a.stream, a.oseq) = (%s, %s, %s)
+    UNION ALL
+    SELECT d.came, d.kind, a.origin, a.stream, a.oseq, d.key, d.payload FROM arrivals a
+    JOIN divergences d ON d.key = a.key AND d.came = a.id
+    WHERE (a.origin, a.stream, a.oseq) = (%s, %s, %s)
     LIMIT 1"""  # noqa: S608
+_QUARANTINED = "SELECT DISTINCT key FROM divergences WHERE settled IS NULL ORDER BY key"
 _RANGE = f"{_FACTS} WHERE key >= %s AND key < %s"
 _BETWEEN = f"{_RANGE} ORDER BY key LIMIT %s"
 _BACKWARDS = f"{_RANGE} ORDER BY key DESC LIMIT %s"

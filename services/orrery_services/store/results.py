@@ -107,7 +107,7 @@ def _join(
     for _, row, result in pairs:
         if bad & {row.key, result.key}:
             raise DivergenceError(
-                f"{result.key} must have one content, but has two: `orrery status` names both"
+                f"{result.key} must have one content, but has two: `orrery settle` lists them"
             )
     if not pairs:
         return

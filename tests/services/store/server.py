@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 
 import psycopg
-from orrery_services.stack import postgres
+from orrery_services.stack import migrations, postgres
 
 from tests.ports import free_port
 
@@ -61,6 +61,7 @@ class Server:
         with psycopg.connect(self.conninfo("filled"), autocommit=True) as filled:
             for path in sorted((ROOT / "schemas" / "tables").glob("*.sql")):
                 filled.execute(path.read_text())
+            migrations.hand_to_owner(filled)
 
     def remove(self) -> None:
         self.stop("immediate")

@@ -105,7 +105,7 @@ def test_another_content_is_an_alarm_and_arrives(replica, writer):
     assert [d.came.key for d in done.divergences] == [chunks(0, 0)[1].key]
     assert reading.quarantined(writer) == [chunks(0, 0)[1].key]
     assert heartbeats.missing(writer) == {}
-    assert reading.fact_under(writer, THIRD, 0, 2) is None
+    assert reading.fact_under(writer, THIRD, 0, 2).id == done.divergences[0].came.id
 
 
 def test_two_facts_under_one_number_are_both_quarantined_and_the_rest_is_written(replica):
