@@ -144,6 +144,46 @@ def test_keys_may_be_dictionaries_whole_numbers_or_several_columns_and_null_find
         assert out.take(np.flatnonzero(is_null)).null_count == is_null.sum()
 
 
+@pytest.mark.parametrize("between", ["\x1f", "\x00", "", "1:"])
+def test_keys_of_several_columns_are_equal_only_where_each_column_is(between):
+    left = pa.record_batch({"ts_event_ns": [5, 6, 7], "a": ["x" + between + "y", "x", "x"],
+                            "b": ["z", between + "zy", None]})  # fmt: skip
+    right = pa.record_batch({"ts_event_ns": [1, 2, 3], "bid": [1.0, 2.0, 3.0],
+                             "a": ["x", "x" + between + "y", "x"],
+                             "b": ["y" + between + "z", "y", "z"]})  # fmt: skip
+
+    apart = asof_join(left, right, by=["a", "b"])["bid"]
+    together = asof_join(left, right.set_column(3, "b", pa.array([between + "zy"] * 3)),
+                         by=["a", "b"])["bid"]  # fmt: skip
+
+    assert apart.to_pylist() == [None, None, None]
+    assert together.to_pylist() == [None, 3.0, None]
+
+
+def test_many_keys_of_three_columns_are_those_of_pandas_whole_and_as_a_stream():
+    rng = np.random.default_rng(20261126)
+    left, right = (
+        pd.DataFrame(
+            {"ts_event_ns": np.sort(rng.integers(0, 100_000, rows)), "a": rng.integers(0, 30, rows)}
+            | {"b": rng.choice(["u", "v", "u\x1fv"], rows), "c": rng.integers(-9, 9, rows)}
+        )
+        for rows in (3_000, 5_000)
+    )
+    right["bid"] = rng.normal(size=len(right))
+    want = pd.merge_asof(left, right, on="ts_event_ns", by=["a", "b", "c"])["bid"]
+    join = AsofJoinKernel(by=["a", "b", "c"])
+    batches = (pa.RecordBatch.from_pandas(frame, preserve_index=False) for frame in (left, right))
+    trades, quotes = batches
+
+    whole = asof_join(trades, quotes, by=["a", "b", "c"])["bid"]
+    join.add(quotes)
+    cut = [join.probe(trades.slice(k, 700)) for k in range(0, len(trades), 700)]
+
+    assert want.notna().sum() > 500
+    np.testing.assert_array_equal(whole.to_numpy(zero_copy_only=False), want.to_numpy())
+    assert pa.Table.from_batches(cut)["bid"].combine_chunks().equals(whole)
+
+
 def test_timestamps_count_in_nanoseconds_and_null_times_find_nothing():
     times = pa.array([1, None, 3], pa.timestamp("us"))
     left = pa.record_batch({"timestamp": times, "price": [1.0, 2.0, 3.0]})

@@ -26,6 +26,7 @@ DIRECTIONS = ("backward", "forward", "nearest")
 _ALWAYS = np.iinfo(np.int64).max  # a tolerance that nothing exceeds
 BEFORE_ALL = np.iinfo(np.int64).min
 NO_RIGHT, NO_LEFT, FIRST_KEY = 0, 1, 2  # numbers of rows without a key; of the first real one
+_NO_PART = -1  # the number of a part that is null
 ROWS_MAX = 1_000_000
 
 
@@ -67,9 +68,13 @@ def _is_whole(value: object) -> bool:
 
 
 class Keys:
-    """Keys as numbers, in order of first appearance, by the engine's hash table."""
+    """Keys as numbers, in order of first appearance, by the engine's hash table.
+
+    A key of several columns is the numbers of its parts, each in a table of its own.
+    """
 
     def __init__(self) -> None:
+        self.parts: list[Keys] = []
         self.control = np.zeros(words.WORDS, np.int64)
         self.table = Symbols(self.control)
         self.array = np.zeros(words.ARRAY_BYTES // 8, np.int64)
@@ -82,7 +87,26 @@ class Keys:
         """Return the number of each row's key, int32; `without` where it has none."""
         if not names:
             return np.full(batch.num_rows, FIRST_KEY, np.int32)
-        column = _key_column(batch, names)
+        columns = [batch.column(find_column(batch.schema.names, n, "asof_join")) for n in names]
+        return self._numbered(self._as_one(columns, names), without)
+
+    def _as_one(self, columns: Sequence[pa.Array], names: Sequence[str]) -> pa.Array:
+        """Return keys as a column of text; of several the bytes of their numbers pass as such."""
+        first = columns[0]
+        if len(columns) == 1:
+            return first if ingress.key_mode(first.type) else ingress.keys(first, names[0])
+        self.parts = self.parts or [Keys() for _ in names]
+        numbers = np.empty((len(first), len(columns)), np.int32)
+        for k, (keys, column, name) in enumerate(zip(self.parts, columns, names, strict=True)):
+            numbers[:, k] = keys._numbered(keys._as_one([column], [name]), _NO_PART)
+        there = None
+        if numbers.size and numbers.min() == _NO_PART:
+            there = pa.array((numbers != _NO_PART).all(axis=1)).buffers()[1]
+        ends = np.arange(0, numbers.nbytes + 1, numbers.itemsize * len(columns), np.int32)
+        buffers = [there, pa.py_buffer(ends), pa.py_buffer(numbers)]
+        return pa.Array.from_buffers(pa.string(), len(first), buffers)
+
+    def _numbered(self, column: pa.Array, without: int) -> np.ndarray:
         mode = ingress.key_mode(column.type)
         ids = np.empty(len(column), np.int32)
         remap = np.full(len(column.dictionary) if mode == 2 else 0, -2, np.int32)
@@ -98,17 +122,8 @@ class Keys:
             remap[:] = -2
             reached = native_call("encode")(c.ctypes.data, reached, len(ids))
         pa.RecordBatch._import_from_c(self.array.ctypes.data, only.schema)  # and so released
-        return np.where(ids < 0, without, ids + FIRST_KEY).astype(np.int32)
-
-
-def _key_column(batch: pa.RecordBatch, names: Sequence[str]) -> pa.Array:
-    columns = [batch.column(find_column(batch.schema.names, n, "asof_join")) for n in names]
-    if len(columns) == 1:
-        key = columns[0]
-        return key if ingress.key_mode(key.type) else ingress.keys(key, names[0])
-    import pyarrow.compute as pc
-
-    return pc.binary_join_element_wise(*map(ingress.keys, columns, names), "\x1f")
+        ids[ids < 0] = without - FIRST_KEY
+        return ids + np.int32(FIRST_KEY)
 
 
 @dataclass
