@@ -16,23 +16,18 @@ import threading
 import time
 from collections.abc import Callable
 
+from . import lean_service  # noqa: F401 # isort: skip - before structlog takes rich along
 import psycopg
 import structlog
 
 from . import failpoints, log, metrics, tables
 from .config import Settings, load_settings
 from .errors import ServiceError
-from .lean import without
 
 Main = Callable[[Settings, metrics.Health, threading.Event], int | None]
 FAILED, USAGE = 1, 2
 STALLS_MAX = 4  # a loop silent for so many times what counts as stalled is not waited for
 YOUNG_OBJECTS_MAX = 10_000  # made since the last look for cycles
-
-
-# Only in a process that is a service, and before its app is imported.
-if getattr(sys.modules["__main__"].__spec__, "name", "").startswith("orrery_services."):
-    without("pandas")
 
 
 def run(service: str, main: Main, stalled_after_seconds: float = 30.0) -> int:

@@ -1,15 +1,8 @@
-"""Start the controller of the hot swap: python -m orrery_services.hotswap."""
+"""python -m orrery_services.hotswap"""
 
-from ..lean import without
+from orrery_services.process import run
 
+from . import service
 
-def main() -> int:
-    """Run it without what only people at a terminal need."""
-    without("rich")
-    from ..process import run
-    from . import service
-
-    return run("hotswap", service.main)
-
-
-raise SystemExit(main())
+if __name__ == "__main__":
+    raise SystemExit(run("hotswap", service.main))
