@@ -27,6 +27,7 @@ NODES = ("n1", "n2")
 SECONDS_MAX = 120.0
 LEAVE_SECONDS_MAX = 5.0
 TRIES = 3
+SPAN_SECONDS, SPEED = 40, 10  # of a capture that is played faster than it was
 TRADES = 60
 FIRST_MS = 1_764_165_600_000
 SERVICES = ("packer", "analytics", "replication", "gateway", "snapshots", "dominoes")
@@ -103,6 +104,21 @@ def raw(stack, symbol: str, form: str) -> bytes:
 def test_every_row_of_a_capture_is_sent_and_acknowledged(played):
     assert played["sent"] == {"trades": TRADES, "quotes": TRADES}
     assert played["unacknowledged"] == 0 and played["skipped"] == {}
+
+
+def test_a_capture_is_played_at_the_pace_that_is_asked_for(stack, short_tmp: Path):
+    file, symbol = short_tmp / "pace.jsonl", f"P{uuid.uuid4().hex[:8]}.PACE"
+    times = range(0, SPAN_SECONDS + 1, 2)
+    rows = [
+        {"symbol": symbol, "price": 1 + at, "size": 1, "ts_recv_ns": (FIRST_MS + at * 1000) * 10**6}
+        for at in times
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    told = orrery(stack, "feed", str(file), "--format", "jsonl", "--speed", str(SPEED))
+
+    assert told["sent"] == {"trades": len(rows)} and told["unacknowledged"] == 0
+    assert 0.99 * SPAN_SECONDS / SPEED < told["seconds"] < SPAN_SECONDS
 
 
 def test_what_was_played_is_read_on_both_nodes_once_in_log_order_with_the_right_vwap(stack, symbol):
