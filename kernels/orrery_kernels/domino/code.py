@@ -25,6 +25,7 @@ from orrery_kernels.snapshot.canonical import encode
 
 NUMERICS = "orrery-numerics-1"
 _SILENT = {"CACHE", "RESUME", "NOP", "PRECALL", "EXTENDED_ARG", "MAKE_CELL", "COPY_FREE_VARS"}
+_SET_ORDER = "a set has an order of its own: use dict.fromkeys or sorted"
 _SET_MAKERS = {"BUILD_SET", "SET_ADD", "SET_UPDATE"}
 _WRITERS = {"STORE_GLOBAL", "DELETE_GLOBAL"}
 _UNSAFE_OPTIONS = ("fastmath", "parallel")
@@ -82,7 +83,7 @@ class _Walk:
             self._check(seal.judge_module(value.__name__), name)
             return ["module", value.__name__]
         if isinstance(value, type) or callable(value):
-            return self._callable(name, value, reached_by)
+            return self._callable(name, value, inside_lab, reached_by)
         return self._constant(name, value, inside_lab)
 
     def _place(self, key: Any, make: Callable[[], Any]) -> list:
@@ -102,14 +103,16 @@ class _Walk:
         for option in _UNSAFE_OPTIONS:
             self._check(f"compiled with {option}" if options.get(option) else None, name)
 
-    def _callable(self, name: str, value: Any, reached_by: ModuleType | None) -> Any:
+    def _callable(
+        self, name: str, value: Any, inside_lab: bool, reached_by: ModuleType | None
+    ) -> Any:
         module = seal.member_module(value, reached_by)
         short = getattr(value, "__name__", name)
         self._check(seal.judge_home(module), name)
         written_in_python = isinstance(value, type) and bool(value.__flags__ & _HEAP_TYPE)
         if written_in_python and not seal.is_library(module):
             return self._place(value, lambda: self._class(value))
-        self._check(seal.judge_member(module, short, True), name)
+        self._check(seal.judge_member(module, short, inside_lab), name)
         if module != "builtins" and module:
             self._check(seal.judge_module(module), name)
         if not module and not isinstance(value, BuiltinFunctionType | np.ufunc):
@@ -187,7 +190,9 @@ class _Walk:
         places = {i.offset: at for at, i in enumerate(lines)}
         body: list[Any] = []
         reached: Any = None  # the module or class the code holds, while it goes from name to name
-        for i in lines:
+        for i, following in zip(lines, [*lines[1:], None], strict=True):
+            if isinstance(i.argval, frozenset) and following.opname != "CONTAINS_OP":
+                self._check(_SET_ORDER, f"{code.co_name}, line {i.positions.lineno}")
             body.append(self._instruction(i, code, scope, places))
             reached = self._follow(i, reached, scope, body)
         return [*head, body, code.co_exceptiontable]
@@ -199,18 +204,18 @@ class _Walk:
         if i.opname in _WRITERS:
             raise seal.refuse(self.domino, where, f"it changes the global {i.argval!r}")
         if i.opname in _SET_MAKERS and not scope.inside_lab:
-            why = "a set has an order of its own: use dict.fromkeys or sorted"
-            raise seal.refuse(self.domino, where, why)
-        if i.opname == "BINARY_OP" and i.argrepr.startswith("@") and not scope.inside_lab:
-            why = "a product of matrices rounds differently from one processor to the next"
-            raise seal.refuse(self.domino, where, why)
+            raise seal.refuse(self.domino, where, _SET_ORDER)
+        if i.opname == "BINARY_OP" and not scope.inside_lab:
+            self._check(seal.judge_operator(i.argrepr), where)
         if i.opname == "LOAD_CONST":
             for text in i.argval if isinstance(i.argval, tuple) else (i.argval,):
                 self._check(seal.judge_text(text) if isinstance(text, str) else None, where)
         if i.opname == "IMPORT_NAME":
             self._check(seal.judge_module(i.argval), where)
-        if i.opname in ("LOAD_ATTR", "LOAD_METHOD") and i.argval in seal.ATTRIBUTES_REFUSED:
-            raise seal.refuse(self.domino, where, f"it uses .{i.argval}")
+        if i.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            if i.argval in seal.ATTRIBUTES_REFUSED:
+                raise seal.refuse(self.domino, where, f"it uses .{i.argval}")
+            self._check(None if scope.inside_lab else seal.judge_method(i.argval), where)
         if isinstance(i.argval, CodeType):
             return [i.opname, self._code(i.argval, scope)]
         if i.opcode in dis.hasconst:

@@ -46,10 +46,11 @@ _WHY_NAMES = {
         "asyncio", "ctypes", "glob", "http", "importlib", "io", "logging", "multiprocessing", "os",
         "pathlib", "pickle", "shutil", "signal", "socket", "sqlite3", "subprocess", "sys",
         "tempfile", "threading", "urllib", "pyarrow.fs", "pyarrow.parquet", "pyarrow.csv",
-        "pyarrow.flight", "pyarrow.dataset", "pyarrow.json",
+        "pyarrow.flight", "pyarrow.dataset", "pyarrow.json", "numpy.ctypeslib", "numpy.f2py",
+        "numpy.testing", "llvmlite.binding", "numba.cuda",
     },
 }  # fmt: skip
-# The C library and vector units round these differently from one processor to the next.
+# The C library, BLAS and vector units round these differently from one processor to the next.
 _ROUNDING = {
     "math": {
         "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "cos", "cosh", "erf",
@@ -57,17 +58,36 @@ _ROUNDING = {
         "sin", "sinh", "sumprod", "tan", "tanh",
     },
     "numpy": {
-        "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "cbrt", "cos",
-        "cosh", "dot", "einsum", "exp", "exp2", "expm1", "float_power", "hypot", "inner", "log",
-        "log10", "log1p", "log2", "logaddexp", "matmul", "power", "sin", "sinh", "tan", "tanh",
-        "tensordot", "vdot", "linalg", "fft", "convolve", "correlate", "polyfit",
+        "acos", "acosh", "angle", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
+        "arctanh", "asin", "asinh", "atan", "atan2", "atanh", "bartlett", "blackman", "cbrt",
+        "convolve", "corrcoef", "correlate", "cos", "cosh", "cov", "dot", "einsum", "emath", "exp",
+        "exp2", "expm1", "fft", "float_power", "geomspace", "hamming", "hanning", "hypot", "i0",
+        "inner", "interp", "kaiser", "linalg", "log", "log10", "log1p", "log2", "logaddexp",
+        "logaddexp2", "logspace", "matmul", "matvec", "poly", "polyfit", "polymul", "polynomial",
+        "pow", "power", "roots", "sin", "sinc", "sinh", "tan", "tanh", "tensordot", "vdot",
+        "vecdot", "vecmat",
     },
     "pyarrow.compute": {
-        "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cos", "cosh",
-        "cumulative_mean", "exp", "expm1", "ln", "log10", "log1p", "log2", "logb", "mean", "power",
-        "random", "sin", "sinh", "stddev", "sum", "tan", "tanh", "variance",
+        "acos", "acosh", "approximate_median", "asin", "asinh", "atan", "atan2", "atanh", "cos",
+        "cosh", "cumulative_mean", "exp", "expm1", "kurtosis", "ln", "log10", "log1p", "log2",
+        "logb", "mean", "power", "product", "quantile", "random", "sin", "sinh", "skew", "stddev",
+        "sum", "tan", "tanh", "tdigest", "variance",
     },
 }  # fmt: skip
+_INSTEAD = "use exp, log and power of orrery_kernels.domino.arithmetic, or a loop"
+# What memory held before, and which of equals comes first, is chance. The lab fills what it takes.
+_LEFT_OVER = {
+    "numpy": {"empty", "empty_like"},
+    "pyarrow": {"allocate_buffer"},
+}
+_UNSTABLE = {
+    "numpy": {"argpartition", "argsort", "partition"},
+    "pyarrow.compute": {"select_k_unstable"},
+}
+_BUILDS = {
+    "zlib": {"compress", "compressobj"},
+    "numpy": {"get_include", "show_config", "show_runtime"},
+}
 _OUTSIDE = {
     "numpy": {
         "datetime64",
@@ -81,6 +101,7 @@ _OUTSIDE = {
         "savez",
     },
     "operator": {"attrgetter", "methodcaller"},
+    "pyarrow.compute": {"assume_timezone", "local_timestamp", "strftime"},  # a table of time zones
     "pyarrow": {"OSFile", "memory_map", "input_stream", "output_stream", "create_memory_map"},
 }
 _BUILTINS_REFUSED = {
@@ -89,6 +110,12 @@ _BUILTINS_REFUSED = {
 }  # fmt: skip
 _SETS = {"set", "frozenset"}
 _BY_NAME = {"getattr", "hasattr"}  # nobody sees what they reach
+# Of a value whose type nobody knows beforehand: methods, and operators in bytecode.
+_SET_METHODS = {"difference", "intersection", "keys", "symmetric_difference", "union"}
+_METHODS = {
+    "argpartition": _UNSTABLE, "argsort": _UNSTABLE, "dot": _ROUNDING, "matmul": _ROUNDING,
+}  # fmt: skip
+_OPERATORS = {"@": "a product of matrices", "**": "a power"}
 # numpy reads the clock for "now" and "today" as one of these types
 _CLOCK = re.compile(r"[<>=|]?M8(\[.*)?|datetime64(\[.*)?")
 ATTRIBUTES_REFUSED = {
@@ -127,15 +154,48 @@ def judge_member(module: str, name: str, inside_lab: bool) -> str | None:
             return f"{name}() has an order of its own: use dict.fromkeys or sorted"
         if name in _BY_NAME and not inside_lab:
             return f"{name}() reaches what nobody can see: write the name of the attribute"
-        return None
+        return _rounds("pow()") if name == "pow" else None
     if name in _OUTSIDE.get(module, ()):
         return f"it reaches for the outside ({module}.{name})"
     if name in _ROUNDING.get(module, ()):
-        return (
-            f"{module}.{name} rounds differently from one processor to the next: "
-            f"use the lab's exp and log"
-        )
+        return _rounds(f"{module}.{name}")
+    if name in _UNSTABLE.get(module, ()):
+        return _is_unstable(f"{module}.{name}")
+    if name in _LEFT_OVER.get(module, ()) and not inside_lab:
+        return f"{module}.{name} holds what was in memory before: use zeros, or full"
+    if name in _BUILDS.get(module, ()):
+        return f"{module}.{name} gives other bytes with another build: use the values themselves"
     return None
+
+
+def judge_method(name: str) -> str | None:
+    """Return why a method of this name must not be called outside the lab, or None."""
+    if name in _SET_METHODS:
+        return f".{name} makes what has an order of its own: use the mapping itself, or sorted"
+    if name in _METHODS:
+        return _rounds(f".{name}") if _METHODS[name] is _ROUNDING else _is_unstable(f".{name}")
+    return "the groups of .group_by come in any order: use a loop" if name == "group_by" else None
+
+
+def judge_operator(symbol: str) -> str | None:
+    """Return why an operator must not be used outside the lab, or None.
+
+    >>> judge_operator("**=").partition(":")[0]
+    'a power (**=) rounds differently from one processor to the next'
+    """
+    what = _OPERATORS.get(symbol.removesuffix("="))
+    return _rounds(f"{what} ({symbol})") if what else None
+
+
+def _rounds(what: str) -> str:
+    return f"{what} rounds differently from one processor to the next: {_INSTEAD}"
+
+
+def _is_unstable(what: str) -> str:
+    return (
+        f"{what} orders equals differently from one processor to the next: use "
+        "numpy.lexsort((values,)), which keeps their order, or sorted"
+    )
 
 
 def judge_text(text: str) -> str | None:
@@ -159,7 +219,7 @@ def member_module(value: Any, reached_by: ModuleType | None) -> str:
 
 
 def refuse(domino: str, where: str, why: str) -> SealError:
+    remedy = "" if ": use " in why else ". Give it as an input or a parameter"
     return SealError(
-        f"a domino must depend on its inputs alone, {domino!r} does not: {why} ({where}). Give it "
-        f"as an input or a parameter"
+        f"a domino must depend on its inputs alone, {domino!r} does not: {why} ({where}){remedy}"
     )
