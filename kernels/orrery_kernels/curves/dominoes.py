@@ -1,4 +1,4 @@
-"""Curves as dominoes: the quotes of a snapshot and the day of the newest -> a curve.
+"""Curves as dominoes: the quotes of a snapshot and the day that they have reached -> a curve.
 
 The day is a domino of its own: a quote that comes again unchanged ends the wave there. Quotes are
 named <index>-OIS-<tenor>, e.g. USD-SOFR-OIS-10Y, and are decimal rates.
@@ -28,13 +28,18 @@ OIS_CONVENTIONS = {
 _DAY_NS = 86_400_000_000_000
 
 
-@domino(version=1)
-def quote_day(rows: Annotated[Leaves, "quote_rows/*"]) -> str:
-    """Return the UTC date of the newest quote, ISO: the snapshot's own day, and no clock's."""
-    times = [rows[name].get("ts_event_ns") or 0 for name in rows]
-    if not max(times):
+@domino(version=2)
+def quote_day(rows: Annotated[Leaves, "quote_rows/*"], *, quotes_min: int = 2) -> str:
+    """Return the newest UTC date that `quotes_min` quotes have reached, ISO; of fewer quotes: that
+    all have. It is the snapshot's own day and no clock's, and one quote dated ahead moves it not.
+    """
+    if quotes_min < 1:
+        raise CurveError(f"quotes_min must be at least 1, was {quotes_min}")
+    times = sorted((rows[name].get("ts_event_ns") or 0 for name in rows), reverse=True)
+    dated = [time for time in times if time]
+    if not dated:
         raise CurveError("one quote at least must say its event time: it is the day of the curve")
-    return iso(max(times) // _DAY_NS)
+    return iso(dated[min(quotes_min, len(dated)) - 1] // _DAY_NS)
 
 
 @domino(version=1)

@@ -21,6 +21,7 @@ from orrery_kernels.curves import (
     iso,
     par_quote,
 )
+from orrery_kernels.curves.dominoes import quote_day
 from orrery_kernels.curves.equations import Market, equation
 from orrery_kernels.errors import CurveError, ParameterError
 
@@ -271,3 +272,31 @@ def test_a_curve_built_on_another_says_when_that_is_missing_or_of_another_day():
         plan.rebuild(quotes)
     with pytest.raises(CurveError, match="same day"):
         plan.rebuild(quotes, {"USD-FUNDING": old})
+
+
+DAY_NS = 86_400_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("days", "quotes_min", "day"),
+    [
+        ([20, 20, 20], 2, "1970-01-21"),
+        ([20, 20, 9999], 2, "1970-01-21"),  # one that is dated ahead
+        ([20, 21, 21], 2, "1970-01-22"),
+        ([20, 21, 9999, 9999], 3, "1970-01-22"),
+        ([20, 9999], 1, "1997-05-18"),
+        ([20], 2, "1970-01-21"),
+        ([20, None, 0], 2, "1970-01-21"),
+    ],
+)
+def test_the_day_of_a_curve_is_one_that_several_quotes_have_reached(days, quotes_min, day):
+    rows = {f"Q{at}": {"ts_event_ns": day and day * DAY_NS} for at, day in enumerate(days)}
+
+    assert quote_day.function(rows, quotes_min=quotes_min) == day
+
+
+def test_a_day_that_no_quote_can_give_is_refused():
+    with pytest.raises(CurveError, match="quotes_min must be at least 1, was 0"):
+        quote_day.function({"Q": {"ts_event_ns": DAY_NS}}, quotes_min=0)
+    with pytest.raises(CurveError, match="one quote at least must say its event time"):
+        quote_day.function({"Q": {"ts_event_ns": None}})
