@@ -19,6 +19,7 @@ from .steps import Seen
 
 MESSAGES_AT_ONCE = 1000
 ANSWER_NS_MAX = 2_000_000_000  # until a message that was sent is read back; then it is sent anew
+LOOK_BACK_MAX = 10_000  # messages of the topic that are read for a cut by hand
 WANTED_MAX = 1000  # firings that wait to become cuts; one at a time does
 log = structlog.get_logger()
 
@@ -36,10 +37,11 @@ class Wanted(NamedTuple):
 class Topic:
     """Reads the one partition in order, and writes the number behind the greatest it has read."""
 
-    def __init__(self, settings: Settings, newest: int):
-        """newest: the greatest number that is kept as a fact; a topic made anew goes on behind."""
+    def __init__(self, settings: Settings, newest: int, last: int | None = None):
+        """newest: the greatest number that is kept as a fact; a topic made anew goes on behind.
+        last: read so many messages of before at most; then nothing is known of older firings."""
         self._node, self._newest = settings.node, newest
-        self.seen = Seen()
+        self.seen = Seen(0 if last is None else newest)
         self._wanted: dict[str, Wanted] = {}
         self._sent: tuple[int, int] | None = None  # number, and when it is given up
         self._consumer = bus.consumer(settings.kafka, f"orrery-cuts-{settings.node}")
@@ -49,8 +51,8 @@ class Topic:
             low, self._end = reader.ends(cuts.TOPIC, 0)
         finally:
             reader.close()
-        self._next = low
-        self._consumer.assign([TopicPartition(cuts.TOPIC, 0, low)])
+        self._next = first_read(low, self._end, last)
+        self._consumer.assign([TopicPartition(cuts.TOPIC, 0, self._next)])
 
     def caught_up(self) -> bool:
         """Whether all that was there at the start has been read."""
@@ -108,6 +110,15 @@ class Topic:
         self._consumer.close()
 
 
+def first_read(low: int, end: int, last: int | None) -> int:
+    """Return where to begin in [low, end) to read all, or the `last` messages at most.
+
+    >>> first_read(5, 1_000_000, None), first_read(5, 1_000_000, 10_000), first_read(5, 7, 10_000)
+    (5, 990000, 5)
+    """
+    return low if last is None else max(low, end - last)
+
+
 def take_in(waiting: dict[str, Wanted], fired: Mapping[str, int], wanted: Wanted) -> None:
     """Let a firing wait to become a cut. Beyond WANTED_MAX it does not: it is due again when
     those before it are cuts, because what a trigger owes is reckoned from its last one."""
@@ -121,8 +132,11 @@ def cut_now(
     newest: int,
     seconds_max: float,
 ) -> Cut:
-    """Have a cut made by hand and return it. Raises OutsideError when the log does not take it."""
-    topic = Topic(settings, newest)
+    """Have a cut made by hand and return it. Raises OutsideError when the log does not take it.
+
+    However long the topic is, its end is read: the greatest number stands there, or in a fact.
+    """
+    topic = Topic(settings, newest, LOOK_BACK_MAX)
     deadline = time.monotonic() + seconds_max
     try:
         topic.want(wanted)
