@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 
@@ -19,7 +20,7 @@ from confluent_kafka import Consumer, TopicPartition
 from orrery_services import cdc, connect
 from orrery_services.config import ROLES
 from orrery_services.errors import OutsideError, PortTaken
-from orrery_services.stack import Stack, control, faults, make_plan, processes
+from orrery_services.stack import Stack, control, faults, make_plan, postgres, processes
 from orrery_services.stack.supervisor import KEEP_SECONDS
 from orrery_services.store import identity
 
@@ -223,6 +224,28 @@ def test_after_kill_9_of_the_supervisor_up_recovers_with_the_data(servers):
     wait_until(lambda: len(ids(servers, "KEPT.TEST")) == 2, "rows from before")
     insert_trades(servers, "AFTER.TEST", 1)
     wait_until(lambda: captured(servers, "AFTER.TEST"), "rows from after")
+
+
+def test_after_a_loss_of_power_up_recovers_though_another_program_has_the_old_number(servers):
+    """Nobody could say good-bye; and once the machine is up again, other programs run."""
+    insert_trades(servers, "POWER.TEST", 2)
+    running = processes.children_of_stack(servers.plan.home)
+    for process in sorted(running, key=lambda one: one.started):  # the supervisor first
+        process.send(signal.SIGKILL)
+    wait_until(lambda: not processes.children_of_stack(servers.plan.home), "all of it is gone")
+    lock = postgres.data_folder(servers.plan, NODE) / "postmaster.pid"
+    _, rest = lock.read_text().split("\n", 1)
+
+    with subprocess.Popen(["sleep", "600"], **postgres.as_user(postgres.run_as())) as other:
+        lock.write_text(f"{other.pid}\n{rest}")
+        try:
+            assert servers.up() is True
+        finally:
+            other.kill()
+
+    wait_until(lambda: len(ids(servers, "POWER.TEST")) == 2, "rows from before")
+    insert_trades(servers, "ON.TEST", 1)
+    wait_until(lambda: captured(servers, "ON.TEST"), "rows from after")
 
 
 def test_a_slot_stays_the_one_it_was_when_connect_is_killed(servers):

@@ -16,7 +16,7 @@ import psycopg
 
 from ..config import load_settings
 from ..errors import StackError
-from . import migrations, plan, secrets
+from . import migrations, plan, processes, secrets
 from .part import NotReady, Part, Tell, User
 
 UNPRIVILEGED = ("postgres", "nobody")
@@ -55,12 +55,25 @@ def prepare(stack: plan.Plan, node: str, tell: Tell) -> None:
         shutil.rmtree(data, ignore_errors=True)  # a first start that was cut short
         tell("making an empty database")
         _initdb(stack, node, data, user)
+    _forget_lock(data)
     keep_mb = settings(stack, node).values["postgres.slot_wal_keep_mb_max"]
     text = (stack.root / "schemas" / "postgresql.conf").read_text()
     text += f"port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n"
     text += f"max_slot_wal_keep_size = '{keep_mb}MB'\n"
     _write(data / "orrery.conf", text, user)
     _write(data / "pg_hba.conf", HBA, user)
+
+
+def _forget_lock(data: Path) -> None:
+    """Remove the lock of a server that a loss of power ended, where another program has its number
+    by now: Postgres would take that for a server."""
+    lock = data / "postmaster.pid"
+    try:
+        pid = int(lock.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return
+    if processes.find(pid) and str(data) not in processes.command_line(pid):
+        lock.unlink()
 
 
 def ready(stack: plan.Plan, node: str) -> None:
