@@ -3,13 +3,13 @@
 import os
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 REQUIRED = {name for name in os.environ.get("REQUIRE", "").replace(",", " ").split() if name}
 
 
 # A busy machine is no failure: speed is shown by benchmarks.
-settings.register_profile("orrery", deadline=None)
+settings.register_profile("orrery", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("orrery")
 
 
