@@ -151,16 +151,22 @@ def changed_in_bucket(
 
 
 def _changed_values(before: bytes, after: bytes, count: int, start: int) -> list[Pair]:
-    """Find what differs between buckets of the same names and lengths."""
+    """Find what differs between buckets of the same names and lengths, by halving."""
     ends = struct.unpack_from(f"<{2 * count}I", before, _HEAD_BYTES)
-    found, at = [], start
-    for i in range(count):
-        end = start + ends[count + i]
-        was, now = before[at:end], after[at:end]
-        if was != now:
-            name = start - ends[count - 1] + (ends[i - 1] if i else 0)
-            found.append((before[name : start - ends[count - 1] + ends[i]], was, now))
-        at = end
+    names, found, first, at = start - ends[count - 1], [], 0, start
+    while before[at:] != after[at:]:
+        stop = count  # the first that differs lies in [first, stop)
+        while stop - first > 1:
+            middle = (first + stop) // 2
+            end = start + ends[count + middle - 1]
+            if before[at:end] == after[at:end]:
+                first, at = middle, end
+            else:
+                stop = middle
+        end = start + ends[count + first]
+        name = before[names + (ends[first - 1] if first else 0) : names + ends[first]]
+        found.append((name, before[at:end], after[at:end]))
+        first, at = first + 1, end
     return found
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from orrery_kernels.snapshot.buckets import changed_in_bucket
 from orrery_kernels.snapshot.digest import DIGEST_BYTES
-from orrery_kernels.snapshot.tree import BRANCH_BYTES, FANOUT, Fetch, items, read_root
+from orrery_kernels.snapshot.tree import FANOUT, Fetch, items, read_root
 
 
 class Change(NamedTuple):
@@ -43,10 +43,9 @@ def diff(before: bytes, after: bytes, fetch: Fetch) -> Iterator[Change]:
 def _unequal_below(was: list[bytes], now: list[bytes]) -> list[tuple[bytes, bytes]]:
     """Return the pairs of digests that differ between the branches of one level."""
     one, other = (
-        np.frombuffer(b"".join(bodies), np.uint8).reshape(-1, BRANCH_BYTES)[:, 1:]
-        for bodies in (was, now)
+        np.frombuffer(b"".join([body[1:] for body in bodies]), np.uint64) for bodies in (was, now)
     )
-    differ = (one != other).reshape(-1, FANOUT, DIGEST_BYTES).any(axis=2)
+    differ = (one != other).reshape(-1, DIGEST_BYTES // one.itemsize).any(axis=1)
     found = []
     for place in np.flatnonzero(differ).tolist():
         branch, at = place // FANOUT, 1 + place % FANOUT * DIGEST_BYTES

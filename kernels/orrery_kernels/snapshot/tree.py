@@ -12,6 +12,7 @@ place: what makes a new tree returns the new root and the new pieces.
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -289,14 +290,19 @@ def _read_paths(top: Root, buckets, fetch: Fetch) -> list[dict[int, bytes]]:
 
 def _rise(top: Root, changed: dict[int, bytes], paths: list[dict[int, bytes]], count: int) -> Built:
     """Name the changed buckets and everything above them."""
-    pieces: dict[bytes, bytes] = {}
-    for level in range(len(paths)):
-        names = digest_all(list(changed.values()))
-        pieces.update(zip(names, changed.values(), strict=True))
-        if level + 1 < len(paths):
-            changed = _parents(dict(zip(changed, names, strict=True)), paths[level + 1])
+    places, bodies = list(changed), list(changed.values())
+    names = digest_all(bodies)
+    pieces = dict(zip(names, bodies, strict=True))
+    for before in paths[1:]:
+        whole = _with_names(before, places, names)
+        places = list(before)
+        offsets = np.arange(len(places) + 1) * BRANCH_BYTES
+        names = _split(digest_many(np.frombuffer(whole, np.uint8), offsets).tobytes())
+        cuts = offsets.tolist()
+        bodies = [whole[a:b] for a, b in pairwise(cuts)]
+        pieces.update(zip(names, bodies, strict=True))
     below = list(top.below)
-    for at, name in zip(changed, names, strict=True):
+    for at, name in zip(places, names, strict=True):
         below[at] = name
     root = _pack_root(top.bits, count, top.kind, b"".join(below))
     name = digest(root)
@@ -304,19 +310,14 @@ def _rise(top: Root, changed: dict[int, bytes], paths: list[dict[int, bytes]], c
     return Built(name, pieces)
 
 
-def _parents(changed: dict[int, bytes], before: Mapping[int, bytes]) -> dict[int, bytes]:
-    """Return the branches above some places, with the new names of what lies there."""
-    rows: dict[int, int] = {}
-    for at in changed:
-        rows.setdefault(at >> FANOUT_BITS, len(rows))
-    bodies = bytearray(b"".join([before[parent] for parent in rows]))
-    for at, name in changed.items():
-        slot = rows[at >> FANOUT_BITS] * BRANCH_BYTES + 1 + (at & _LAST) * DIGEST_BYTES
-        bodies[slot : slot + DIGEST_BYTES] = name
-    whole = bytes(bodies)
-    return {
-        parent: whole[row * BRANCH_BYTES : (row + 1) * BRANCH_BYTES] for parent, row in rows.items()
-    }
+def _with_names(before: Mapping[int, bytes], places: list[int], names: list[bytes]) -> bytes:
+    """Return some branches end to end, with the new names of what lies at places below them."""
+    row_of = {parent: row for row, parent in enumerate(before)}
+    whole = bytearray(b"".join(before.values()))
+    for at, name in zip(places, names, strict=True):
+        slot = row_of[at >> FANOUT_BITS] * BRANCH_BYTES + 1 + (at & _LAST) * DIGEST_BYTES
+        whole[slot : slot + DIGEST_BYTES] = name
+    return bytes(whole)
 
 
 def _lay_out_anew(
