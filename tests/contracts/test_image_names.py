@@ -16,7 +16,7 @@ def said(function: str, image: str) -> str:
     )
     done = subprocess.run(
         ["bash", "-ec", f"{taken}; {function} {image}"],
-        cwd=ROOT, capture_output=True, text=True, check=True, timeout=20,
+        cwd=ROOT, capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
     return done.stdout.strip()
 
