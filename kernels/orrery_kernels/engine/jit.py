@@ -18,6 +18,11 @@ numba.config.CPU_NAME, numba.config.CPU_FEATURES = "generic", ""
 numba.config.DISABLE_INTEL_SVML = 1
 _CPU = {"x86_64": "x86-64", "aarch64": "generic", "arm64": "generic"}
 _MEMORY = {"memmove", "memcpy", "memset"}  # all that compiled kernels may call
+# What lets LLVM round a product and a sum once, or change their order, where a processor can.
+_LOOSE = re.compile(
+    r"@llvm\.fm(?:a|uladd)\."
+    r"|\bf(?:add|sub|mul|div|neg) (?:\w+ )*?(?:fast|contract|reassoc|arcp|afn)\b"
+)
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 _functions: dict[str, Any] = {}  # pure helpers by name, one compile each
@@ -80,7 +85,14 @@ define i64 @{symbol}(i64 %args, i64 %lo, i64 %hi) {{
     strange = {n for n in outside if not n.startswith("llvm.")} - _MEMORY
     if strange:
         raise StepError(f"{symbol} must call nothing outside, calls {', '.join(sorted(strange))}")
+    must_round(symbol, text)
     return text
+
+
+def must_round(symbol: str, text: str) -> None:
+    """Raise StepError where LLVM may leave a rounding out: on some processors it then would."""
+    if loose := _LOOSE.search(text):
+        raise StepError(f"{symbol} must round after each operation, has {loose[0]!r}")
 
 
 def target_machine(cpu: str | None = None, features: str = "") -> Any:
