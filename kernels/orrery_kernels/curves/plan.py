@@ -26,7 +26,6 @@ from orrery_kernels.errors import CurveError
 
 SOLVER_VERSION = 1  # part of every digest; raise it when a bit of a result may change
 NO_JACOBIAN = np.empty((0, 0))
-_DOUBLE = np.dtype(np.float64)
 empty, solve_one = np.empty, _local.solve_one  # found sooner: a rebuild takes 7 us
 _LOCAL = ("log_linear", "linear_zero")
 Fixings = Mapping[str, Mapping[DateLike, float]]
@@ -167,7 +166,7 @@ class CurvePlan:
         """Solve for new quotes; raises CurveError where there is no curve."""
         if not isinstance(quotes, np.ndarray):
             quotes = self.ordered(quotes)
-        elif quotes.dtype is _DOUBLE:
+        elif quotes.dtype.char == "d":
             quotes = quotes.copy()  # the curve keeps it, and the caller may change theirs
         else:
             quotes = np.array(quotes, np.float64)
