@@ -208,8 +208,8 @@ class _Walk:
         if i.opname == "BINARY_OP" and not scope.inside_lab:
             self._check(seal.judge_operator(i.argrepr), where)
         if i.opname == "LOAD_CONST":
-            for text in i.argval if isinstance(i.argval, tuple) else (i.argval,):
-                self._check(seal.judge_text(text) if isinstance(text, str) else None, where)
+            for value in i.argval if isinstance(i.argval, tuple) else (i.argval,):
+                self._check(seal.judge_literal(value), where)
         if i.opname == "IMPORT_NAME":
             self._check(seal.judge_module(i.argval), where)
         if i.opname in ("LOAD_ATTR", "LOAD_METHOD"):

@@ -60,12 +60,13 @@ _ROUNDING = {
     "numpy": {
         "acos", "acosh", "angle", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
         "arctanh", "asin", "asinh", "atan", "atan2", "atanh", "bartlett", "blackman", "cbrt",
-        "convolve", "corrcoef", "correlate", "cos", "cosh", "cov", "dot", "einsum", "emath", "exp",
-        "exp2", "expm1", "fft", "float_power", "geomspace", "hamming", "hanning", "hypot", "i0",
+        "cdouble", "clongdouble", "complex128", "complex256", "complex64", "convolve", "corrcoef",
+        "correlate", "cos", "cosh", "cov", "csingle", "dot", "einsum", "emath", "exp", "exp2",
+        "expm1", "fft", "float128", "float_power", "geomspace", "hamming", "hanning", "hypot", "i0",
         "inner", "interp", "kaiser", "linalg", "log", "log10", "log1p", "log2", "logaddexp",
-        "logaddexp2", "logspace", "matmul", "matvec", "poly", "polyfit", "polymul", "polynomial",
-        "pow", "power", "roots", "sin", "sinc", "sinh", "tan", "tanh", "tensordot", "vdot",
-        "vecdot", "vecmat",
+        "logaddexp2", "logspace", "longdouble", "matmul", "matvec", "poly", "polyfit", "polymul",
+        "polynomial", "pow", "power", "roots", "sin", "sinc", "sinh", "tan", "tanh", "tensordot",
+        "vdot", "vecdot", "vecmat",
     },
     "pyarrow.compute": {
         "acos", "acosh", "approximate_median", "asin", "asinh", "atan", "atan2", "atanh", "cos",
@@ -118,6 +119,7 @@ _METHODS = {
 _OPERATORS = {"@": "a product of matrices", "**": "a power"}
 # numpy reads the clock for "now" and "today" as one of these types
 _CLOCK = re.compile(r"[<>=|]?M8(\[.*)?|datetime64(\[.*)?")
+_WIDE = re.compile(r"complex(64|128|256)?|float128|c?longdouble")
 ATTRIBUTES_REFUSED = {
     "__builtins__", "__class__", "__code__", "__dict__", "__getattribute__", "__globals__",
     "__hash__", "__reduce__", "__reduce_ex__", "__self__", "__subclasses__", "now", "popen",
@@ -154,7 +156,7 @@ def judge_member(module: str, name: str, inside_lab: bool) -> str | None:
             return f"{name}() has an order of its own: use dict.fromkeys or sorted"
         if name in _BY_NAME and not inside_lab:
             return f"{name}() reaches what nobody can see: write the name of the attribute"
-        return _rounds("pow()") if name == "pow" else None
+        return _rounds(f"{name}()") if name in ("pow", "complex") else None
     if name in _OUTSIDE.get(module, ()):
         return f"it reaches for the outside ({module}.{name})"
     if name in _ROUNDING.get(module, ()):
@@ -198,11 +200,16 @@ def _is_unstable(what: str) -> str:
     )
 
 
-def judge_text(text: str) -> str | None:
-    """Return why a constant text must not be used, or None."""
-    if _CLOCK.fullmatch(text):
-        return f"it reaches for clock: {text!r} may mean now; days are whole numbers in the lab"
-    return None
+def judge_literal(value: Any) -> str | None:
+    """Return why a constant must not be used, or None: vector units fuse products of complex
+    numbers, and the widest float of a machine is its own."""
+    if isinstance(value, complex):
+        return _rounds(f"a complex number ({value})")
+    if not isinstance(value, str):
+        return None
+    if _CLOCK.fullmatch(value):
+        return f"it reaches for clock: {value!r} may mean now; days are whole numbers in the lab"
+    return _rounds(f"a type ({value!r})") if _WIDE.fullmatch(value) else None
 
 
 def is_builtin(name: str, value: Any) -> bool:

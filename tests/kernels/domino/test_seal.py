@@ -349,6 +349,26 @@ def library_of_c(x: float) -> float:
     return x + len(np.ctypeslib.as_array([1.0]))
 
 
+def complex_product(x: float) -> float:
+    return (x * 1j * 1j).real
+
+
+def complex_by_name(x: float) -> float:
+    return complex(x, x).real
+
+
+def complex_columns(x: float) -> float:
+    return float(np.zeros(2, np.complex128).real[0]) + x
+
+
+def complex_by_type(x: float) -> float:
+    return float(np.zeros(2, "complex128").real[0]) + x
+
+
+def widest(x: float) -> float:
+    return float(np.longdouble(x))
+
+
 INSTEAD = "use exp, log and power of orrery_kernels.domino.arithmetic, or a loop"
 REFUSED = [
     (power_of_two, r"a power \(\*\*\) rounds differently .*" + INSTEAD),
@@ -365,6 +385,11 @@ REFUSED = [
     (set_of_constants, "a set has an order of its own: use dict.fromkeys or sorted"),
     (set_of_keys, r"\.keys makes what has an order of its own: use the mapping itself, or sorted"),
     (set_by_method, "order of its own"), (groups_of_arrow, "groups of .group_by come in any order"),
+    (complex_product, "a complex number .1j. rounds differently"),
+    (complex_by_name, r"complex\(\) rounds differently"),
+    (complex_columns, "numpy.complex128 rounds differently"),
+    (complex_by_type, "a type .'complex128'. rounds differently"),
+    (widest, "numpy.longdouble rounds differently"),
     (squeezed, "zlib.compress gives other bytes with another build"),
     (library_of_c, "outside .numpy.ctypeslib"),
     (clock_of_numpy, "reaches for the outside .numpy.datetime64"),
