@@ -176,10 +176,11 @@ def test_what_an_image_ships_is_read_beside_the_cache_that_is_written(
     loader.install({name: (digest, code)}, "some")
     monkeypatch.setenv("ORRERY_CACHE", f"{tmp_path / 'written'}:{tmp_path / 'shipped'}")
 
-    address, held = loader.catalog.__wrapped__()["midprice"]
+    library, held = loader.catalog.__wrapped__()["midprice"]
     loader.keep(digest, code)
 
     assert held == digest
+    address = loader._address(library, loader.symbol(digest))
     batch = ticks(catalog.kernels()["midprice"].definition, 100)
     assert fold_with("midprice", address, batch)["midprice"].null_count == 0
     assert [p.name for p in (tmp_path / "written").iterdir()] == ["kernel"]
@@ -199,9 +200,9 @@ def test_an_edit_that_leaves_a_step_as_it_is_compiles_nothing_anew(
 
     adopted = loader.adopt({"midprice": pieces["midprice"][0], "quoted_spread": b"another step"})
 
-    address, _ = loader.catalog.__wrapped__()["midprice"]
     assert (none_yet, adopted) == ({}, {"midprice"})
     assert loader.catalog.__wrapped__().keys() == {"midprice"}
     batch = ticks(catalog.kernels()["midprice"].definition, 100)
     assert all(loader.find(digest) for digest, _ in pieces.values())
+    address = loader.find(pieces["midprice"][0]) or 0
     assert fold_with("midprice", address, batch)["midprice"].null_count == 0

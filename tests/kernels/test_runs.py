@@ -76,3 +76,11 @@ def test_averages_past_their_warm_up_ask_nothing(name: str) -> None:
 
     assert conditions
     assert not [n for s in step for n in ast.walk(s) if isinstance(n, ast.If | ast.IfExp)]
+
+
+def test_a_choice_by_two_comparisons_looks_at_both_without_a_jump() -> None:
+    text = codegen.generate(catalog.kernels()["ta_plus_dm"].definition).text
+
+    choices = [line for line in text.splitlines() if "rise" in line and "select(" in line]
+    assert len(choices) == 2
+    assert all(") & (" in line and " and " not in line for line in choices)

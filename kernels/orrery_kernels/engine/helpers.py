@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 HELPERS = {
+    "mixed": """
+def mixed(first, rest, n):
+    h = (first ^ (n * 0x1F83D9ABFB41BD6B)) * 0x2545F4914F6CDD1D
+    h = h ^ ((h >> 29) & 0x7FFFFFFFF)
+    h = (h ^ rest) * 0x5851F42D4C957F2D
+    return h ^ ((h >> 32) & 0xFFFFFFFF)
+""",
     "hash_of": """
 def hash_of(p, n):
     first = 0
@@ -18,10 +25,7 @@ def hash_of(p, n):
         first = ldu32(p, 0) | (ldu32(p, n - 4) << 32)
     elif n > 0:
         first = ldu8(p, 0) | (ldu8(p, n >> 1) << 8) | (ldu8(p, n - 1) << 16)
-    h = (first ^ (n * 0x1F83D9ABFB41BD6B)) * 0x2545F4914F6CDD1D
-    h = h ^ ((h >> 29) & 0x7FFFFFFFF)
-    h = (h ^ last ^ middle) * 0x5851F42D4C957F2D
-    return h ^ ((h >> 32) & 0xFFFFFFFF)
+    return mixed(first, last ^ middle, n)
 """,
     "is_entry": """
 def is_entry(at, first, last, n):

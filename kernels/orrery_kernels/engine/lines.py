@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import copy
+import functools
 
 from orrery_kernels.engine.layout import (
     IDS,
@@ -54,7 +56,32 @@ def _head(layout: Layout) -> list[str]:
 
 
 def text_of(body: list[ast.stmt]) -> list[str]:
+    body = [_Together().visit(copy.deepcopy(statement)) for statement in body]
     return ast.unparse(ast.fix_missing_locations(ast.Module(body, []))).splitlines()
+
+
+class _Together(ast.NodeTransformer):
+    """`a and b` as the condition of a select becomes `a & b`: told to stop at the first, the
+    compiler may make a jump of it, and the processor guess wrong."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if node.func.id == "select":  # type: ignore[attr-defined]
+            node.args[0] = _together(node.args[0])
+        return node
+
+
+def _together(test: ast.expr) -> ast.expr:
+    if not isinstance(test, ast.BoolOp):
+        return test
+    parts = [_together(value) for value in test.values]
+    if not all(
+        isinstance(part, ast.Compare) or part is not value
+        for part, value in zip(parts, test.values, strict=True)
+    ):
+        return test
+    both = ast.BitAnd() if isinstance(test.op, ast.And) else ast.BitOr()
+    return functools.reduce(lambda one, other: ast.BinOp(one, both, other), parts)
 
 
 def indented(lines: list[str], depth: int) -> list[str]:

@@ -24,7 +24,7 @@ from typing import Any
 
 _PACKAGE = Path(__file__).parent.parent
 _LINK_SECONDS_MAX = 120
-_NOT_A_BUILD = (OSError, ValueError, KeyError, AttributeError)  # or of another machine
+_NOT_A_BUILD = (OSError, ValueError, KeyError)  # or of another machine
 _kept: list[Any] = []  # libraries stay loaded
 
 
@@ -74,9 +74,9 @@ def family_of(name: str) -> str | None:
 
 
 @lru_cache(maxsize=1)
-def catalog() -> Mapping[str, tuple[int, bytes]]:
-    """Return kernel -> (address, source digest) of what was built; empty when nothing was."""
-    found: dict[str, tuple[int, bytes]] = {}
+def catalog() -> Mapping[str, tuple[Any, bytes]]:
+    """Return kernel -> (library, source digest) of what was built; empty when nothing was."""
+    found: dict[str, tuple[Any, bytes]] = {}
     for folder in cache_folders():
         for index in sorted((folder / "lib" / package_digest()).glob("*.json")):
             try:
@@ -86,12 +86,22 @@ def catalog() -> Mapping[str, tuple[int, bytes]]:
     return found
 
 
-def _built(index: Path) -> dict[str, tuple[int, bytes]]:
-    """Return kernel -> (address, source digest) of one build."""
+def _built(index: Path) -> dict[str, tuple[Any, bytes]]:
+    """Return kernel -> (library, source digest) of one build."""
     build = json.loads(index.read_text())
     library = _open(index.parent / build["file"])
-    digests = {name: bytes.fromhex(digest) for name, digest in build["kernels"].items()}
-    return {name: (_address(library, symbol(d)), d) for name, d in digests.items()}
+    return {name: (library, bytes.fromhex(digest)) for name, digest in build["kernels"].items()}
+
+
+def built(name: str) -> tuple[int, bytes] | None:
+    """Return (address, source digest) of one kernel of the catalog; None when it was not built.
+
+    Looked for one by one: a process uses a few of the hundreds there are.
+    """
+    with suppress(KeyError, AttributeError):
+        library, digest = catalog()[name]
+        return _address(library, symbol(digest)), digest
+    return None
 
 
 def find(digest: bytes) -> int | None:
@@ -107,7 +117,9 @@ def find(digest: bytes) -> int | None:
                 return _address(_open(path), symbol(digest))
             except (OSError, AttributeError):
                 continue
-    return _all_builds(tuple(cache_folders())).get(digest)
+    with suppress(KeyError, AttributeError):
+        return _address(_all_builds(tuple(cache_folders()))[digest], symbol(digest))
+    return None
 
 
 def _indexes(folders: Iterable[Path]) -> Iterator[Path]:
@@ -117,12 +129,12 @@ def _indexes(folders: Iterable[Path]) -> Iterator[Path]:
 
 
 @lru_cache(maxsize=1)
-def _all_builds(folders: tuple[Path, ...]) -> Mapping[bytes, int]:
-    """Return source digest -> address of what any build holds."""
-    found: dict[bytes, int] = {}
+def _all_builds(folders: tuple[Path, ...]) -> Mapping[bytes, Any]:
+    """Return source digest -> the library of a build that holds it."""
+    found: dict[bytes, Any] = {}
     for index in _indexes(folders):
         with suppress(*_NOT_A_BUILD):
-            found.update((digest, address) for address, digest in _built(index).values())
+            found.update((digest, library) for library, digest in _built(index).values())
     return found
 
 

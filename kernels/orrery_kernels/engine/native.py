@@ -40,7 +40,12 @@ def encode(c, lo, hi):
             end = min2(chunk + 32, hi)
             for i in range(chunk, end):
                 start = ldi32(offsets, i * 4)
-                slot = hash_of(data + start, ldi32(offsets, i * 4 + 4) - start) & mask
+                n = ldi32(offsets, i * 4 + 4) - start
+                p = data + start
+                if n >= 8 and n <= 16:  # most names: in line, as hash_of does it
+                    slot = mixed(ldi(p, 0), ldi(p, n - 8), n) & mask
+                else:
+                    slot = hash_of(p, n) & mask
                 prefetch(slots + slot * 32)
                 sti32(ids, i * 4, -2 - slot)  # below 0: others read ids ahead
             for i in range(chunk, end):
@@ -51,7 +56,7 @@ def encode(c, lo, hi):
                     p = data + start
                     slot = -2 - ldi32(ids, i * 4)
                     at = slots + slot * 32
-                    # most names are 8 to 16 bytes long, and where they are looked for first
+                    # most names are where they are looked for first
                     if not (n >= 8 and n <= 16 and is_entry(at, ldi(p, 0), ldi(p, n - 8), n)):
                         at = find_symbol(c, p, n, slot)
                         if at == NEEDS_ROOM:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orrery_kernels.engine.functions import floor
 from orrery_kernels.engine.spec import Ring, Size, Struct, f64, i64, ring, struct
-from orrery_kernels.engine.step import inline, pure
+from orrery_kernels.engine.step import inf, inline, pure, select
 
 
 def extreme(size: Size) -> Struct:
@@ -69,24 +69,30 @@ def dated_highest_push(w, x, size):
     w.tick += 1
     w.ring[w.at] = x
     w.ticks[w.at] = w.tick
-    if w.at == 0 or x >= w.front:
-        w.front = x
-        w.front_tick = w.tick
+    front = -inf if w.at == 0 else w.front
+    w.front_tick = select(x >= front, w.tick, w.front_tick)
+    w.front = select(x >= front, x, front)
     w.at += 1
-    top = w.front
-    tick = w.front_tick
+    before = -inf
+    before_tick = 0
     if w.n < size:
         w.n += 1
-    elif w.at < size and w.ring[w.at] > top:
-        top = w.ring[w.at]
-        tick = w.ticks[w.at]
+    elif w.at < size:
+        before = w.ring[w.at]
+        before_tick = w.ticks[w.at]
+    tick = select(before > w.front, before_tick, w.front_tick)
+    top = max(w.front, before)
     if w.at == size:
         w.at = 0
+        best = x
+        best_tick = w.tick
         for k in range(1, size):
             i = size - 1 - k
-            if w.ring[i + 1] >= w.ring[i]:
-                w.ring[i] = w.ring[i + 1]
-                w.ticks[i] = w.ticks[i + 1]
+            value = w.ring[i]
+            best_tick = select(best >= value, best_tick, w.ticks[i])
+            best = select(best >= value, best, value)
+            w.ring[i] = best
+            w.ticks[i] = best_tick
     return top, w.tick - tick
 
 

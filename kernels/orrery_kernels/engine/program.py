@@ -6,10 +6,14 @@ import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from orrery_kernels.engine import codegen, loader, native
+from orrery_kernels.engine import loader
 from orrery_kernels.engine.spec import Kernel
+
+if TYPE_CHECKING:
+    from orrery_kernels.engine.codegen import Source
 
 # What every compiled piece looks like from outside: three words in, one out. The interpreter's lock
 # is given up meanwhile (_CALL) or kept, which is quicker for a few rows (_QUICK; its arguments are
@@ -36,16 +40,19 @@ def program_of(kernel: Kernel, runs: bool = False) -> Program:
     held = _programs.setdefault(kernel, {})
     runs = runs and bool(kernel.state.fields)
     if runs not in held:
-        found = _from_catalog(kernel, runs)
-        held[runs] = found or _from_source(codegen.generate(kernel, runs))
+        held[runs] = _from_catalog(kernel, runs) or _from_text(kernel, runs)
     return held[runs]
 
 
 @cache
 def native_address(name: str) -> int:
     """Return the address of one of the native functions of native.py."""
-    found = loader.catalog().get(NATIVE + name)
-    return found[0] if found else _from_source(native.sources()[name]).address
+    found = loader.built(NATIVE + name)
+    if found:
+        return found[0]
+    from orrery_kernels.engine import native  # only what was not built needs its text
+
+    return _from_source(native.sources()[name]).address
 
 
 @cache
@@ -57,11 +64,17 @@ def native_call(name: str, quick: bool = False) -> Callable[..., int]:
 def _from_catalog(kernel: Kernel, runs: bool) -> Program | None:
     if not kernel.function.__module__.startswith("orrery_kernels.ticks."):
         return None
-    found = loader.catalog().get(kernel.name + (RUNS if runs else ""))
+    found = loader.built(kernel.name + (RUNS if runs else ""))
     return Program(*found) if found else None
 
 
-def _from_source(source: codegen.Source) -> Program:
+def _from_text(kernel: Kernel, runs: bool) -> Program:
+    from orrery_kernels.engine import codegen
+
+    return _from_source(codegen.generate(kernel, runs))
+
+
+def _from_source(source: Source) -> Program:
     address = loader.find(source.digest)
     if address is None:
         from orrery_kernels.engine import jit

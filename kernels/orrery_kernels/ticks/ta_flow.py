@@ -77,7 +77,8 @@ def ta_nvi(s, x, volume):
     Source: Fosback (1976), Stock Market Logic; TA-Lib, function NVI
     """
     before = s.last
-    rate = (x - before) / before if s.n > 0 and before != 0.0 and volume < s.volume else 0.0
+    change = x - before if volume < s.volume else 0.0  # no branch: nobody foresees the volume
+    rate = change / before if before != 0.0 else 0.0
     s.value = s.value * (1.0 + rate) if s.n > 0 else 1000.0
     s.n = 1
     s.last = x
@@ -95,7 +96,8 @@ def ta_pvi(s, x, volume):
     Source: Fosback (1976), Stock Market Logic; TA-Lib, function PVI
     """
     before = s.last
-    rate = (x - before) / before if s.n > 0 and before != 0.0 and volume > s.volume else 0.0
+    change = x - before if volume > s.volume else 0.0  # no branch: nobody foresees the volume
+    rate = change / before if before != 0.0 else 0.0
     s.value = s.value * (1.0 + rate) if s.n > 0 else 1000.0
     s.n = 1
     s.last = x

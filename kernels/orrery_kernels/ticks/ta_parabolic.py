@@ -36,12 +36,12 @@ def _follow(
         t.up = 1 if now_up else 0
         t.af = long_first if now_up else short_first
         t.extreme = high if now_up else low
-    elif up and high > t.extreme:
-        t.extreme = high
-        t.af = min(t.af + long_step, long_max)
-    elif not up and low < t.extreme:
-        t.extreme = low
-        t.af = min(t.af + short_step, short_max)
+    elif up:
+        t.af = min(t.af + long_step, long_max) if high > t.extreme else t.af
+        t.extreme = max(t.extreme, high)
+    else:
+        t.af = min(t.af + short_step, short_max) if low < t.extreme else t.af
+        t.extreme = min(t.extreme, low)
     ahead = out + t.af * (t.extreme - out)
     t.sar = min(min(ahead, t.low), low) if t.up > 0 else max(max(ahead, t.high), high)
     t.high = high
