@@ -46,6 +46,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "trade_quote_match": {"depth": 4, "lag_ms": 100.0},
     "volume_bars": {"threshold": 1_000.0},
     "vpin": {"bucket_volume": 300.0, "buckets": 4},
+    "wmr_london": {"fix_s": 35_630, "window_s": 20},  # and it is summer
     "wmr_schedule": {"fix_utc_s": 32_030, "window_s": 20},  # `market` begins at second 32,000
 }
 

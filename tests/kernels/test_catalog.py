@@ -25,7 +25,7 @@ CATALOG = {
     "liquidity": "kyle_lambda amihud_illiquidity roll_spread corwin_schultz_spread",
     "currencies": """
         triangular_arbitrage forward_points cip_basis carry_signal pip_value fx_cross_price
-        wmr_schedule fix_impact pnl_fx
+        wmr_schedule wmr_london fix_impact pnl_fx
     """,
     "coins": """
         funding_apr funding_cost basis_annualized open_interest_delta perp_fair_price
@@ -57,7 +57,8 @@ CATALOG = {
     """,
     "joins, quality, bars": """
         asof_join asof_join_table asof_join_streaming AsofJoinKernel StreamingAsofJoinKernel
-        dedupe_trades clock_skew_align gap_fill trade_quote_match bar_consistency winsorize boxcox
+        dedupe_trades dedupe_trade_ids dedupe_venue_trades clock_skew_align gap_fill
+        gap_fill_linear trade_quote_match bar_consistency winsorize boxcox boxcox_fitted
         yeo_johnson resample_ohlc dollar_bars volume_bars tick_imbalance_bars
     """,
 }

@@ -1,6 +1,8 @@
 """Foreign exchange against the identities that must hold."""
 
 import math
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +16,7 @@ from orrery_kernels import (
     pip_value,
     pnl_fx,
     triangular_arbitrage,
+    wmr_london,
     wmr_schedule,
 )
 
@@ -107,6 +110,60 @@ def test_a_new_day_begins_a_new_fix():
     ].to_pylist()
 
     assert fixes == [None, 1.0, None, 2.0]
+
+
+def of_london(day: str, clock: str) -> int:
+    """Return a moment by London's clock as nanoseconds since 1970."""
+    moment = datetime.fromisoformat(f"{day}T{clock}").replace(tzinfo=ZoneInfo("Europe/London"))
+    return int(moment.timestamp()) * SECOND
+
+
+@pytest.mark.parametrize("fix", ["16:00:00", "00:30:00", "23:10:00"])
+def test_the_fix_is_at_that_hour_in_london_all_the_year_round(fix):
+    hours, minutes, _ = map(int, fix.split(":"))
+    days = [
+        date(year, 1, 2) + timedelta(k) for year in (1999, 2024, 2026, 2100) for k in range(360)
+    ]
+    at = [of_london(str(day), fix) for day in days]
+    times = [t + s * SECOND for t in at for s in (-151, -150, 149, 150)]
+
+    out = wmr_london(
+        rows(ts_event_ns=times, price=[1.0] * len(times), bid=[1.0] * len(times),
+             ask=[1.0] * len(times)), fix_s=3600 * hours + 60 * minutes,
+    )  # fmt: skip
+
+    assert out["in_window"].to_pylist() == [0, 1, 1, 0] * len(days)
+
+
+def test_bids_and_asks_have_a_median_each_and_a_trade_stands_for_its_second():
+    at = of_london("2026-07-01", "16:00:00")
+    ticks = [  # second, price, bid, ask
+        (-200, None, 1.0, 1.2), (-150, 1.5, None, None), (-149, None, 1.3, 1.5),
+        (-149, None, 1.4, 1.6), (-148, 2.0, 1.0, 1.4), (-100, None, 3.0, None),
+        (200, None, 9.0, 9.9),
+    ]  # fmt: skip
+    seconds, price, bid, ask = (list(column) for column in zip(*ticks, strict=True))
+
+    out = wmr_london(
+        rows(ts_event_ns=[at + s * SECOND for s in seconds], price=price, bid=bid, ask=ask)
+    )
+
+    bids, asks = [1.4, 1.4, 1.8], [1.6, 1.6, 2.2]  # the samples of three seconds
+    assert out["fix_bid"].to_pylist()[-1] == pytest.approx(np.median(bids))
+    assert out["fix_ask"].to_pylist()[-1] == pytest.approx(np.median(asks))
+    assert out["fix_price"].to_pylist()[-1] == pytest.approx(1.5)
+    assert out["fix_price"].to_pylist()[:2] == [None, None]
+
+
+def test_without_quotes_the_fix_is_that_of_the_trades():
+    times = of_london("2026-01-05", "16:00:00") + np.arange(-150, 150) * SECOND
+    prices = np.round(np.linspace(1.0, 2.0, 300) ** 2, 4)
+    nothing = pa.nulls(300, pa.float64())
+
+    out = wmr_london(rows(ts_event_ns=times, price=prices, bid=nothing, ask=nothing))
+    trades = wmr_schedule(rows(ts_event_ns=times, price=prices))
+
+    assert out["fix_price"].equals(trades["fix_price"])
 
 
 def test_buying_above_the_fix_and_selling_below_it_both_cost():

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import talib
 from orrery_kernels import Chain, Stream
-from orrery_kernels.errors import ParameterError
+from orrery_kernels.errors import ColumnError, ParameterError
 from orrery_kernels.ticks.ta_averages import KINDS
 
 from tests.kernels.test_ta import (
@@ -189,6 +189,11 @@ def test_volume_takes_its_own_column():
 def test_a_wrong_average_is_refused_with_what_there_is(given, told):
     with pytest.raises(ParameterError, match=told):
         orrery_kernels.ta_apo(BATCH, **given)
+
+
+def test_a_column_that_is_not_there_is_told_by_the_name_that_was_typed():
+    with pytest.raises(ColumnError, match=r"column 'close' must be there, .* \(ta_apo\)"):
+        orrery_kernels.ta_apo(BATCH.select(["open", "high"]), matype="wma")
 
 
 def test_the_page_and_the_signature_name_the_averages():

@@ -5,7 +5,7 @@ A family module of kernels imports what it needs from here.
 """
 
 from orrery_kernels.engine.catalog import function
-from orrery_kernels.engine.spec import choice, f64, i64, optional, param, ring, struct
+from orrery_kernels.engine.spec import choice, f64, i64, optional, param, ring, struct, text
 from orrery_kernels.engine.step import (
     inf,
     inline,
@@ -34,4 +34,5 @@ __all__ = [
     "select",
     "sqrt",
     "struct",
+    "text",
 ]  # fmt: skip

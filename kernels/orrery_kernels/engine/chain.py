@@ -8,11 +8,12 @@ from typing import Any
 import pyarrow as pa
 
 from orrery_kernels.columns import KIND_NAMES
+from orrery_kernels.engine.ingress import number_of
 from orrery_kernels.engine.oracle import OracleKernel
 from orrery_kernels.engine.plan import Instance, canonical, chain_digest, plan_steps
 from orrery_kernels.engine.program import program_of
 from orrery_kernels.engine.session import Session
-from orrery_kernels.engine.spec import f64, i64
+from orrery_kernels.engine.spec import f64, i64, text
 from orrery_kernels.engine.state import ChainState
 from orrery_kernels.engine.symbols import SYMBOLS_MAX
 from orrery_kernels.errors import ColumnError, ParameterError, StateError
@@ -182,7 +183,7 @@ class ChainOracle:
                 made.append([None] * len(instance.outputs))
                 continue
             values = [
-                _number(made[r[0]][r[1]] if isinstance(r, tuple) else _value(row, r), item.kind)
+                _number(made[r[0]][r[1]] if isinstance(r, tuple) else _value(row, r), item.read_as)
                 for r, item in zip(reads, instance.kernel.inputs, strict=True)
             ]
             made.append(oracle.tick(symbol, values))
@@ -213,7 +214,9 @@ def _value(row: Mapping[str, Any], column: str) -> float | int | None:
     return row[name]
 
 
-def _number(value: float | int | None, kind: str) -> float | int | None:
+def _number(value: float | int | str | None, kind: str) -> float | int | None:
     if value is None:
         return None
-    return int(value) if kind == i64 else float(value)
+    if kind == text and isinstance(value, str):
+        return number_of(value)
+    return float(value) if kind == f64 else int(value)

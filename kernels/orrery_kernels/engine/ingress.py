@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pyarrow as pa
 
 from orrery_kernels.columns import KIND_NAMES
 from orrery_kernels.engine import words
-from orrery_kernels.engine.spec import f64, i64
+from orrery_kernels.engine.spec import f64, i64, text
 from orrery_kernels.errors import ColumnError
 
 _SIDES = {
@@ -32,6 +34,7 @@ _DIRECT = {
     },
     i64: {pa.int64(): words.I64_RAW, pa.int32(): words.I32_RAW, pa.int8(): words.I8_RAW},
 }
+_DIRECT[text] = _DIRECT[i64]
 
 
 def code_of(kind: str, arrow: pa.DataType) -> int | None:
@@ -41,6 +44,8 @@ def code_of(kind: str, arrow: pa.DataType) -> int | None:
 
 def numbers(array: pa.Array, kind: str, name: str) -> pa.Array:
     """Return `array` converted to f64 or int64, by the conversion declared for its type."""
+    if kind == text:
+        return _named(array, name)
     return _whole(array, name) if kind == i64 else _as_float(array, name)
 
 
@@ -129,6 +134,20 @@ def _sides(array: pa.Array, name: str) -> pa.Array:
             )
         known.append(_SIDES[word])
     return pa.array(known, pa.float64()).take(words.indices)
+
+
+def number_of(name: str) -> int:
+    """Return a whole number in [0, 2**63) made of the letters of `name`, everywhere the same."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def _named(array: pa.Array, name: str) -> pa.Array:
+    if pa.types.is_dictionary(array.type):
+        return _named(array.dictionary, name).take(array.indices)
+    if not _is_text(array.type):
+        return _whole(array, name)
+    numbers = [None if x is None else number_of(x) for x in array.to_pylist()]
+    return pa.array(numbers, pa.int64())
 
 
 def _as_nanoseconds(array: pa.Array, name: str) -> pa.Array:

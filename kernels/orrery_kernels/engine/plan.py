@@ -29,7 +29,8 @@ class Instance:
     columns: tuple[str, ...]  # read, in the order of kernel.inputs
     outputs: tuple[str, ...]
     rows: str
-    hidden: bool = False  # between the parts of another kernel
+    part_of: str = ""  # the kernel that was asked for, where it is composed
+    hidden: bool = False  # between its parts
 
     @cached_property
     def layout(self) -> Layout:
@@ -178,7 +179,7 @@ def _parts(
         output = inner.get("output", whole.outputs)
         definition = catalog.lookup(inner["kernel"]).definition
         part = resolve(definition, {**inner, "output": output}, made, place)
-        parts.append(replace(part, hidden="output" in inner))
+        parts.append(replace(part, part_of=kernel.name, hidden="output" in inner))
         made.update(dict.fromkeys(part.outputs, part.rows))
     return parts or [whole]
 

@@ -107,7 +107,7 @@ class Session:
             wiring += [args.ctypes.data, kind, len(reads), len(instance.layout.outputs)]
             for item, read in zip(instance.kernel.inputs, reads, strict=True):
                 if isinstance(read, str):
-                    wiring.append(self.columns.setdefault((read, item.kind), len(self.columns)))
+                    wiring.append(self.columns.setdefault((read, item.read_as), len(self.columns)))
                 else:
                     wiring.append(-self._result(read, item.kind) - 1)
         self.column_table = np.zeros((len(self.columns), 4), np.int64)
@@ -195,7 +195,7 @@ class Session:
     def _reader_of(self, column: str) -> str:
         for instance, reads in zip(self.kernels, self.reads, strict=True):
             if column in reads:
-                return instance.kernel.name
+                return instance.part_of or instance.kernel.name
         return ""
 
     def _convert(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -208,7 +208,7 @@ class Session:
                     at = len(arrays) - 1
                     self.column_table[k, 0] = at
                 arrays[at] = ingress.numbers(arrays[at], kind, batch.schema.names[self.sources[k]])
-                self.column_table[k, 1] = words.I64_RAW if kind == i64 else words.F64
+                self.column_table[k, 1] = words.F64 if kind == f64 else words.I64_RAW
         if self.key >= 0 and ingress.key_mode(batch.schema.types[self.key]) is None:
             arrays[self.key] = ingress.keys(arrays[self.key], batch.schema.names[self.key])
         if self.kind >= 0:

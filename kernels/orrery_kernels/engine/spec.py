@@ -12,6 +12,7 @@ from orrery_kernels.errors import ParameterError, StepError
 
 i64 = "i64"  # exact integers: counters, positions, nanoseconds
 f64 = "f64"
+text = "text"  # a name, as a whole number made of its letters; whole numbers as they are
 optional = "optional"  # a number that may be missing: the step sees nan
 SCALARS = (i64, f64)
 OUTPUT_TYPES = (f64, "i8", "i32", i64)
@@ -139,6 +140,12 @@ class Input:
     column: str
     kind: str = f64
     optional: bool = False
+    text: bool = False
+
+    @property
+    def read_as(self) -> str:
+        """How its column is turned into numbers."""
+        return text if self.text else self.kind
 
 
 @dataclass(frozen=True)

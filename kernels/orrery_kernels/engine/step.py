@@ -29,6 +29,7 @@ from orrery_kernels.engine.spec import (
     i64,
     optional,
     struct,
+    text,
 )
 from orrery_kernels.errors import StepError
 
@@ -205,9 +206,12 @@ def _inputs_of(function: FunctionType, columns: Mapping[str, str]) -> tuple[Inpu
 
 
 def _input(name: str, column: str, annotation: str, kernel_name: str) -> Input:
-    if annotation not in (f64, i64, optional):
-        raise StepError(f"{name} must be f64, i64 or optional, was {annotation} ({kernel_name})")
-    return Input(name, column, i64 if annotation == i64 else f64, annotation == optional)
+    if annotation not in (f64, i64, text, optional):
+        raise StepError(
+            f"{name} must be f64, i64, text or optional, was {annotation} ({kernel_name})"
+        )
+    kind = i64 if annotation in (i64, text) else f64
+    return Input(name, column, kind, annotation == optional, annotation == text)
 
 
 def _outputs_of(name: str, outputs: Any) -> tuple[Output, ...]:

@@ -194,6 +194,7 @@ def page(definition: Kernel) -> str:
     lines = [inspect.cleandoc(definition.function.__doc__ or definition.name), "", "Columns read:"]
     for item in definition.inputs:
         kind = "whole number" if item.kind == "i64" else "number"
+        kind += " or text" if item.text else ""
         lines.append(f"    {item.name}: {kind}, column {item.column!r} unless another is named")
     if definition.given:
         lines += ["", "Parameters:"]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orrery_kernels.engine import layout, words
+from orrery_kernels.engine import ingress, layout, words
 from orrery_kernels.engine.program import native_address, native_call
-from orrery_kernels.engine.spec import i64
+from orrery_kernels.engine.spec import f64, text
 from orrery_kernels.engine.words import Word
 from orrery_kernels.errors import ParameterError
 
@@ -37,7 +37,8 @@ class Ticker:
         self._wire(session)
         self.floats, self.numbers = memoryview(self.values), self.state.table.index
         self.wholes = memoryview(self.values.view(np.int64))
-        self.is_whole = [kind == i64 for _, kind in columns]
+        self.is_whole = [kind != f64 for _, kind in columns]
+        self.is_text = [kind == text for _, kind in columns]
         self.names, self.count = session.chain.inputs, len(session.chain.inputs)
         self.inputs = [session.chain.inputs.index(name) for name, _ in columns]
         self.simple = not any(self.is_whole) and self.inputs == list(
@@ -61,7 +62,7 @@ class Ticker:
                 zip(instance.kernel.inputs, session.reads[k], strict=True)
             ):
                 if isinstance(read, str):
-                    place = session.columns[read, item.kind]
+                    place = session.columns[read, item.read_as]
                 else:
                     place = n + session._result(read, item.kind)
                 args[layout.FIRST + j] = at + 8 * place
@@ -155,7 +156,9 @@ class Ticker:
     def _load(self, values: Sequence[float | None]) -> None:
         for k, (source, whole) in enumerate(zip(self.inputs, self.is_whole, strict=True)):
             value = values[source]
-            if whole:
+            if self.is_text[k] and isinstance(value, str):
+                self.wholes[k] = ingress.number_of(value)
+            elif whole:
                 self.wholes[k] = self._exact(value)
             else:
                 self.floats[k] = _NAN if value is None else value

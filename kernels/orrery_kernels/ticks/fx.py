@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orrery_kernels.engine import f64, i64, kernel, nan, param
+from orrery_kernels.engine import f64, i64, inline, is_finite, kernel, nan, optional, param
 from orrery_kernels.engine.functions import expm1, log
 from orrery_kernels.engine.order import ordered, ordered_median, ordered_push
 
@@ -131,7 +131,7 @@ def wmr_schedule(s, p, ts_ns: i64, price):
     Formula: the last price of each second of [fix - w/2, fix + w/2) is sampled; fix_price is the
         median of the day's samples so far, known from the first second that has ended; the fix is
         its value at the end of the window. London is UTC in winter and UTC + 1 in summer: give
-        fix_utc_s
+        fix_utc_s, or use wmr_london
     Units: flag, those of price
     Warm-up: null until a second of the window has ended; days before 1970 do not count
     Source: Financial Stability Board (2014), Foreign Exchange Benchmarks; Evans (2018), Review of
@@ -154,6 +154,88 @@ def wmr_schedule(s, p, ts_ns: i64, price):
         s.second = second
         s.got = 1
     return 1.0 if inside else 0.0, ordered_median(s.w) if s.w.n > 0 else nan
+
+
+_DAYS_TO_1970 = 719_468  # since 1 March of year 0, where the years of the rule below begin
+_MARCH_31, _OCTOBER_31 = 30, 244  # days after 1 March
+
+
+@inline
+def _last_sunday(year, day_of_year):
+    """Return the last Sunday up to a day, counted from 1 March, in days since 1970."""
+    last = 365 * year + year // 4 - year // 100 + year // 400 + day_of_year - _DAYS_TO_1970
+    return last - (last + 4) % 7  # 1 January 1970 was a Thursday
+
+
+@inline
+def _london_ns(ts_ns):
+    """Return a time by London's clock: an hour on from 01:00 UTC of the last Sunday in March to
+    that in October, the rule since 1996."""
+    year = 1970 + 400 * (ts_ns // _DAY_NS) // 146_097  # a day wrong at New Year, when none matters
+    hour = 3_600 * _NS_PER_S
+    begin = _last_sunday(year, _MARCH_31) * _DAY_NS + hour
+    end = _last_sunday(year, _OCTOBER_31) * _DAY_NS + hour
+    return ts_ns + hour if ts_ns >= begin and ts_ns < end else ts_ns
+
+
+@kernel(
+    inputs={"ts_ns": "ts_event_ns"},
+    state={"day": i64, "second": i64, "bid": f64, "ask": f64, "price": f64, "quoted": i64,
+           "traded": i64, "got": i64, "bids": ordered("window_s"), "asks": ordered("window_s")},
+    params={
+        "fix_s": param(57_600, "[0, 86399]", "seconds after midnight in London; 57600 is 16:00"),
+        "window_s": param(300, "[2, 3600]", "length of the window, centred on the fix, in seconds"),
+    },
+    outputs={"in_window": "i8", "fix_bid": f64, "fix_ask": f64, "fix_price": f64},
+)  # fmt: skip
+def wmr_london(s, p, ts_ns: i64, price: optional, bid: optional, ask: optional):
+    """Benchmark fix by London's clock, of trades and quotes as rows of one stream: the medians of
+    one bid and one ask a second.
+
+    Formula: each second of [fix - w/2, fix + w/2) in which something came is sampled: its last
+        trade less and plus half the spread of the last quote, else its last quote; fix_bid and
+        fix_ask are the medians of the day's samples so far, fix_price their middle, known from the
+        first second that has ended; the fix is their value at the end of the window
+    Units: flag, those of price
+    Warm-up: null until a second of the window has ended; days before 1970 do not count, and summer
+        time is that of the rule since 1996
+    Source: Financial Stability Board (2014), Foreign Exchange Benchmarks; Evans (2018), Review of
+        Finance 22(4)
+    """
+    local = _london_ns(ts_ns)
+    day = local // _DAY_NS
+    second = (local - day * _DAY_NS) // _NS_PER_S
+    start = p.fix_s - p.window_s // 2
+    inside = second >= start and second < start + p.window_s
+    if day != s.day:
+        s.bids.n = 0
+        s.bids.at = 0
+        s.asks.n = 0
+        s.asks.at = 0
+        s.got = 0
+        s.quoted = 0
+        s.day = day
+    if s.got > 0 and second > s.second:
+        half = 0.5 * (s.ask - s.bid) if s.quoted > 0 else 0.0
+        ordered_push(s.bids, s.price - half if s.traded > 0 else s.bid, p.window_s)
+        ordered_push(s.asks, s.price + half if s.traded > 0 else s.ask, p.window_s)
+        s.got = 0
+        s.traded = 0
+    if is_finite(bid) and is_finite(ask):
+        s.bid = bid
+        s.ask = ask
+        s.quoted = 1
+        s.got = 1 if inside else s.got
+    if is_finite(price) and inside:
+        s.price = price
+        s.traded = 1
+        s.got = 1
+    s.second = second if inside else s.second
+    if s.bids.n == 0:
+        return 1.0 if inside else 0.0, nan, nan, nan
+    low = ordered_median(s.bids)
+    high = ordered_median(s.asks)
+    return 1.0 if inside else 0.0, low, high, 0.5 * (low + high)
 
 
 @kernel(

@@ -3,8 +3,8 @@ tame."""
 
 from __future__ import annotations
 
-from orrery_kernels.engine import f64, i64, kernel, nan, param, ring
-from orrery_kernels.engine.functions import log, log1p, power
+from orrery_kernels.engine import f64, i64, inline, kernel, nan, param, ring, text
+from orrery_kernels.engine.functions import expm1, log, log1p, power
 from orrery_kernels.engine.order import (
     extreme,
     lowest_push,
@@ -47,6 +47,75 @@ def dedupe_trades(s, p, ts_ns: i64, price, size):
         s.ts[s.at] = ts_ns
         s.price[s.at] = price
         s.size[s.at] = size
+        s.at = s.at + 1 if s.at + 1 < p.horizon else 0
+        s.n = s.n + 1 if s.n < p.horizon else s.n
+    return found
+
+
+@kernel(
+    inputs={"trade_id": "trade_id"},
+    state={"n": i64, "at": i64, "ids": ring("horizon", i64)},
+    params={"horizon": param(64, "[1, 100000]", "trades of the symbol that are remembered")},
+    outputs={"is_dup": "i8"},
+    memory=lambda p: p.horizon + 1,
+)
+def dedupe_trade_ids(s, p, trade_id: text):
+    """Flag a trade whose id, a number or text, has been seen among the last `horizon` trades.
+
+    Formula: 1 where an earlier trade of the symbol within the horizon has the id, else 0; a flagged
+        trade is not remembered again
+    Units: flag
+    Warm-up: none
+    Source: Brownlees & Gallo (2006), CSDA 51(4)
+    """
+    found = 0.0
+    for k in range(s.n):
+        if s.ids[k] == trade_id:
+            found = 1.0
+            break
+    if found == 0.0:
+        s.ids[s.at] = trade_id
+        s.at = s.at + 1 if s.at + 1 < p.horizon else 0
+        s.n = s.n + 1 if s.n < p.horizon else s.n
+    return found
+
+
+@kernel(
+    inputs={"ts_ns": "ts_event_ns", "price": "price", "size": "size", "venue": "venue"},
+    state={
+        "n": i64,
+        "at": i64,
+        "ts": ring("horizon", i64),
+        "price": ring("horizon"),
+        "size": ring("horizon"),
+        "venue": ring("horizon", i64),
+    },
+    params={"horizon": param(64, "[1, 100000]", "trades of the symbol that are remembered")},
+    outputs={"is_dup": "i8"},
+    memory=lambda p: p.horizon + 1,
+)
+def dedupe_venue_trades(s, p, ts_ns: i64, price, size, venue: text):
+    """Flag a trade that has been seen among the last `horizon` trades: same time, price, size and
+    venue, for symbols that trade on several.
+
+    Formula: 1 where an earlier trade of the symbol within the horizon is equal in all four, else
+        0; a flagged trade is not remembered again
+    Units: flag
+    Warm-up: none
+    Source: Brownlees & Gallo (2006), CSDA 51(4); Barndorff-Nielsen et al. (2009), Econometrics
+        Journal 12(3)
+    """
+    found = 0.0
+    for k in range(s.n):
+        same = s.ts[k] == ts_ns and s.venue[k] == venue
+        if same and s.price[k] == price and s.size[k] == size:
+            found = 1.0
+            break
+    if found == 0.0:
+        s.ts[s.at] = ts_ns
+        s.price[s.at] = price
+        s.size[s.at] = size
+        s.venue[s.at] = venue
         s.at = s.at + 1 if s.at + 1 < p.horizon else 0
         s.n = s.n + 1 if s.n < p.horizon else s.n
     return found
@@ -102,6 +171,37 @@ def gap_fill(s, p, ts_ns: i64, x):
     if first:
         return nan, nan, nan
     return 1.0 * gap, before, 1.0 if gap > 0 else 0.0
+
+
+@kernel(
+    inputs={"ts_ns": "ts_event_ns", "x": "price"},
+    state={"n": i64, "slot": i64, "last": f64},
+    params={"freq_s": param(1.0, "(0, inf)", "length of a slot of time, in seconds")},
+    let={"slot_ns": lambda p: int(p.freq_s * 1e9)},
+    outputs={"gap_slots": i64, "filled": f64, "fill_step": f64, "was_gap": "i8"},
+)
+def gap_fill_linear(s, p, ts_ns: i64, x):
+    """Slots of time that were left empty before this tick, and the line that fills them. It is
+    known at the tick that ends the gap and not before: whoever fills sooner looks ahead.
+
+    Formula: gap as in gap_fill; step = (x - x before) / (gap + 1); filled = x before + step, the
+        value of the first empty slot, of the j-th filled + (j - 1) step; without a gap the value
+        before, and step 0
+    Units: slots, those of the input, the same a slot, flag
+    Warm-up: the first tick is null
+    Source: linear interpolation (Dacorogna et al. 2001, An Introduction to High-Frequency Finance)
+    """
+    slot = ts_ns // p.slot_ns
+    before = s.last
+    gap = max(slot - s.slot - 1, 0)
+    first = s.n == 0
+    s.n = 1
+    s.slot = slot if first else max(slot, s.slot)
+    s.last = x
+    if first:
+        return nan, nan, nan, nan
+    step = (x - before) / (gap + 1.0) if gap > 0 else 0.0
+    return 1.0 * gap, before + step, step, 1.0 if gap > 0 else 0.0
 
 
 @kernel(outputs={"bar_ok": "i8", "bar_reason": "i8"}, memory=1)
@@ -166,6 +266,91 @@ def boxcox(p, x):
     if x <= 0.0:
         return nan
     return log(x) if p.lambda_ == 0.0 else (power(x, p.lambda_) - 1.0) / p.lambda_
+
+
+_GOLDEN = 0.6180339887498949  # (sqrt 5 - 1) / 2
+_FITTED_MAX = 2.0  # |lambda| of Box & Cox's own grid
+_FIT_STEPS = 40  # shrink 4 to 2e-8
+
+
+@inline
+def _spread_of_powers(logs, n, mean, lambda_):
+    """Return the variance of (x^lambda - 1) / lambda, x over its geometric mean: the lower it is,
+    the likelier lambda."""
+    total = 0.0
+    squares = 0.0
+    for k in range(n):
+        u = logs[k] - mean
+        z = u if lambda_ == 0.0 else expm1(lambda_ * u) / lambda_
+        total += z
+        squares += z * z
+    return squares / n - total / n * (total / n)
+
+
+@inline
+def _fitted(logs, n):
+    """Return the likeliest lambda of n logarithms, by golden section."""
+    mean = 0.0
+    for k in range(n):
+        mean += logs[k] / n
+    low = -_FITTED_MAX
+    high = _FITTED_MAX
+    left = high - _GOLDEN * (high - low)
+    right = low + _GOLDEN * (high - low)
+    at_left = _spread_of_powers(logs, n, mean, left)
+    at_right = _spread_of_powers(logs, n, mean, right)
+    for _ in range(_FIT_STEPS):
+        down = at_left < at_right
+        high = right if down else high
+        low = low if down else left
+        new = high - _GOLDEN * (high - low) if down else low + _GOLDEN * (high - low)
+        at_new = _spread_of_powers(logs, n, mean, new)
+        if down:
+            right = left
+            at_right = at_left
+            left = new
+            at_left = at_new
+        else:
+            left = right
+            at_left = at_right
+            right = new
+            at_right = at_new
+    return 0.5 * (low + high)
+
+
+@kernel(
+    inputs={"x": "price"},
+    state={"n": i64, "at": i64, "age": i64, "lambda_": f64, "logs": ring("window")},
+    **window(
+        250,
+        10,
+        every=param(50, "[1, 1000000]", "ticks between fits; one costs 42 passes over the window"),
+    ),
+    outputs=("{column}_bc", "{column}_lambda"),
+)
+def boxcox_fitted(s, p, x):
+    """Box-Cox transform of a positive value, with the power that makes its window most like a
+    normal.
+
+    Formula: (x^l - 1) / l, ln x at 0; l in [-2, 2] of the largest likelihood over the last `window`
+        values, this one included, fitted at the first result and every `every` ticks after
+    Units: none
+    Warm-up: min_periods - 1 ticks; a value that is not above 0 is null and leaves no trace
+    Source: Box & Cox (1964), Journal of the Royal Statistical Society B 26(2), section 3; Kiefer
+        (1953), Proceedings of the AMS 4(3), for the search
+    """
+    if x <= 0.0:
+        return nan, nan
+    s.logs[s.at] = log(x)
+    s.at = s.at + 1 if s.at + 1 < p.window else 0
+    s.n = s.n + 1 if s.n < p.window else s.n
+    if s.n < p.min_periods:
+        return nan, nan
+    if s.age == 0:
+        s.lambda_ = _fitted(s.logs, s.n)
+    s.age = s.age + 1 if s.age + 1 < p.every else 0
+    value = log(x) if s.lambda_ == 0.0 else expm1(s.lambda_ * log(x)) / s.lambda_
+    return value, s.lambda_
 
 
 @kernel(
