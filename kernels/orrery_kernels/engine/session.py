@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from orrery_kernels.columns import KIND_NAMES
 from orrery_kernels.engine import blocks, ingress, layout, loader, parallel, words
+from orrery_kernels.engine.evicting import fold_evicting
 from orrery_kernels.engine.plan import Instance, find_column
 from orrery_kernels.engine.program import native_address, native_call, program_of
 from orrery_kernels.engine.spec import f64, i64
@@ -270,7 +271,7 @@ class Session:
 
     def _fold(self, rows: int, threads: int | None) -> None:
         if self.state.evicts:
-            self._fold_evicting(rows)
+            fold_evicting(self, rows)
             return
         threads = threads or loader.processors()
         if self.state.table.symbols_max < SYMBOLS_MAX:
@@ -291,50 +292,17 @@ class Session:
             try:
                 self._grow()
             except StateError:
-                self._take_back(before, self.ids[:reached])
+                self.take_back(before, self.ids[:reached])
                 raise
             reached = self.whole(self.address, reached, rows)
 
-    def _fold_evicting(self, rows: int) -> None:
-        """Fold up to the row that brings one symbol too many, evict, go on from that row.
-
-        Where what is evicted is not taken, nothing of the batch is folded.
-        """
-        native_call("prepare")(self.address, 0, rows)
-        before = self.words[_SYMBOLS]
-        reached = native_call("encode")(self.address, 0, rows)
-        if reached == rows or self.state.on_evict is None:
-            self._fold_and_evict(reached, rows)
-            return
-        mark, ids = self.state.mark(), self.ids[:reached].copy()
-        skipped = [args[layout.SKIPPED] for args in self.arguments]
-        try:
-            self._fold_and_evict(reached, rows)
-        except BaseException:
-            self.state.back_to(mark)
-            self._take_back(before, ids)
-            for args, count in zip(self.arguments, skipped, strict=True):
-                args[layout.SKIPPED] = count
-            raise
-
-    def _fold_and_evict(self, reached: int, rows: int) -> None:
-        encode, fold = native_call("encode"), native_call("run")
-        low = 0
-        while low < rows:
-            fold(self.address, low, reached)
-            self.state.saw(self.ids[low:reached])
-            if reached < rows:
-                self._grow_meanwhile()
-            low, reached = reached, encode(self.address, reached, rows)
-        native_call("finish")(self.address, 0, rows)
-
-    def _grow_meanwhile(self) -> None:
+    def grow_meanwhile(self) -> None:
         """Make room in the middle of a batch: kernels must know where the records are now."""
         self._grow()
         for args, records in zip(self.arguments, self.state.records, strict=True):
             args[layout.STATE] = records.address
 
-    def _take_back(self, before: int, ids: np.ndarray) -> None:
+    def take_back(self, before: int, ids: np.ndarray) -> None:
         """Forget the rows just encoded, and the symbols that came after the first `before`."""
         table = self.state.table
         counts = np.bincount(ids[ids >= 0], minlength=len(table))
@@ -355,7 +323,7 @@ class Session:
             rows,
             [[read[0] for read in reads if not isinstance(read, str)] for reads in self.reads],
             lambda low, high: encode(self.address, low, high),
-            self._grow_meanwhile,
+            self.grow_meanwhile,
             lambda k, low, high: one(self.address, k, low << 32 | high),
         ).run(threads)
         native_call("finish")(self.address, 0, rows)
