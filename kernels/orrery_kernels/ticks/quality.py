@@ -32,7 +32,8 @@ def dedupe_trades(s, p, ts_ns: i64, price, size):
     """Flag a trade that has been seen among the last `horizon` trades: same time, price and size.
 
     Formula: 1 where an earlier trade of the symbol within the horizon is equal in all three, else
-        0; a flagged trade is not remembered again
+        0; a flagged trade is not remembered again. Where trades have ids: dedupe_trade_ids, where a
+        symbol has several venues: dedupe_venue_trades
     Units: flag
     Warm-up: none
     Source: Brownlees & Gallo (2006), CSDA 51(4); Barndorff-Nielsen et al. (2009), Econometrics
@@ -155,7 +156,8 @@ def gap_fill(s, p, ts_ns: i64, x):
     """Slots of time that were left empty before this tick, and the value that stood in them.
 
     Formula: gap = slot(t) - slot(t before) - 1, not negative; filled = the value before, which is
-        what a causal fill of those slots holds; was_gap 1 where gap > 0
+        what a causal fill of those slots holds; was_gap 1 where gap > 0. A line instead, known only
+        now: gap_fill_linear
     Units: slots, those of the input, flag
     Warm-up: the first tick is null
     Source: last observation carried forward (Dacorogna et al. 2001, An Introduction to
@@ -258,7 +260,8 @@ def winsorize(s, p, x):
 def boxcox(p, x):
     """Box-Cox transform of a positive value.
 
-    Formula: (x^lambda - 1) / lambda; ln x where lambda is 0; null where x is not above 0
+    Formula: (x^lambda - 1) / lambda; ln x where lambda is 0; null where x is not above 0. With the
+        power fitted: boxcox_fitted
     Units: none
     Warm-up: none
     Source: Box & Cox (1964), Journal of the Royal Statistical Society B 26(2), 211-252
