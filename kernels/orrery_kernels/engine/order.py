@@ -89,7 +89,7 @@ def dated_highest_push(w, x, size):
         for k in range(1, size):
             i = size - 1 - k
             value = w.ring[i]
-            best_tick = select(best >= value, best_tick, w.ticks[i])
+            best_tick = select(best >= value, best_tick, w.tick - k)  # w.ticks[i], not looked up
             best = select(best >= value, best, value)
             w.ring[i] = best
             w.ticks[i] = best_tick

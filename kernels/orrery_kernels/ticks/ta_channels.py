@@ -242,10 +242,11 @@ def ta_fractal(s, p, high, low):
     bottom = s.lows.ring[place]
     peaks = 0
     troughs = 0
-    for k in range(size):  # counts itself, once
-        peaks += 1 if s.highs.ring[k] >= top else 0
-        troughs += 1 if s.lows.ring[k] <= bottom else 0
-    return 100.0 if peaks == 1 else 0.0, 100.0 if troughs == 1 else 0.0
+    for k in range(size):
+        if k != place:
+            peaks += 1 if s.highs.ring[k] >= top else 0
+            troughs += 1 if s.lows.ring[k] <= bottom else 0
+    return 100.0 if peaks == 0 else 0.0, 100.0 if troughs == 0 else 0.0
 
 
 @kernel(
