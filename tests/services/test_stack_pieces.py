@@ -11,7 +11,7 @@ import pytest
 from orrery_services import connect
 from orrery_services.config import ROLES, find_root, load_settings
 from orrery_services.errors import StackError
-from orrery_services.stack import make_plan, plan, processes, secrets, topics
+from orrery_services.stack import kernels, make_plan, plan, processes, secrets, topics
 
 ROOT = find_root()
 MADE_BY_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")  # when make runs the tests
@@ -148,3 +148,13 @@ def test_every_topic_has_partitions_by_a_formula_and_a_bound_on_messages():
         assert int(topics.config(entry, settings)["max.message.bytes"]) <= 16 * 1024**2
     with pytest.raises(StackError, match="must be P, P\\+1 or 1, was 'Q'"):
         topics.partitions("Q", settings)
+
+
+def test_what_an_image_compiles_is_what_its_chains_run(tmp_path):
+    universe = tmp_path / "universe.toml"
+    universe.write_text(
+        '[chains]\ndefault = [{ kernel = "ewma" }, { kernel = "ta_apo", x = "price", '
+        'matype = "wma" }]\nother = [{ kernel = "ewma", alpha = 0.5 }]\n'
+    )
+
+    assert kernels.kernels_of([universe]) == ["ewma", "pairs_spread", "ta_wma"]

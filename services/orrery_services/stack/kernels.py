@@ -17,6 +17,7 @@ from orrery_kernels.curves.build import build_curve
 from orrery_kernels.curves.config import CurveConfig
 from orrery_kernels.curves.dominoes import ois_instruments
 from orrery_kernels.engine.build import build
+from orrery_kernels.engine.plan import plan_steps
 from orrery_kernels.risk.dominoes import swap_ladder, swap_value
 
 from .. import compiled
@@ -27,11 +28,13 @@ QUOTES = {"USD-SOFR-OIS-1Y": 0.04, "USD-SOFR-OIS-2Y": 0.039, "USD-SOFR-OIS-10Y":
 
 
 def kernels_of(universes: Iterable[Path]) -> list[str]:
-    """Return the names of all kernels in the chains of these files, each once."""
+    """Return the names of all kernels that run in the chains of these files, each once."""
     names: set[str] = set()
     for path in universes:
         chains = tomllib.loads(path.read_text()).get("chains", {})
-        names.update(step["kernel"] for steps in chains.values() for step in steps)
+        for name, steps in chains.items():
+            parts = plan_steps(steps, f"{path}, chain {name!r}")
+            names.update(part.kernel.name for part in parts)
     return sorted(names)
 
 
