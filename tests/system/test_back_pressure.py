@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from orrery_kernels.partition import partition_of
 from orrery_services import Node
 from orrery_services.analytics.lane import FLIGHTS_MAX
-from orrery_services.stack import faults, processes
+from orrery_services.stack import faults
 
 from .batches import own_batch
 from .frozen import NODES
@@ -21,7 +21,6 @@ pytestmark = pytest.mark.real
 ROWS = 50  # of a batch
 BATCHES = 200  # of a partition: many more than may be on their way
 STILL_SECONDS = 3.0
-PILED_BYTES_MAX = 64 * 2**20  # of a service that waits: what was sent comes to much less than this
 LOCK = "LOCK TABLE facts IN EXCLUSIVE MODE"  # who writes waits, who reads does not
 
 
@@ -73,24 +72,17 @@ def at_rest(look: Callable[[], float]) -> float:
     return last
 
 
-def memory(stack, node: str) -> dict[str, int]:
-    parts = (f"{node}.{service}" for service in ("packer", "analytics", "replication"))
-    return {part: processes.memory_pss_bytes(stack.parts()[part]["pid"]) for part in parts}
-
-
 def test_while_postgres_stands_still_nothing_piles_up_and_then_all_of_it_is_held(stack, symbols):
     prices = [[float(batch * ROWS + row + 1) for row in range(ROWS)] for batch in range(BATCHES)]
-    before, memory_before = computed(stack, "n1"), memory(stack, "n1")
+    before = computed(stack, "n1")
 
     with faults.admin(stack, "n1") as admin, admin.transaction():
         admin.execute(LOCK)
         send(stack, symbols, prices)
         until(lambda: any(len(read(stack, "n2", s)) for s in symbols.values()), "n2 to go on")
         taken = at_rest(lambda: computed(stack, "n1")) - before
-        grown = {part: now - memory_before[part] for part, now in memory(stack, "n1").items()}
 
     assert 0 < taken <= 2 * FLIGHTS_MAX * ROWS, "what waits for its commit, and one stretch of it"
-    assert max(grown.values()) < PILED_BYTES_MAX, grown
     wanted = [price for batch in prices for price in batch]
     for node, symbol in itertools.product(NODES, symbols.values()):
         until(
