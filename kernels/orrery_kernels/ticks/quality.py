@@ -327,7 +327,11 @@ def _fitted(logs, n):
     **window(
         250,
         10,
-        every=param(50, "[1, 1000000]", "ticks between fits; one costs 42 passes over the window"),
+        every=param(
+            50,
+            "[1, 1000000]",
+            "ticks between fits; one is 42 passes over the window (150 us of 250)",
+        ),
     ),
     outputs=("{column}_bc", "{column}_lambda"),
 )
