@@ -327,11 +327,7 @@ def _fitted(logs, n):
     **window(
         250,
         10,
-        every=param(
-            50,
-            "[1, 1000000]",
-            "ticks between fits; one is 42 passes over the window (150 us of 250)",
-        ),
+        every=param(50, "[1, 1000000]", "ticks between fits; one of 250 values takes some 150 us"),
     ),
     outputs=("{column}_bc", "{column}_lambda"),
 )
