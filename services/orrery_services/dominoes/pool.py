@@ -45,7 +45,7 @@ class Worker:
         self.job: Job | None = None
         self.task = ""
         self.since_ns = clock.monotonic_ns()
-        self.warm: set[str] = set()  # chains that it has run
+        self.warm: set[str] = set()  # chains that it has run to their end
         self._rest = b""
 
     def begin(self, job: Job) -> None:
@@ -84,7 +84,7 @@ class Worker:
         self, done: dict[str, int] | None, why: str, *, died: bool, again: bool = False
     ) -> Ended | None:
         job, self.job = self.job, None
-        if job and done is not None:
+        if job and done is not None and not done.get("fail"):  # who failed compiled not all of it
             self.warm.add(job.chain)
         seconds = clock.seconds_since(self.since_ns)
         self.since_ns = clock.monotonic_ns()

@@ -177,6 +177,20 @@ def test_a_chain_that_cannot_be_read_fails_once_a_snapshot_and_disturbs_no_other
         assert records(writer, "bad") == [broken]
 
 
+def test_a_worker_that_only_failed_still_has_the_time_of_a_first_run(new_node, environment):
+    """A market without quotes: the curve that comes with them is the first to be compiled."""
+    bad = {"tasks": [{"name": "a", "domino": "ois_kurve"}]}
+    node = new_node("n1", {"bad": bad, "rates": RATES_CHAIN})
+    environment(node)
+    with store.connect(node.postgres("writer")) as writer, looping(node) as loop:
+        write_snapshot(writer, 1)
+
+        turn_until(loop, lambda: records(writer, "rates") and records(writer, "bad"))
+        turn_until(loop, lambda: not loop._pool.running())
+
+        assert set().union(*(worker.warm for worker in loop._pool._workers)) == {"rates"}
+
+
 def test_what_is_outside_is_tried_again_after_a_pause(new_node, environment, server):
     node = new_node("n1")
     environment(node)
