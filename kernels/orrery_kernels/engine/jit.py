@@ -9,14 +9,15 @@ import llvmlite.binding as llvm
 import numba
 from numba import cfunc, njit
 
-from orrery_kernels.engine import machine
+from orrery_kernels.engine import loader, machine
 from orrery_kernels.engine.codegen import Source
 from orrery_kernels.errors import StepError
 
-# One plain target for every processor: no fused multiply-add, no vector library, so the same bits.
-numba.config.CPU_NAME, numba.config.CPU_FEATURES = "generic", ""
+# No fused multiply-add, no vector library: every target gives the same bits.
+_CPU = {"x86_64": ("x86-64", ""), "x86_64_v3": ("x86-64-v3", "-fma")}  # processor, features
+_PLAIN = ("generic", "")
+numba.config.CPU_NAME, numba.config.CPU_FEATURES = _CPU.get(loader.targets()[0], _PLAIN)
 numba.config.DISABLE_INTEL_SVML = 1
-_CPU = {"x86_64": "x86-64", "aarch64": "generic", "arm64": "generic"}
 _MEMORY = {"memmove", "memcpy", "memset"}  # all that compiled kernels may call
 # What lets LLVM round a product and a sum once, or change their order, where a processor can.
 _LOOSE = re.compile(
@@ -96,12 +97,11 @@ def must_round(symbol: str, text: str) -> None:
 
 
 def target_machine(cpu: str | None = None, features: str = "") -> Any:
-    """Return the code generator for the plain processor of this architecture."""
-    triple = llvm.get_process_triple()
-    plain = _CPU.get(triple.split("-")[0], "generic")
-    target = llvm.Target.from_triple(triple)
-    return target.create_target_machine(
-        cpu=cpu or plain, features=features, opt=3, reloc="pic", codemodel="default"
+    """Return the code generator for `cpu`; None: for the target we compile for."""
+    if cpu is None:
+        cpu, features = _CPU.get(loader.targets()[0], _PLAIN)
+    return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
+        cpu=cpu, features=features, opt=3, reloc="pic", codemodel="default"
     )
 
 

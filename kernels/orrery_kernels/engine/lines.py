@@ -84,6 +84,11 @@ def _together(test: ast.expr) -> ast.expr:
     return functools.reduce(lambda one, other: ast.BinOp(one, both, other), parts)
 
 
+def each_row(lo: str, hi: str, lines: list[str]) -> list[str]:
+    """Return the loop around the lines of a step: a `while` counts once a row, a range twice."""
+    return [f"i = {lo}", f"while i < {hi}:", *indented([*lines, "i += 1"], 1)]
+
+
 def indented(lines: list[str], depth: int) -> list[str]:
     return ["    " * depth + line for line in lines]
 

@@ -1,7 +1,10 @@
 """The lab's only door: compiled kernels on disk, built once, found by the digest of their source.
 
     <cache>/lib/<digest of the package>/<build>.so, .json   what engine/build.py compiled in one go
-    <cache>/kernel/<digest of one source>.so                one kernel, compiled when first used
+    <cache>/kernel/<digest of one source>-<target>.so       one kernel, compiled when first used
+
+A target is the processor that code is for: ours, or the plain one of its kind, whose code runs here
+too. The bits are the same.
 
 <cache> is ORRERY_CACHE, else XDG_CACHE_HOME/orrery, else ~/.cache/orrery. ORRERY_CACHE may name
 several folders, parted as in PATH: the first is written to, all are read (an image ships the
@@ -19,12 +22,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 _PACKAGE = Path(__file__).parent.parent
 _LINK_SECONDS_MAX = 120
 _NOT_A_BUILD = (OSError, ValueError, KeyError)  # or of another machine
+# What x86-64-v3 stands for, but for the fused multiply-adds, which are not used.
+_V3 = {b"avx", b"avx2", b"bmi1", b"bmi2", b"f16c", b"abm", b"movbe", b"xsave"}
+_CPUINFO_BYTES = 8_192  # more than the first processor's part
 _kept: list[Any] = []  # libraries stay loaded
 
 
@@ -46,6 +53,17 @@ def processors() -> int:
 
 
 @lru_cache(maxsize=1)
+def targets() -> tuple[str, ...]:
+    """Return the targets whose code runs here: what we compile for, then what else may be read."""
+    plain = platform.machine()
+    with suppress(OSError), Path("/proc/cpuinfo").open("rb") as file:
+        flags = re.search(rb"^flags\s*:(.*)$", file.read(_CPUINFO_BYTES), re.MULTILINE)
+        if plain == "x86_64" and flags and set(flags[1].split()) >= _V3:
+            return f"{plain}_v3", plain
+    return (plain,)
+
+
+@lru_cache(maxsize=1)
 def _sources() -> dict[str, bytes]:
     """Return the text of every source file that a kernel may depend on, by its place."""
     found = {}
@@ -55,10 +73,10 @@ def _sources() -> dict[str, bytes]:
     return found
 
 
-@lru_cache(maxsize=1)
-def package_digest() -> str:
-    """Return the digest of every source file of the lab, which names the compiled catalog."""
-    digest = hashlib.blake2b(platform.machine().encode(), digest_size=16)
+@lru_cache(maxsize=2)
+def package_digest(target: str) -> str:
+    """Return the digest of every source file of the lab, which names what is compiled of it."""
+    digest = hashlib.blake2b(target.encode(), digest_size=16)
     for place, text in _sources().items():
         digest.update(f"{place}:{len(text)}:".encode() + text)
     return digest.hexdigest()
@@ -77,18 +95,18 @@ def family_of(name: str) -> str | None:
 def catalog() -> Mapping[str, tuple[Any, bytes]]:
     """Return kernel -> (library, source digest) of what was built; empty when nothing was."""
     found: dict[str, tuple[Any, bytes]] = {}
-    for folder in cache_folders():
-        for index in sorted((folder / "lib" / package_digest()).glob("*.json")):
-            try:
-                found = {**_built(index), **found}
-            except _NOT_A_BUILD:
-                continue  # being replaced, or not ours: its kernels are compiled one by one
+    for folder, target in product(cache_folders(), targets()):
+        for index in sorted((folder / "lib" / package_digest(target)).glob("*.json")):
+            with suppress(*_NOT_A_BUILD):  # being replaced: its kernels are compiled one by one
+                found = {**_built(index, target), **found}
     return found
 
 
-def _built(index: Path) -> dict[str, tuple[Any, bytes]]:
-    """Return kernel -> (library, source digest) of one build."""
+def _built(index: Path, target: str) -> dict[str, tuple[Any, bytes]]:
+    """Return kernel -> (library, source digest) of one build; none of one for another target."""
     build = json.loads(index.read_text())
+    if build["target"] != target:
+        return {}
     library = _open(index.parent / build["file"])
     return {name: (library, bytes.fromhex(digest)) for name, digest in build["kernels"].items()}
 
@@ -110,13 +128,10 @@ def find(digest: bytes) -> int | None:
     A build is named by the text of the whole package: after an edit that leaves the source of a
     kernel as it is, what was built before still has it.
     """
-    for folder in cache_folders():
-        for suffix in (".so", ".o"):
-            path = folder / "kernel" / f"{digest.hex()}-{platform.machine()}{suffix}"
-            try:
-                return _address(_open(path), symbol(digest))
-            except (OSError, AttributeError):
-                continue
+    for folder, target, suffix in product(cache_folders(), targets(), (".so", ".o")):
+        with suppress(OSError, AttributeError):
+            path = folder / "kernel" / f"{digest.hex()}-{target}{suffix}"
+            return _address(_open(path), symbol(digest))
     with suppress(KeyError, AttributeError):
         return _address(_all_builds(tuple(cache_folders()))[digest], symbol(digest))
     return None
@@ -132,9 +147,9 @@ def _indexes(folders: Iterable[Path]) -> Iterator[Path]:
 def _all_builds(folders: tuple[Path, ...]) -> Mapping[bytes, Any]:
     """Return source digest -> the library of a build that holds it."""
     found: dict[bytes, Any] = {}
-    for index in _indexes(folders):
+    for target, index in product(reversed(targets()), _indexes(folders)):
         with suppress(*_NOT_A_BUILD):
-            found.update((digest, library) for library, digest in _built(index).values())
+            found.update((digest, library) for library, digest in _built(index, target).values())
     return found
 
 
@@ -146,7 +161,8 @@ def adopt(wanted: Mapping[str, bytes]) -> set[str]:
     held: list[tuple[Path, dict[str, bytes]]] = []
     for index in _indexes(cache_folders()):
         with suppress(*_NOT_A_BUILD):
-            same = {n: d for n, (_, d) in _built(index).items() if wanted.get(n) == d}
+            ours = _built(index, targets()[0])
+            same = {n: d for n, (_, d) in ours.items() if wanted.get(n) == d}
             held.append((index, same))
     taken: set[str] = set()
     for index, same in sorted(held, key=lambda each: -len(each[1])):
@@ -160,7 +176,7 @@ def _adopt(index: Path, digests: Mapping[str, bytes]) -> None:
     library = index.parent / json.loads(index.read_text())["file"]
     code = library.read_bytes()
     name = hashlib.blake2b(code + repr(sorted(digests)).encode(), digest_size=8).hexdigest()
-    folder = cache_folders()[0] / "lib" / package_digest()
+    folder = cache_folders()[0] / "lib" / package_digest(targets()[0])
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / f"{name}{library.suffix}", code)
     _write_index(folder / f"{name}.json", f"{name}{library.suffix}", digests)
@@ -168,7 +184,7 @@ def _adopt(index: Path, digests: Mapping[str, bytes]) -> None:
 
 def keep(digest: bytes, machine_code: bytes) -> None:
     """Store the object of one kernel for later processes, if the cache can be written."""
-    name = f"{digest.hex()}-{platform.machine()}"
+    name = f"{digest.hex()}-{targets()[0]}"
     for folder in cache_folders()[:1]:
         with suppress(OSError):
             _install(folder / "kernel", name, {digest.hex(): machine_code})
@@ -178,13 +194,14 @@ def install(objects: Mapping[str, tuple[bytes, bytes]], build: str) -> Path:
     """Link kernel -> (source digest, object) into one file of this package; return its index."""
     if not cache_folders():
         raise OSError("compiled kernels need a folder, ORRERY_CACHE was off")
-    folder = cache_folders()[0] / "lib" / package_digest()
+    folder = cache_folders()[0] / "lib" / package_digest(targets()[0])
     file = _install(folder, build, {d.hex(): o for d, o in objects.values()})
     return _write_index(folder / f"{build}.json", file, {n: d for n, (d, _) in objects.items()})
 
 
 def _write_index(path: Path, file: str, digests: Mapping[str, bytes]) -> Path:
-    index = {"file": file, "kernels": {n: d.hex() for n, d in sorted(digests.items())}}
+    kernels = {n: d.hex() for n, d in sorted(digests.items())}
+    index = {"file": file, "target": targets()[0], "kernels": kernels}
     _write(path, json.dumps(index, indent=1).encode())
     return path
 

@@ -14,6 +14,7 @@ import ast
 from orrery_kernels.engine.layout import NULL_I64, ROWS, Layout
 from orrery_kernels.engine.lines import (
     WANTED,
+    each_row,
     fetch_ahead,
     indented,
     load,
@@ -70,6 +71,7 @@ def run_in_block(kernel: Kernel, layout: Layout, states: States, body: list[ast.
     is left to the loop over rows.
     """
     lean, guards = settled(states, layout, body)
+    step = [*_inputs(kernel), *text_of(lean), *_kept(kernel)]
     others = [
         *stores(layout, states).values(),
         f"nulls += call_step(ldi(args, {8 * ROWS}), args, first, after)",
@@ -81,8 +83,7 @@ def run_in_block(kernel: Kernel, layout: Layout, states: States, body: list[ast.
         *missing(kernel),
         f"if {' and '.join(['missing == 0', *(f'({g})' for g in guards)])}:",
         "    odd = 0",
-        f"    {_EACH}",
-        *indented([*_inputs(kernel), *text_of(lean), *_kept(kernel)], 2),
+        *indented(each_row("first", "after", step), 1),
         *indented(_odd(kernel), 1),
         "else:",
         *indented(others, 1),
@@ -123,14 +124,15 @@ def _lacks(kernel: Kernel) -> list[str]:
 
 def _asked(kernel: Kernel, step: list[str], ahead: list[str], keyed: bool) -> list[str]:
     """Return the loop that asks about a row only where something of its block is missing."""
-    return [
-        "odd = 0",
-        _EACH,
-        *indented([*ahead, *_inputs(kernel)], 1),
-        f"    if missing == 0 or ({WANTED} and {present(kernel, keyed)}):",
-        *indented(step, 2),
-        *indented([*_else(kernel), *_kept(kernel)], 1),
+    row = [
+        *ahead,
+        *_inputs(kernel),
+        f"if missing == 0 or ({WANTED} and {present(kernel, keyed)}):",
+        *indented(step, 1),
+        *_else(kernel),
+        *_kept(kernel),
     ]
+    return ["odd = 0", *each_row("first", "after", row)]
 
 
 def _tried(kernel: Kernel, body: list[ast.stmt]) -> list[str]:
@@ -156,13 +158,15 @@ def _else(kernel: Kernel) -> list[str]:
 
 
 def _kept(kernel: Kernel) -> list[str]:
-    """Return the lines that write a row's outputs, and note what may be a null."""
+    """Return the lines that write a row's outputs, and note whether one may be a null: then their
+    sum is one too."""
     outs = range(len(kernel.outputs))
     wholes = [*enumerate(kernel.whole_outputs, len(kernel.outputs))]
     return [
         *(f"stf(outp{k}, i * 8, out{k})" for k in outs),
         *(f"sti(outp{j}, i * 8, whole{k})" for j, k in wholes),
-        *(f"odd |= bits_of(out{k} - out{k})" for k in outs),
+        f"some = {' + '.join(f'out{k}' for k in outs)}",
+        "odd |= bits_of(some - some)",
     ]
 
 

@@ -13,6 +13,7 @@ import ast
 from orrery_kernels.engine.layout import Layout
 from orrery_kernels.engine.lines import (
     WANTED,
+    each_row,
     fetch_ahead,
     indented,
     load,
@@ -76,18 +77,18 @@ def _rows_in_turn(
     kernel: Kernel, layout: Layout, states: States, body: list[ast.stmt]
 ) -> list[str]:
     body, stored = _sunk(body, layout, states)
-    return [
-        "for i in range(lo, hi):",
-        *indented(fetch_ahead(layout), 1),
-        f"    wanted = {WANTED}",
-        *(f"    {x.name} = {load(x)}" for x in kernel.inputs),
-        "    symbol = ldi32(ids, i * 4)",
-        f"    if wanted and {present(kernel, True)}:",
-        "        rec = state + symbol * stride",
-        *indented([*loads(layout, states), *text_of(body), *stored], 2),
-        *indented(nothing(kernel), 1),
-        *indented(results(kernel), 1),
+    row = [
+        *fetch_ahead(layout),
+        f"wanted = {WANTED}",
+        *(f"{x.name} = {load(x)}" for x in kernel.inputs),
+        "symbol = ldi32(ids, i * 4)",
+        f"if wanted and {present(kernel, True)}:",
+        "    rec = state + symbol * stride",
+        *indented([*loads(layout, states), *text_of(body), *stored], 1),
+        *nothing(kernel),
+        *results(kernel),
     ]
+    return each_row("lo", "hi", row)
 
 
 def _sunk(body: list[ast.stmt], layout: Layout, states: States) -> tuple[list[ast.stmt], list[str]]:
