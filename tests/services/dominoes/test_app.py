@@ -178,8 +178,9 @@ def test_a_chain_that_cannot_be_read_fails_once_a_snapshot_and_disturbs_no_other
 
 
 def test_a_worker_that_only_failed_still_has_the_time_of_a_first_run(new_node, environment):
-    """A market without quotes: the curve that comes with them is the first to be compiled."""
-    bad = {"tasks": [{"name": "a", "domino": "ois_kurve"}]}
+    """As in a market without quotes: the run that first has some compiles the curve."""
+    failing = {"name": "b", "domino": "refuses_high", "reads": {"x": "mean"}}
+    bad = {**SLOW, "tasks": [SLOW["tasks"][0], failing]}
     node = new_node("n1", {"bad": bad, "rates": RATES_CHAIN})
     environment(node)
     with store.connect(node.postgres("writer")) as writer, looping(node) as loop:
