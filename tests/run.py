@@ -1,8 +1,7 @@
 """`make test`: every part of the suite in turn, then one summary with what was skipped and why.
 
 A part is a folder below tests/, or half of one. Each runs in a process of its own: one that dies
-takes no other along. Those that keep one processor busy run two at a time, before the others; those
-that only compute run behind the ones that wait for servers most of the time, and give way to them.
+takes no other along. Those that keep one processor busy run two at a time, before the others.
 """
 
 import subprocess
@@ -11,7 +10,6 @@ import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -35,8 +33,6 @@ PARTS: dict[str, list[str]] = {  # what pytest is given, a place first
 }
 # The longest first.
 ONE_PROCESSOR = ("services", "servers", "swaps", "lab", "contracts", "kube", "tidy")
-BEHIND = ("simulation", "kernels")
-GIVE_WAY = ["nice", "-n", "10"]
 NO_TESTS = 5  # pytest's exit code
 
 
@@ -48,14 +44,14 @@ class Result(NamedTuple):
     seconds: float
 
 
-def run(part: str, at_once: bool = True, before: Sequence[str] = ()) -> Result:
+def run(part: str, at_once: bool = True) -> Result:
     """Run one part. What it says is shown as it comes, or (`at_once` False) when it has ended."""
     began = time.monotonic()
     title = f"\n===== {part}"
     print(title if at_once else f"{part} began", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [*before, sys.executable, "-m", "pytest", "-q", *PARTS[part]]
+        command = [sys.executable, "-m", "pytest", "-q", *PARTS[part]]
         said = {} if at_once else {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         done = subprocess.run([*command, f"--junitxml={report}"], cwd=ROOT, text=True, **said)
         code = done.returncode
@@ -110,12 +106,7 @@ def main(names: list[str]) -> int:
     side_by_side = [name for name in ONE_PROCESSOR if name in there] if len(there) > 1 else []
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda name: run(name, at_once=False), side_by_side))
-    rest = [name for name in there if name not in side_by_side]
-    behind = [name for name in BEHIND if name in rest] if len(rest) > len(BEHIND) else []
-    with ThreadPoolExecutor(1) as pool:
-        found = pool.map(lambda name: run(name, at_once=False, before=GIVE_WAY), behind)
-        results += [run(name) for name in rest if name not in behind]
-        results += list(found)
+    results += [run(name) for name in there if name not in side_by_side]
     return summary(sorted(results, key=lambda result: [*PARTS].index(result.part)))
 
 
