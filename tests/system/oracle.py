@@ -71,11 +71,17 @@ def refused(settings: Settings) -> set[Place]:
 
 
 def accepted(settings: Settings, partition: int) -> list[Batch]:
-    """Return what counts, by the one rule of the log: a message must continue the vector."""
+    """Return what counts, by the one rule of the log: a message must continue the vector, or be
+    a user's own and good."""
     vector: dict[str, int] = {}
+    packed: dict[str, int] = {}
     found = []
     for offset, message in read(settings, "ticks", partition).items():
-        if "base" not in message.headers or json.loads(message.headers["base"]) != vector:
+        if "base" not in message.headers:
+            if rows := own_rows(message.value):
+                found.append(Batch(offset, rows, packed))
+            continue
+        if json.loads(message.headers["base"]) != vector:
             continue
         vector = json.loads(message.headers["next"])
         batch = pa.ipc.read_record_batch(pa.py_buffer(message.value), TICK_SCHEMA)
@@ -95,6 +101,23 @@ def logs(settings: Settings) -> tuple[dict[Place, Raw], dict[int, list[Batch]]] 
         if not batches[partition] or batches[partition][-1].packed.get(topic, 0) <= offset:
             return None
     return raw, batches
+
+
+def own_rows(value: bytes | None) -> list[Row]:
+    """Return the rows of a user's own batch; none of one that must be refused."""
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(value or b"")) as reader:
+            rows = reader.read_all().to_pylist() if reader.schema == TICK_SCHEMA else []
+    except (pa.ArrowException, OSError):
+        return []
+    topics = {kind: topic for topic, kind in KINDS.items()}
+    for row in rows:
+        numbers = POSITIVE.get(topics.get(row["kind"]), ())
+        if not numbers or not SYMBOL.fullmatch(row["symbol"] or ""):
+            return []
+        if not all((row[name] or 0) > 0 for name in numbers):
+            return []
+    return rows
 
 
 def row_of(topic: str, value: bytes | None) -> Row | None:
@@ -147,6 +170,7 @@ def unaccounted(
     rows = Counter(
         (row["source_topic"], row["source_partition"], row["source_offset"])
         for found in batches.values() for batch in found for row in batch.rows
+        if row["source_topic"]
     )  # fmt: skip
     moved = misplaced(raw)
     wrong = [f"{place} counts {times} times" for place, times in rows.items() if times > 1]
@@ -175,6 +199,8 @@ def out_of_order(batches: dict[int, list[Batch]]) -> list[str]:
         for row in (row for batch in found for row in batch.rows):
             if partition_of(row["symbol"], len(batches)) != partition:
                 wrong.append(f"{row['symbol']} is not at home in {partition}")
+            if not row["source_topic"]:
+                continue  # a user's own has its place in the log alone
             if last.get(row["source_topic"], -1) >= row["source_offset"]:
                 wrong.append(f"{row} is behind {last}")
             last[row["source_topic"]] = row["source_offset"]
@@ -185,11 +211,14 @@ def wanted(chain: Chain, found: list[Batch], raw: dict[Place, Raw]) -> Iterator[
     """Yield what the chain makes of every batch: of the raw rows, in the order of the log."""
     oracle = chain.oracle()
     for batch in found:
-        rows = []
-        for row in batch.rows:
-            place = row["source_topic"], row["source_partition"], row["source_offset"]
-            rows.append(dict.fromkeys(chain.inputs) | (row_of(place[0], raw[place].value) or {}))
+        rows = [dict.fromkeys(chain.inputs) | _said(row, raw) for row in batch.rows]
         yield oracle.run(rows)
+
+
+def _said(row: Row, raw: dict[Place, Raw]) -> Row:
+    """Return a row as it was sent: of a user's own batch, as it lies in the log."""
+    place = row["source_topic"], row["source_partition"], row["source_offset"]
+    return row_of(place[0], raw[place].value) or {} if place[0] else row
 
 
 def held(settings: Settings, name: str, partition: int, ordinals: int) -> dict[int, list[Row]]:

@@ -28,19 +28,24 @@ LOCK = "LOCK TABLE facts IN EXCLUSIVE MODE"  # who writes waits, who reads does 
 def symbols(stack) -> dict[int, str]:
     """A symbol of every partition, once both workers have computed something of theirs."""
     partitions, tag = stack.settings("n1").partitions, uuid.uuid4().hex[:8]
-    names = (f"{tag}-{number}" for number in itertools.count())
-    found: dict[int, str] = {}
-    while len(found) < partitions:
-        name = next(names)
-        found.setdefault(partition_of(name, partitions), name)
+    first, found = (homes(f"{tag}-{word}", partitions) for word in ("first", "then"))
     before = {node: computed(stack, node) for node in NODES}
 
     def both_compute() -> bool:
-        send(stack, {p: f"{name}-first" for p, name in found.items()}, [[1.0]])
+        send(stack, first, [[1.0]])
         return all(computed(stack, node) > before[node] for node in NODES)
 
     until(both_compute, "each worker to have a partition")
     return found
+
+
+def homes(tag: str, partitions: int) -> dict[int, str]:
+    """Return a symbol of every partition."""
+    found: dict[int, str] = {}
+    for number in itertools.count():
+        if len(found) == partitions:
+            return found
+        found.setdefault(partition_of(f"{tag}-{number}", partitions), f"{tag}-{number}")
 
 
 def send(stack, symbols: dict[int, str], batches: list[list[float]]) -> None:
