@@ -41,11 +41,12 @@ def symbols(stack) -> dict[int, str]:
 
 def homes(tag: str, partitions: int) -> dict[int, str]:
     """Return a symbol of every partition."""
+    names = (f"{tag}-{number}" for number in itertools.count())
     found: dict[int, str] = {}
-    for number in itertools.count():
-        if len(found) == partitions:
-            return found
-        found.setdefault(partition_of(f"{tag}-{number}", partitions), f"{tag}-{number}")
+    while len(found) < partitions:
+        name = next(names)
+        found.setdefault(partition_of(name, partitions), name)
+    return found
 
 
 def send(stack, symbols: dict[int, str], batches: list[list[float]]) -> None:
