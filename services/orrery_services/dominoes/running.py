@@ -14,7 +14,7 @@ from orrery_kernels.snapshot.canonical import decode
 from orrery_kernels.snapshot.changes import might_concern
 from orrery_kernels.snapshot.snapshot import Snapshot
 
-from .. import clock, metrics, store
+from .. import clock, store
 from ..config import Settings
 from ..errors import ConfigError, DivergenceError, OutsideError
 from ..protocol import domino_runs as rules
@@ -105,7 +105,6 @@ class Runner:
         try:
             self._write(done, written)
         except DivergenceError as cause:
-            metrics.DIVERGED.inc()
             return self._diverged(done, str(cause))
         return done
 

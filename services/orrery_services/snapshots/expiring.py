@@ -156,16 +156,15 @@ def remove(connection: psycopg.Connection, expiring: Iterable[Expiring], now_ns:
 
 _OLD_CUT = "SELECT number FROM snapshots WHERE at_ns <= %s ORDER BY number DESC LIMIT 1"
 _ORIGINS = "SELECT origin FROM incarnations UNION SELECT origin FROM origins ORDER BY 1"
-_IS_HELD = "get_byte(substring(payload FOR 2), 1) <> 3"  # 3: GONE
 _HELD = f"""
     SELECT count(*), coalesce(sum(octet_length(payload)), 0)::bigint FROM facts
-    WHERE key >= %s AND key < %s AND {_IS_HELD}"""  # noqa: S608
+    WHERE key >= %s AND key < %s AND {reading.HAS_BODY}"""  # noqa: S608
 _NOT_NAMED = f"""
     SELECT f.key FROM facts f
     JOIN unnest(%s::text[], %s::bigint[]) AS n (origin, oseq) ON n.origin = f.origin
-    WHERE f.key >= %s AND f.key < %s AND f.oseq > n.oseq AND {_IS_HELD}
+    WHERE f.key >= %s AND f.key < %s AND f.oseq > n.oseq AND {reading.HAS_BODY}
     ORDER BY f.key LIMIT 1"""  # noqa: S608
 _BODIES = f"""
     SELECT key, substring(payload FOR %s) FROM facts
-    WHERE key >= %s AND key < %s AND {_IS_HELD} ORDER BY key LIMIT %s"""  # noqa: S608
+    WHERE key >= %s AND key < %s AND {reading.HAS_BODY} ORDER BY key LIMIT %s"""  # noqa: S608
 _EMPTY = "UPDATE facts SET payload = %b WHERE key = %s"

@@ -152,11 +152,11 @@ _INDEX = """
     INSERT INTO tree_pieces AS t (digest, pack, at, size) VALUES (%b, %s, %s, %s)
     ON CONFLICT (digest) DO UPDATE SET pack = excluded.pack, at = excluded.at
     WHERE split_part(t.pack, '/', 3) < split_part(excluded.pack, '/', 3)"""
-_NOT_INDEXED = """
+_NOT_INDEXED = f"""
     SELECT f.key FROM unnest(%s::text[]) AS p
         JOIN LATERAL (SELECT key, payload FROM facts WHERE key >= p AND key < p || '~') f ON true
     WHERE NOT EXISTS (SELECT FROM tree_pieces t WHERE t.pack = f.key)
-        AND get_byte(substring(payload FOR 2), 1) <> 3 ORDER BY 1"""  # 3: GONE
+        AND {reading.HAS_BODY} ORDER BY 1"""  # noqa: S608
 _TRY = "SELECT pg_try_advisory_lock_shared(%s, %s)"
 _WAIT = "SELECT pg_advisory_lock_shared(%s, %s)"
 _HOW_MANY = "SELECT count(*) FROM tree_pieces WHERE digest = ANY(%s::bytea[])"

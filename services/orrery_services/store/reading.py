@@ -222,6 +222,7 @@ _LOGS = "SELECT log_id FROM logs WHERE topic = %s ORDER BY adopted"
 _MARKS = "SELECT chain, partition, log_id, ticks_offset, ordinal, vector FROM marks"
 _MARKS_OF = f"{_MARKS} WHERE partition = %s"
 _FACT = "id, kind, origin, stream, oseq, key, payload"
+HAS_BODY = f"get_byte(substring(payload FOR 2), 1) <> {facts.GONE}"  # gc has left it there
 _FACTS = f"SELECT {_FACT} FROM facts"  # noqa: S608 - the columns are a constant
 _BY_KEY = f"{_FACTS} WHERE key = %s"
 _PACK_WITH = f"""
