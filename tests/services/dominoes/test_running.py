@@ -1,6 +1,7 @@
 """One chain on snapshots of a real Postgres: found where known, computed where not."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -259,11 +260,15 @@ def test_what_is_kept_in_the_middle_of_a_run_stays_within_its_bound(new_node, mo
 def test_two_processes_that_wait_for_each_others_keys_do_not_wait_long(new_node, monkeypatch):
     monkeypatch.setattr(answers, "FLUSH_SECONDS", 60.0)
     node, keys, body = new_node(), (b"k" * 32, b"l" * 32), b"answer"
-    row = Row(blake3(body).digest())
+    row, both_wait = Row(blake3(body).digest()), threading.Barrier(2)
     with opened(node) as one, opened(node) as other, ThreadPoolExecutor(2) as threads:
         for runner, key in ((one, keys[0]), (other, keys[1])):
             assert runner.answers.claim(key) is None
             runner.answers.keep(key, row, body)
+            commit = runner.answers._commit
+            monkeypatch.setattr(
+                runner.answers, "_commit", lambda commit=commit: (both_wait.wait(60.0), commit())
+            )
 
         pairs = ((one, keys[1]), (other, keys[0]))
         waiting = [threads.submit(runner.answers.claim, key) for runner, key in pairs]
