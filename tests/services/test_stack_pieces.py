@@ -6,11 +6,12 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 
 import pytest
 from orrery_services import connect
 from orrery_services.config import ROLES, find_root, load_settings
-from orrery_services.errors import StackError
+from orrery_services.errors import PortTaken, StackError
 from orrery_services.stack import kernels, make_plan, plan, processes, secrets, topics
 
 ROOT = find_root()
@@ -62,6 +63,29 @@ def test_who_listens_is_found():
         assert plan.taken(port)
         assert processes.listener(port).startswith(f"pid {os.getpid()} ")
     assert not plan.taken(port)
+
+
+def test_a_port_that_a_killed_program_is_about_to_give_back_is_waited_for(tmp_path):
+    base = plan.free_port_base(("n1",))
+    asked = make_plan(tmp_path, ("n1",), port_base=base)
+    with socket.socket() as dying:
+        dying.bind(("127.0.0.1", asked.ports["kafka"]))
+        dying.listen()
+        threading.Timer(0.3, dying.close).start()
+
+        plan.check_ports(asked)
+
+
+def test_a_port_that_stays_taken_is_told_with_its_holder(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "PORT_PATIENCE_SECONDS", 0.2)
+    base = plan.free_port_base(("n1",))
+    asked = make_plan(tmp_path, ("n1",), port_base=base)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", asked.ports["n1.postgres"]))
+        other.listen()
+
+        with pytest.raises(PortTaken, match=rf"\(n1\.postgres\) is held by pid {os.getpid()}"):
+            plan.check_ports(asked)
 
 
 def test_a_marked_process_is_found_and_ended_and_others_are_not(tmp_path):

@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ SKY_PORTS = {"kafka": 92, "controller": 93, "connect": 83}
 NODE_PORTS = {"postgres": 32, "tsdb": 28, "gateway": 80}
 SERVICES = ("packer", "analytics", "replication", "gateway", "snapshots", "dominoes", "hotswap")
 FREE_BASES = range(21_000, 32_000, 1_000)
+PORT_PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -104,17 +106,28 @@ def taken(port: int) -> bool:
 
 
 def check_ports(plan: Plan) -> None:
-    """Raise PortTaken that names every port of the plan that another program holds, and who."""
-    held = []
-    for name, port in plan.ports.items():
-        if taken(port):
-            held.append(f"{port} ({name}) is held by {processes.listener(port)}")
-    if held:
+    """Raise PortTaken that names every port of the plan that another program holds, and who.
+
+    A program that was killed this moment is off the list of processes before the kernel has
+    closed what it listened on: such ports get a little time.
+    """
+    deadline = time.monotonic() + PORT_PATIENCE_SECONDS
+    while (names := _taken_names(plan)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if names:
+        held = [
+            f"{plan.ports[name]} ({name}) is held by {processes.listener(plan.ports[name])}"
+            for name in names
+        ]
         raise PortTaken(
             f"ports must be free: {'; '.join(held)}. Stop that program, or move: "
             f"`make up PORT_BASE={PORT_BASE + 1000}` moves all, "
             f"`make up PORTS={next(iter(plan.ports))}=9092` a single one"
         )
+
+
+def _taken_names(plan: Plan) -> list[str]:
+    return [name for name, port in plan.ports.items() if taken(port)]
 
 
 def save(plan: Plan) -> None:
