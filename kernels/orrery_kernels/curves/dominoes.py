@@ -28,18 +28,25 @@ OIS_CONVENTIONS = {
 _DAY_NS = 86_400_000_000_000
 
 
-@domino(version=2)
-def quote_day(rows: Annotated[Leaves, "quote_rows/*"], *, quotes_min: int = 2) -> str:
-    """Return the newest UTC date that `quotes_min` quotes have reached, ISO; of fewer quotes: that
-    all have. It is the snapshot's own day and no clock's, and one quote dated ahead moves it not.
+@domino(version=3)
+def quote_day(
+    rows: Annotated[Leaves, "quote_rows/*"], *, quotes_min: int = 2, one_in: int = 3
+) -> str:
+    """Return the newest UTC date that one in `one_in` quotes have reached, and `quotes_min` at
+    least, ISO; of fewer quotes: that all have. It is the snapshot's own day and no clock's.
+
+    A count of all who reached a date never falls as quotes come, so that the day never goes back;
+    and it takes a third of the quotes dated ahead by error to move it.
     """
-    if quotes_min < 1:
-        raise CurveError(f"quotes_min must be at least 1, was {quotes_min}")
+    for name, least in (("quotes_min", quotes_min), ("one_in", one_in)):
+        if least < 1:
+            raise CurveError(f"{name} must be at least 1, was {least}")
     times = sorted((rows[name].get("ts_event_ns") or 0 for name in rows), reverse=True)
     dated = [time for time in times if time]
     if not dated:
         raise CurveError("one quote at least must say its event time: it is the day of the curve")
-    return iso(dated[min(quotes_min, len(dated)) - 1] // _DAY_NS)
+    wanted = max(quotes_min, -(-len(dated) // one_in))  # rounded up
+    return iso(dated[min(wanted, len(dated)) - 1] // _DAY_NS)
 
 
 @domino(version=1)

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import QuantLib as ql
+from hypothesis import given
+from hypothesis import strategies as st
 from orrery_kernels.curves import (
     EURIBOR_6M,
     SOFR_OIS,
@@ -287,6 +289,10 @@ DAY_NS = 86_400_000_000_000
         ([20, 9999], 1, "1997-05-18"),
         ([20], 2, "1970-01-21"),
         ([20, None, 0], 2, "1970-01-21"),
+        ([20] * 5 + [9999] * 2, 2, "1970-01-21"),  # two of seven
+        ([20] * 14 + [9999] * 6, 2, "1970-01-21"),
+        ([19] * 14 + [20] * 6, 2, "1970-01-20"),  # a day begins with a third of the strip
+        ([19] * 13 + [20] * 7, 2, "1970-01-21"),
     ],
 )
 def test_the_day_of_a_curve_is_one_that_several_quotes_have_reached(days, quotes_min, day):
@@ -295,8 +301,19 @@ def test_the_day_of_a_curve_is_one_that_several_quotes_have_reached(days, quotes
     assert quote_day.function(rows, quotes_min=quotes_min) == day
 
 
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=24), st.data())
+def test_a_quote_that_comes_never_takes_a_curve_back_to_a_day_before(days, data):
+    named = {f"Q{at}": {"ts_event_ns": day * DAY_NS} for at, day in enumerate(days)}
+    moved = data.draw(st.sampled_from(sorted(named)))
+    later = {**named, moved: {"ts_event_ns": named[moved]["ts_event_ns"] + DAY_NS}}
+
+    assert quote_day.function(named) <= quote_day.function(later)
+
+
 def test_a_day_that_no_quote_can_give_is_refused():
     with pytest.raises(CurveError, match="quotes_min must be at least 1, was 0"):
         quote_day.function({"Q": {"ts_event_ns": DAY_NS}}, quotes_min=0)
+    with pytest.raises(CurveError, match="one_in must be at least 1, was 0"):
+        quote_day.function({"Q": {"ts_event_ns": DAY_NS}}, one_in=0)
     with pytest.raises(CurveError, match="one quote at least must say its event time"):
         quote_day.function({"Q": {"ts_event_ns": None}})
