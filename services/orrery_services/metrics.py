@@ -42,7 +42,10 @@ MOVED_ROWS = Counter("orrery_moved_rows", "Rows sent home from a wrong partition
 STOPPED = Gauge(
     "orrery_stopped_partitions", "Partitions that stand still, /readyz says why: page somebody."
 )
-DIVERGED = Gauge("orrery_diverged_keys", "Natural keys with two contents: page somebody.")
+DIVERGED = Gauge(
+    "orrery_diverged_keys",
+    "Natural keys with two contents, and cuts of which two workers differ: page somebody.",
+)
 SLOT_WAL_BYTES = Gauge("orrery_slot_wal_bytes", "WAL that a slot holds back.", ["slot"])
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DivergenceError
 from ..node import Node
 from . import common
 
@@ -99,7 +99,10 @@ def _manifest(node: Node, made: Any) -> list[str]:
         return [f"snapshot {made.id.hex()[:12]}: the leaf {missing[0]} is not held"]
     opened, _ = snapshots.open_snapshot(connection, made.id)
     calendars = opened.sections.get(rules.CALENDARS, ())  # those of then
-    again = freeze(**rules.parts_of(cut, leaves, partitions, calendars)).id
+    try:
+        again = freeze(**rules.parts_of(cut, leaves, partitions, calendars)).id
+    except DivergenceError as cause:  # a leaf was settled otherwise since
+        return [f"snapshot {made.id.hex()[:12]}: {cause}"]
     return [] if again == made.id else [
         f"snapshot {made.id.hex()[:12]}: its leaves make {again.hex()[:12]}"
     ]  # fmt: skip

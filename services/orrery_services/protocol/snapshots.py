@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from blake3 import blake3
 from orrery_kernels.columns import TICK_SCHEMA
 
+from ..errors import DivergenceError
 from . import cuts, facts
 from .declarations import AT
 from .declarations import TAG as TAG
@@ -172,17 +173,14 @@ def parts_of(
     """Return the arguments of `freeze` for a cut whose leaves (chain id, partition) are all held.
 
     calendars: the root of their tree; none in snapshots made before they had one. Raises
-    ValueError when two chains' workers saw different quotes: then one was not exact.
+    DivergenceError when two chains' workers saw different quotes: then one was not exact.
     """
     names = sorted(cut.chains)
     sections = {
         f"{STATE}/{name}": _roots(found, cut.chains[name], STATE, partitions) for name in names
     }
     for section in (QUOTES, QUOTE_ROWS):
-        seen = {tuple(_roots(found, cut.chains[name], section, partitions)) for name in names}
-        if len(seen) != 1:
-            raise ValueError(f"all chains must hold the same {section} at cut {cut.number}")
-        sections[section] = list(seen.pop())
+        sections[section] = _same_roots(cut, found, section, partitions)
     if roots := list(calendars):
         sections[CALENDARS] = roots
     if cut.static:
@@ -198,6 +196,24 @@ def parts_of(
     return {
         "sections": sections, "cut": places, "schemas": {"ticks": TICKS_DIGEST}, "code": code,
     }  # fmt: skip
+
+
+def _same_roots(
+    cut: cuts.Cut, found: Mapping[tuple[str, int], Leaf], section: str, partitions: int
+) -> list[bytes]:
+    """Return the roots of a section that all chains have alike."""
+    first, *others = (cut.chains[name] for name in sorted(cut.chains))
+    roots = _roots(found, first, section, partitions)
+    for chain in others:
+        for partition, root in enumerate(_roots(found, chain, section, partitions)):
+            if root != roots[partition]:
+                keys = (leaf_key(one, partition, cut.number) for one in (first, chain))
+                raise DivergenceError(
+                    f"all chains must hold the same {section} at cut {cut.number}, but "
+                    f"{' and '.join(keys)} differ: one is not what its rows make; "
+                    "`orrery settle KEY` lists what there is of each, and lets one stay"
+                )
+    return roots
 
 
 def _roots(

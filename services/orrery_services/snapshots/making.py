@@ -13,11 +13,11 @@ from prometheus_client import Counter, Gauge
 
 from .. import clock, metrics
 from ..config import Settings
-from ..errors import OutsideError
+from ..errors import DivergenceError, OutsideError
 from ..protocol import snapshots as rules
 from ..protocol.cuts import Cut
 from ..protocol.facts import BadFact
-from ..store import ledger, mended, pieces, reading, refs, snapshots
+from ..store import ledger, pieces, reading, refs, snapshots
 from . import steps
 
 PAUSE_NS_MIN, PAUSE_NS_MAX = 20_000_000, 1_000_000_000  # between two looks for a cut's leaves
@@ -25,7 +25,7 @@ FETCHED_BYTES_MAX = 16 * 1024 * 1024  # of pieces, kept for the next comparison
 PENDING_MAX = 1000  # cuts that wait for leaves; beyond that the oldest is left to the next start
 MADE = Counter("orrery_snapshots_made", "Snapshots completed on this node.")
 LATE = Counter("orrery_late_rows", "Rows whose event time lies before the cut before them.")
-PENDING = Gauge("orrery_cuts_pending", "Cuts of which a leaf is not held yet.")
+PENDING = Gauge("orrery_cuts_pending", "Cuts of which there is no snapshot here yet.")
 log = structlog.get_logger()
 
 
@@ -37,6 +37,7 @@ class Making:
         self._fetch = pieces.fetcher(connection, FETCHED_BYTES_MAX)
         self._pending: dict[int, Cut] = {}
         self._looks: dict[int, tuple[int, int]] = {}  # number -> when to look again, pause behind
+        self._differing: set[int] = set()  # of those that wait: two workers differ
         for cut in snapshots.cuts_not_made(connection, PENDING_MAX):
             self._wait_for(cut)
 
@@ -61,6 +62,7 @@ class Making:
 
     def _forget(self, number: int) -> None:
         del self._pending[number], self._looks[number]
+        self._differing.discard(number)
 
     def turn(self) -> list[snapshots.Made]:
         """Make what can be made, in the order of cuts."""
@@ -71,22 +73,32 @@ class Making:
             if now_ns < due_ns:
                 continue
             self._looks[number] = now_ns + pause_ns, min(2 * pause_ns, PAUSE_NS_MAX)
-            try:
-                made = self._make(self._pending[number])
-            except mended.Damaged as cause:  # a second copy is on its way
-                log.warning("waiting", number=number, reason=str(cause))
-                continue
-            except ValueError as cause:  # two workers differ: nobody can say which one is right
-                metrics.DIVERGED.inc()
-                log.error("no snapshot of this cut", number=number, reason=str(cause))
+            if made := self._try(self._pending[number]):
                 self._forget(number)
-                continue
-            if made is None:
-                continue
-            self._forget(number)
-            done.append(made)
+                done.append(made)
         PENDING.set(len(self._pending))
+        metrics.DIVERGED.set(len(self._differing))
         return done
+
+    def _try(self, cut: Cut) -> snapshots.Made | None:
+        """Make the snapshot of a cut, if that can be: what is in the way of one is none of the
+        others', and is looked at again until it is settled."""
+        try:
+            made = self._make(cut)
+        except BadFact as cause:  # a second copy is on its way
+            log.warning("waiting", number=cut.number, reason=str(cause))
+            return None
+        except DivergenceError as cause:  # nobody can say which one is right, but a person
+            if cut.number not in self._differing:
+                log.error("no snapshot of this cut", number=cut.number, reason=str(cause))
+            self._differing.add(cut.number)
+            return None
+        except ValueError as cause:  # leaves of another release: the next start looks again
+            log.error("a cut is left alone", number=cut.number, reason=str(cause))
+            self._forget(cut.number)
+            return None
+        self._differing.discard(cut.number)
+        return made
 
     def _make(self, cut: Cut) -> snapshots.Made | None:
         connection, partitions = self._connection, self._settings.partitions

@@ -140,7 +140,10 @@ def newest_cut(connection: psycopg.Connection) -> int:
 def leaves_of(
     connection: psycopg.Connection, cut: cuts.Cut, partitions: int
 ) -> dict[tuple[str, int], rules.Leaf]:
-    """Return the held leaves of a cut by (chain id, partition)."""
+    """Return the held leaves of a cut by (chain id, partition), without those of two contents.
+
+    Raises Damaged while the bytes of one are not what its name says.
+    """
     keys = {
         rules.leaf_key(chain, partition, cut.number): (chain, partition)
         for chain, partition in rules.wanted(cut, partitions)
@@ -148,7 +151,7 @@ def leaves_of(
     found = reading.facts_by_keys(connection, list(keys))
     bad = set(reading.quarantined(connection)) & found.keys()
     return {
-        keys[key]: rules.leaf_of(facts.data_of(row.payload, _no_pieces))
+        keys[key]: rules.leaf_of(mended.data_of(connection, row))
         for key, row in found.items()
         if key not in bad
     }

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 from orrery_kernels.snapshot.triggers import read_trigger
-from orrery_services.errors import ConfigError
+from orrery_services.errors import ConfigError, DivergenceError
 from orrery_services.protocol import cuts, facts, snapshots
 from orrery_services.snapshots import cutting, steps, watching
 
@@ -212,7 +212,7 @@ def test_chains_that_saw_other_quotes_make_no_snapshot():
     name = facts.chain_id(other.digest)
     both = cut(1, 9)._replace(chains={"default": facts.chain_id(chain().digest), "other": name})
 
-    with pytest.raises(ValueError, match="quotes"):
+    with pytest.raises(DivergenceError, match="the same quotes at cut 1, but leaf/"):
         steps.complete(both, {**leaf_of_each(1), (name, 0): leaf}, 1, None)
 
 

@@ -15,8 +15,10 @@ from orrery_kernels.snapshot.snapshot import freeze as freeze_sections
 from orrery_kernels.snapshot.snapshot import leaf, thaw
 from orrery_kernels.snapshot.snapshot import leaves as leaves_of
 from orrery_kernels.snapshot.tree import CANONICAL, Built, build
+from orrery_services import metrics
+from orrery_services import store as store_of
 from orrery_services.cli.diff import shown
-from orrery_services.errors import OutsideError
+from orrery_services.errors import DivergenceError, OutsideError
 from orrery_services.node import Snapshot
 from orrery_services.protocol import facts
 from orrery_services.protocol import snapshots as rules
@@ -24,10 +26,10 @@ from orrery_services.protocol.arrivals import Range
 from orrery_services.protocol.snapshots import TAG, Ref, snapshot_key
 from orrery_services.snapshots import collecting, steps
 from orrery_services.snapshots.making import Making
-from orrery_services.store import holds, ledger, mended, pieces, reading, refs
+from orrery_services.store import holds, ledger, mended, pieces, reading, refs, settling
 from orrery_services.store import snapshots as store
 
-from .partition import Log, cut, fresh, take
+from .partition import Log, chain, cut, fresh, take
 
 P = 1
 
@@ -108,6 +110,78 @@ def test_a_snapshot_waits_for_the_trees_that_its_leaves_name(writer):
     ledger.commit(writer, late)
     making._looks[1] = 0, 1
 
+    assert [made.number for made in making.turn()] == [1]
+
+
+OTHER_CHAIN = chain(0.7)
+CHAINS = {"default": chain(), "other": OTHER_CHAIN}
+
+
+def two_chains(writer, *, erring: float) -> tuple[Making, list[facts.Fact]]:
+    """Keep a cut of two chains of which the second one's worker saw another quote; return the packs
+    and the leaf that it should have written."""
+    both = {name: facts.chain_id(one.digest) for name, one in CHAINS.items()}
+    for one, quote in ((chain(), 1.0), (OTHER_CHAIN, erring)):
+        ledger.commit(writer, cut_by(one, quote))
+    making = Making(Universe(), writer)
+    making.add([cut(1)._replace(chains=both)])
+    return making, cut_by(OTHER_CHAIN, 1.0)
+
+
+def cut_by(of, quote: float) -> list[facts.Fact]:
+    """Return what the worker of a chain writes of a cut behind one quote."""
+    written = take(fresh(of), Log().quotes(X=quote).cut(1))
+    return [fact for fact in written if fact.kind in (rules.PACK, rules.LEAF)]
+
+
+def test_a_cut_of_which_two_workers_differ_is_an_alarm_until_it_is_settled(
+    writer, server, database
+):
+    making, right = two_chains(writer, erring=2.0)
+    key = rules.leaf_key(facts.chain_id(OTHER_CHAIN.digest), 0, 1)
+
+    assert making.turn() == [] and figure() == 1
+    making._looks[1] = 0, 1
+    assert making.turn() == [] and figure() == 1, "the same cut, looked at again"
+
+    ledger.commit(writer, right)  # by whoever computes it anew
+    making._looks[1] = 0, 1
+    assert making.turn() == [] and reading.quarantined(writer) == [key]
+    with store_of.connect(server.conninfo(database, "orrery_owner")) as owner:
+        settling.settle(owner, key, right[-1].id.hex())
+    making._looks[1] = 0, 1
+
+    assert [made.number for made in making.turn()] == [1]
+    assert figure() == 0
+
+
+def figure() -> float:
+    return metrics.DIVERGED._value.get()
+
+
+def test_the_reason_names_both_leaves_and_what_to_do(writer):
+    making, _ = two_chains(writer, erring=2.0)
+    one = cut(1)._replace(chains={n: facts.chain_id(c.digest) for n, c in CHAINS.items()})
+
+    with pytest.raises(DivergenceError, match=r"quotes at cut 1, but leaf/.*/0/0{11}1 and leaf/.*"):
+        making._make(one)
+
+
+def test_a_damaged_leaf_is_not_served_and_holds_up_no_other_cut(writer, server, database):
+    log, work, making = Log(), fresh(), Making(Universe(), writer)
+    ledger.commit(writer, take(work, log.quotes(X=1.0).cut(1).quotes(X=2.0).cut(2)))
+    row = reading.fact_by_key(writer, rules.leaf_key(facts.chain_id(chain().digest), 0, 1))
+    leaf_then = rules.leaf_of(facts.data_of(row.payload, None))
+    wrong = rules.packed(leaf_then._replace(offset=leaf_then.offset + 7)._asdict())
+    bad = facts.plain_fact(row.kind, row.stream, row.key, {}, wrong)[-1].payload
+    with psycopg.connect(server.conninfo(database), autocommit=True) as admin:
+        admin.execute("UPDATE facts SET payload = %s WHERE key = %s", (bad, row.key))
+    making.add([cut(1), cut(2)])
+
+    assert [made.number for made in making.turn()] == [2]
+    assert list(mended.wanted(writer)) == [(row.origin, row.stream)]
+    mended.keep(writer, row.fact())
+    making._looks[1] = 0, 1
     assert [made.number for made in making.turn()] == [1]
 
 
