@@ -161,8 +161,12 @@ def ended_rows(run: chain.Run, events: Iterable[Mapping[str, Any]]) -> list[dict
     ends = [event for event in events if event["kind"] in ENDS]
     if not ends:
         started = [str(e["result"].get("pod", "?")) for e in events if e["kind"] == "started"]
-        where = f"started in {started[-1]}" if started else "asked for"
-        return [row(run.id, "", "", f"{where} on {run.node}" if run.node else where)]
+        lost = [event for event in events if event["kind"] == "lost"]
+        state = f"started in {started[-1]}" if started else "asked for"
+        state += f" on {run.node}" if run.node else ""
+        if lost and lost[-1]["attempt"] == len(started):
+            state = f"begun anew after {lost[-1]['result'].get('why', '?')[:80]}"
+        return [row(run.id, "", "", state)]
     found = [done_row(run.id, entry) for entry in ends[-1]["stages"]]
     if ends[-1]["kind"] == "failed":
         result = ends[-1]["result"]

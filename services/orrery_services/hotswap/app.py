@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -59,6 +60,8 @@ class Controller:
         self._clients: dict[tuple[str, str], Any] = {}  # by uid and address: no state
         self._latest: dict[str, PodObject | None] = {}  # by name, as last seen
         self._started: set[tuple[str, int]] = set()
+        self._ended: deque[PodObject] = deque(maxlen=QUEUE_MAX)  # by their kubelets, to be told
+        self._told: deque[str] = deque(maxlen=QUEUE_MAX)  # uids of those that were
         self._deaf: dict[str, str] = {}  # by pod: why its watch broke; empty: it does not
         self._failed: dict[str, str] = {}  # by pod: why its last turn failed
 
@@ -80,6 +83,30 @@ class Controller:
             self._runs.emit(steps.run_event("started", run, (), {"pod": pod["metadata"]["name"]}))
             self._started = {(run.id, run.attempt)} | set(list(self._started)[-QUEUE_MAX:])
 
+    def _say_ended(self) -> None:
+        """Write down why kubelets ended pods that had runs: their set removes them in a moment."""
+        while self._ended:
+            pod = self._ended[0]
+            try:
+                self._say_started(pod)
+                self._say_lost(pod)
+            except ServiceError as cause:
+                log.warning("try again", pod=pod["metadata"]["name"], reason=str(cause))
+                return
+            except Exception:  # a pod that makes no sense; the others are told
+                log.exception("passed over", pod=pod["metadata"]["name"])
+            self._ended.popleft()
+
+    def _say_lost(self, pod: PodObject) -> None:
+        uid, name, why = pod["metadata"]["uid"], pod["metadata"]["name"], pods.why_ended(pod)
+        if uid in self._told:
+            return
+        if run := pods.look(pod).run:
+            where = {"pod": name, "why": why[: steps.WHY_MAX]}
+            self._runs.emit(steps.run_event("lost", run, (), where))
+        log.error("the kubelet ended a pod", pod=name, reason=why)
+        self._told.append(uid)
+
     def wanted(self, name: str) -> chain.Run | None:
         """Return the oldest open run of this pod: runs are dealt to pods by their name. One that
         another pod has is left there: the pool was smaller or larger when it was dealt."""
@@ -95,7 +122,8 @@ class Controller:
         # Read after the pod: a run is written down as ended before its pod is replaced.
         idle = not pods.annotations(pod).get("run")
         wanted = self.wanted(pod["metadata"]["name"]) if idle else None
-        known, memo, silent = steps.Known(), self._memo(pod), False
+        known = steps.Known(lost=self._why_lost(wanted))
+        memo, silent = self._memo(pod), False
         for _ in range(ASKS_MAX):
             action = steps.decide(pod, wanted, self._now(), known)
             if silent and isinstance(action, steps.Wait):
@@ -111,6 +139,13 @@ class Controller:
                 log.warning("the memo does not answer", pod=name, reason=str(cause))
             known = and_that(known, action, answer)
         raise AssertionError(f"no decision after {ASKS_MAX} questions about {pod['metadata']}")
+
+    def _why_lost(self, run: chain.Run | None) -> str:
+        """Return what was written down of the last pod of a run that is to be given up."""
+        if run is None or run.attempt <= steps.ATTEMPTS_MAX:
+            return ""
+        told = [event for event in self._runs.events(run.id) if event["kind"] == "lost"]
+        return str(told[-1]["result"].get("why", "")) if told else ""
 
     def _memo(self, pod: PodObject) -> Any:
         """Return the memo of a pod; one whose machine was started anew has another address."""
@@ -138,6 +173,12 @@ class Controller:
             self._resize(name, version, action)
         elif isinstance(action, steps.Finish):
             return self._finish(pod, action)
+        elif isinstance(action, steps.Free):
+            self._ended.append(pod)
+            self._say_ended()
+            if self._ended:  # not written down yet
+                return RETRY_SECONDS
+            self._port.delete(name, action.uid)
         return 0.0
 
     def _give_up(self, pod: PodObject, action: steps.Patch, why: str) -> None:
@@ -197,8 +238,9 @@ class Controller:
         while not stop.is_set():
             beat()
             pause = max(0.0, min(IDLE_SECONDS, min(due.values()) - time.monotonic()))
-            for name in drain(seen, self._latest, pause):
+            for name in drain(seen, self._latest, pause, self._ended):
                 due[name] = 0.0
+            self._say_ended()
             if len(self._latest) < len(self._names) and time.monotonic() < heard_by:
                 due = dict.fromkeys(self._names, time.monotonic() + RETRY_SECONDS)
                 continue  # who has which run is not known yet

@@ -68,6 +68,7 @@ class Pod(NamedTuple):
     version: str
     deleting: bool
     lost: bool  # its node does not answer
+    ended: str  # why a kubelet ended the whole pod: evicted, mostly; empty: it did not
     may_resize: bool  # a resize was not refused yet
     run: chain.Run | None
     trail: tuple[dict[str, Any], ...]  # what came of the stages that are done
@@ -98,6 +99,7 @@ def look(pod: Mapping[str, Any]) -> Pod:
         version=meta["resourceVersion"],
         deleting=bool(meta.get("deletionTimestamp")),
         lost=conditions.get("Ready") == "Unknown",
+        ended=why_ended(pod),
         may_resize=not noted.get("resize-refused"),
         run=run,
         trail=tuple(json.loads(noted.get("trail") or "[]")),
@@ -105,6 +107,19 @@ def look(pod: Mapping[str, Any]) -> Pod:
         placeholder=noted.get("placeholder") or slots["a"].image,
         slots=slots,
     )
+
+
+def why_ended(pod: Mapping[str, Any]) -> str:
+    """Return why a pod was ended by its kubelet, empty while it was not. It comes back by itself as
+    another one of its name: slots start their containers for ever.
+
+    >>> why_ended({"status": {"phase": "Failed", "reason": "Evicted", "message": "out of disk"}})
+    'Evicted: out of disk'
+    """
+    status = pod.get("status") or {}
+    if status.get("phase") != "Failed":
+        return ""
+    return f"{status.get('reason') or 'Failed'}: {status.get('message') or 'no reason given'}"
 
 
 def annotations(pod: Mapping[str, Any]) -> dict[str, str]:

@@ -30,6 +30,7 @@ class Known(NamedTuple):
     memo: Mapping[str, str | None] = {}
     markers: Mapping[int, stages.Marker | None] = {}
     runners: Mapping[str, str | None] = {}
+    lost: str = ""  # why the pod of the attempt before was ended, where a kubelet said so
 
 
 class Wait(NamedTuple):
@@ -70,7 +71,14 @@ class Finish(NamedTuple):
     uid: str
 
 
-Action = Wait | Ask | Patch | Resize | Finish
+class Free(NamedTuple):
+    """Free a pod that its kubelet has ended: what runs in it is begun anew in the next one."""
+
+    uid: str
+    why: str
+
+
+Action = Wait | Ask | Patch | Resize | Finish | Free
 NOTHING_KNOWN = Known()
 
 
@@ -81,6 +89,8 @@ def decide(
     seen = pods.look(pod)
     if seen.deleting:
         return Wait("the pod is going away")
+    if seen.ended:
+        return _when_ended(seen)
     if seen.lost:
         return Wait("the node of the pod does not answer; nothing is forced", alarm=True)
     if seen.run is None:
@@ -105,8 +115,7 @@ def _start(seen: pods.Pod, wanted: chain.Run | None, now: float, known: Known) -
     if wanted is None:
         return Wait("nothing to run")
     if wanted.attempt > ATTEMPTS_MAX:
-        result = {"class": "lost", "why": f"its pod was lost {ATTEMPTS_MAX} times", "stage": 0}
-        return Finish(run_event("failed", wanted, (), result), "")
+        return Finish(run_event("failed", wanted, (), _lost_too_often(known.lost)), "")
     if not all(slot.up for slot in seen.slots.values()):
         return Wait("the pod is not idle yet", LOOK_AGAIN_SECONDS)
     for name in stages.SLOTS:
@@ -115,6 +124,24 @@ def _start(seen: pods.Pod, wanted: chain.Run | None, now: float, known: Known) -
         if known.runners[name] is None:  # it could not be ended: nobody hears SIGTERM yet
             return Wait(f"the runner in slot {name} is still on its way", LOOK_AGAIN_SECONDS)
     return _advance(seen, wanted, (), now, known)
+
+
+def _lost_too_often(why: str) -> dict[str, Any]:
+    """Return the result of a run that no pod outlived: in the kubelet's words where it said any."""
+    many = f"its pod was lost {ATTEMPTS_MAX} times"
+    if not why:
+        return {"class": "lost", "why": many, "stage": 0}
+    reason, _, told = why.partition(": ")
+    return {"class": reason.lower(), "why": f"{told[:WHY_MAX]}; {many}", "stage": 0}
+
+
+def _when_ended(seen: pods.Pod) -> Finish | Free:
+    """The pod itself was ended. A run that has failed is told as that; another one is begun anew,
+    as when its pod is gone, also when all its stages were done: outputs that the memo has are
+    found, and those that it could not keep any more are computed."""
+    if seen.run and seen.result and seen.result["status"] == "failed":
+        return Finish(run_event("failed", seen.run, seen.trail, seen.result), seen.uid)
+    return Free(seen.uid, seen.ended)
 
 
 def _advance(

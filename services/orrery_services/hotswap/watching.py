@@ -7,11 +7,13 @@ itself.
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 import structlog
 
 from ..errors import ServiceError
+from . import pods
 from .port import PodObject, PodPort
 
 RESYNC_SECONDS = 30.0
@@ -24,12 +26,16 @@ def drain(
     seen: "queue.Queue[tuple[str, PodObject | None]]",
     latest: dict[str, PodObject | None],
     seconds: float,
+    ended: "deque[PodObject]",
 ) -> list[str]:
-    """Wait for news and return whose; only the latest of each pod counts."""
+    """Wait for news and return whose; only the latest of each pod counts. One that its kubelet has
+    ended is put aside in `ended`: a moment later it is gone, and nobody else says why."""
     names = []
     try:
         name, pod = seen.get(timeout=seconds) if seconds else seen.get_nowait()
         while True:
+            if pod and pods.why_ended(pod):
+                ended.append(pod)
             if not is_older(pod, latest.get(name)):
                 latest[name] = pod
                 names.append(name)

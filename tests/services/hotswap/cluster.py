@@ -16,9 +16,10 @@ from orrery_services.hotswap import chain, pods
 from orrery_services.hotswap.port import Conflict, PodObject
 from orrery_services.protocol import stages
 
-from .objects import IDLE_IMAGE
+from .objects import EVICTED, IDLE_IMAGE
 
 SLOTS = ("slot-a", "slot-b")
+BEGUN = ("started", "lost")
 BACK_OFF = (0.0, 10.0, 20.0, 40.0)
 
 
@@ -57,7 +58,7 @@ class Cluster:
     markers: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     memo: dict[str, str] = field(default_factory=dict)
     requests: dict[str, chain.Run] = field(default_factory=dict)
-    events: dict[tuple[str, int, str], dict[str, Any]] = field(default_factory=dict)
+    written: dict[tuple[str, int, str], dict[str, Any]] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
     outcomes: dict[str, list[int]] = field(default_factory=dict)  # by stage name; then 0 for ever
     computed: list[tuple[int, str, int]] = field(default_factory=list)
@@ -65,6 +66,7 @@ class Cluster:
     silent_memo: int = 0
     lying_probes: int = 0
     probes: bool = False  # without, a kubelet takes whatever runs for ready
+    evicted: bool = False  # the kubelet has ended this pod, and starts nothing in it any more
 
     def __post_init__(self) -> None:
         self.new_pod()
@@ -73,6 +75,7 @@ class Cluster:
 
     def new_pod(self) -> None:
         self.uid += 1
+        self.evicted = False
         self.markers = {}
         self.containers = {name: Container(IDLE_IMAGE, 1, "running", heard=True) for name in SLOTS}
         self.pod = {
@@ -158,6 +161,8 @@ class Cluster:
         if self.pod["metadata"].get("deletionTimestamp"):
             self.new_pod()
             return
+        if self.evicted:
+            return
         self.seen = copy.deepcopy(self.pod)
         noted = pods.annotations(self.seen)
         for spec in self.seen["spec"]["containers"]:
@@ -194,6 +199,16 @@ class Cluster:
             now.again_at = self.now + BACK_OFF[min(now.failures, len(BACK_OFF) - 1)]
             now.failures += 1
 
+    def evict(self) -> None:
+        """The kubelet ends the pod, memo and all: what is in its scratch is nobody's any more."""
+        if self.evicted:
+            return
+        self.evicted, self.markers = True, {}
+        for name, now in self.containers.items():
+            if now.state == "running":
+                self._end(name, 137)
+        self.report()
+
     def report(self) -> None:
         """The kubelet writes down what it knows."""
         listed = []
@@ -217,6 +232,7 @@ class Cluster:
             "podIP": "model",
             "observedGeneration": self.seen["metadata"]["generation"],
             "containerStatuses": listed,
+            **(EVICTED if self.evicted else {}),
         }
         self.changed()
 
@@ -306,7 +322,7 @@ class Cluster:
         self.burn()
         found = []
         for run in self.requests.values():
-            mine = [key for key in self.events if key[0] == run.id]
+            mine = [key for key in self.written if key[0] == run.id]
             if not any(kind in ("completed", "failed") for _, _, kind in mine):
                 started = sum(kind == "started" for _, _, kind in mine)
                 found.append(run._replace(attempt=1 + started))
@@ -315,15 +331,18 @@ class Cluster:
     def emit(self, event: dict[str, Any]) -> bool:
         self.burn()
         key = event["run"], event["attempt"], event["kind"]
-        new = key not in self.events
-        assert new or self.events[key] == event, "an event is written twice and differs"
-        if event["kind"] == "started" or not self.ends_of(event["run"]):  # the first end stands
-            self.events[key] = event
+        new = key not in self.written
+        assert new or self.written[key] == event, "an event is written twice and differs"
+        if event["kind"] in BEGUN or not self.ends_of(event["run"]):  # the first end stands
+            self.written[key] = event
         self.burn()
         return new
 
     def ends_of(self, run: str) -> list[dict[str, Any]]:
-        return [e for (r, _, kind), e in self.events.items() if r == run and kind != "started"]
+        return [e for (r, _, kind), e in self.written.items() if r == run and kind not in BEGUN]
+
+    def events(self, run: str) -> list[dict[str, Any]]:
+        return [event for (r, _, _), event in sorted(self.written.items()) if r == run]
 
 
 def output_of(key: str) -> str:

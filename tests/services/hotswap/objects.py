@@ -80,6 +80,22 @@ def a_pod(
     }
 
 
+EVICTED = {
+    "phase": "Failed",
+    "reason": "Evicted",
+    "message": 'Usage of EmptyDir volume "scratch" exceeds the limit "4Gi".',
+}
+
+
+def evicted(pod: dict[str, Any]) -> dict[str, Any]:
+    """The pod as its kubelet leaves it: all containers ended, hard."""
+    gone = [
+        container(s["name"], 2, False, {"terminated": ended(s["name"], 2, 137)})
+        for s in pod["status"]["containerStatuses"]
+    ]
+    return {**pod, "status": {**pod["status"], **EVICTED, "containerStatuses": gone}}
+
+
 def swap(stage: int, name: str, at: float = 1000.0, number: int = 1, until: float = 1160.0) -> str:
     origin = f"containerd://{name}-{number}"
     return json.dumps(

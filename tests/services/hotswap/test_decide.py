@@ -4,7 +4,7 @@ import json
 
 import pytest
 from orrery_services.hotswap import chain, pods, steps
-from orrery_services.hotswap.steps import Ask, Finish, Known, Patch, Resize, Wait, decide
+from orrery_services.hotswap.steps import Ask, Finish, Free, Known, Patch, Resize, Wait, decide
 
 from .objects import (
     IDLE_IMAGE,
@@ -15,6 +15,7 @@ from .objects import (
     a_run,
     container,
     ended,
+    evicted,
     image,
     swap,
     trail,
@@ -111,6 +112,40 @@ def test_a_run_whose_pod_was_lost_too_often_is_given_up_with_a_reason():
     assert isinstance(action, Finish)
     assert action.event["kind"] == "failed"
     assert action.event["result"]["class"] == "lost"
+
+
+WORDS = 'Usage of EmptyDir volume "scratch" exceeds the limit "4Gi".'
+
+
+def test_a_run_whose_pod_was_evicted_too_often_is_given_up_in_the_words_of_the_kubelet():
+    wanted, known = a_run(attempt=steps.ATTEMPTS_MAX + 1), Known(lost=f"Evicted: {WORDS}")
+
+    action = decide(a_pod(), wanted, NOW, known)
+
+    assert action.event["result"]["class"] == "evicted"
+    assert action.event["result"]["why"] == f"{WORDS}; its pod was lost 3 times"
+
+
+@pytest.mark.parametrize("pod", [a_pod(), a_pod_at(1, container("slot-a", 2))])
+def test_an_evicted_pod_is_freed_whatever_it_did_and_nothing_is_patched(pod):
+    assert decide(evicted(pod), a_run(), NOW) == Free("u1", f"Evicted: {WORDS}")
+
+
+def test_what_had_failed_before_its_pod_was_evicted_is_told_as_that():
+    failed = {"status": "failed", "stage": 1, "class": "permanent", "why": "no", "at": NOW}
+    pod = a_pod_at(1, container("slot-a", 2), noted={"result": json.dumps(failed)})
+
+    action = decide(evicted(pod), None, NOW)
+
+    assert (action.event["kind"], action.event["result"]["class"]) == ("failed", "permanent")
+    assert action.uid == "u1"
+
+
+def test_what_was_done_but_not_told_before_its_pod_was_evicted_is_asked_for_again():
+    done = {"status": "completed", "output": "1" * 64}
+    pod = a_pod_at(1, container("slot-a", 2), noted={"result": json.dumps(done)})
+
+    assert isinstance(decide(evicted(pod), None, NOW), Free)
 
 
 # --- SWAP(k) ----------------------------------------------------------------------------------

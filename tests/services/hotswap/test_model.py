@@ -124,6 +124,10 @@ class Swapping(RuleBasedStateMachine):
     def the_node_is_lost_and_the_pod_is_made_anew(self):
         self.cluster.new_pod()
 
+    @rule()
+    def the_pod_is_evicted(self):
+        self.cluster.evict()
+
     @invariant()
     def never_more_than_two_stages_are_resident(self):
         if hasattr(self, "cluster"):
@@ -175,7 +179,7 @@ class Swapping(RuleBasedStateMachine):
             assert ends[0]["result"]["class"] in FAILURE_CLASSES
 
 
-FAILURE_CLASSES = {*steps.RETRIES, "image", "swap", "lost"}
+FAILURE_CLASSES = {*steps.RETRIES, "image", "swap", "lost", "evicted"}
 
 
 def expected_outputs(run) -> list[str]:

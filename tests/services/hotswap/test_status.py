@@ -70,6 +70,19 @@ def test_a_run_on_its_way_elsewhere_says_where_it_was_started():
     assert row["state"] == "started in domino-0 on n2"
 
 
+def test_a_run_whose_pod_was_evicted_says_so_until_the_next_attempt_has_begun():
+    run, why = a_run(node="n2"), "Evicted: the node was low on resource: memory"
+    started = steps.run_event("started", run, (), {"pod": "domino-0"})
+    lost = steps.run_event("lost", run, (), {"pod": "domino-0", "why": why})
+    again = steps.run_event("started", run._replace(attempt=2), (), {"pod": "domino-1"})
+
+    states = [run_status.ended_rows(run, told)[0]["state"] for told in (
+        [lost, started], [lost, started, again],
+    )]  # fmt: skip
+
+    assert states == [f"begun anew after {why}", "started in domino-1 on n2"]
+
+
 def test_who_may_not_look_at_pods_sees_what_is_written_down_and_is_told(monkeypatch, capsys):
     """A pod of ours without a token, as `kubectl exec deploy/packer -- orrery run --status` is."""
     monkeypatch.setenv("ORRERY_HOTSWAP_DRIVER", "kubernetes")

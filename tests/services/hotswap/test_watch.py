@@ -4,6 +4,7 @@ import queue
 import threading
 import time
 import zlib
+from collections import deque
 
 import pytest
 from orrery_services.errors import OutsideError
@@ -11,7 +12,7 @@ from orrery_services.hotswap import app, chain, steps, watching
 from orrery_services.hotswap.port import Conflict, Refused
 from orrery_services.hotswap.runs import FileRuns
 
-from .objects import IDLE_IMAGE, a_marker, a_pod, a_run, trail
+from .objects import IDLE_IMAGE, a_marker, a_pod, a_pod_at, a_run, container, evicted, trail
 
 
 def news(*pods) -> "queue.Queue":
@@ -28,7 +29,7 @@ def seen(version: int, uid: str = "u1") -> dict:
 def test_of_several_news_the_latest_counts():
     latest: dict = {}
 
-    assert watching.drain(news(seen(7), seen(8), seen(9)), latest, 0.0) == ["domino-0"] * 3
+    assert watching.drain(news(seen(7), seen(8), seen(9)), latest, 0.0, deque()) == ["domino-0"] * 3
 
     assert latest["domino-0"]["metadata"]["resourceVersion"] == "9"
 
@@ -36,7 +37,7 @@ def test_of_several_news_the_latest_counts():
 def test_a_watch_that_tells_of_an_older_state_is_not_believed():
     latest = {"domino-0": seen(10)}
 
-    assert watching.drain(news(seen(9)), latest, 0.0) == []
+    assert watching.drain(news(seen(9)), latest, 0.0, deque()) == []
 
     assert latest["domino-0"]["metadata"]["resourceVersion"] == "10"
 
@@ -44,13 +45,13 @@ def test_a_watch_that_tells_of_an_older_state_is_not_believed():
 def test_the_same_state_twice_is_a_reason_to_look_and_nothing_more():
     latest = {"domino-0": seen(10)}
 
-    assert watching.drain(news(seen(10)), latest, 0.0) == ["domino-0"]
+    assert watching.drain(news(seen(10)), latest, 0.0, deque()) == ["domino-0"]
 
 
 def test_another_pod_of_the_name_counts_whatever_its_version():
     latest = {"domino-0": seen(10)}
 
-    watching.drain(news(seen(4, "u2")), latest, 0.0)
+    watching.drain(news(seen(4, "u2")), latest, 0.0, deque())
 
     assert latest["domino-0"]["metadata"]["uid"] == "u2"
 
@@ -58,9 +59,17 @@ def test_another_pod_of_the_name_counts_whatever_its_version():
 def test_a_pod_that_is_gone_is_news():
     latest = {"domino-0": seen(10)}
 
-    assert watching.drain(news(None), latest, 0.0) == ["domino-0"]
+    assert watching.drain(news(None), latest, 0.0, deque()) == ["domino-0"]
 
     assert latest["domino-0"] is None
+
+
+def test_a_pod_that_was_evicted_and_removed_at_once_is_put_aside():
+    latest, ended, gone = {"domino-0": seen(10)}, deque(), evicted(seen(11))
+
+    assert watching.drain(news(seen(10), gone, None), latest, 0.0, ended) == ["domino-0"] * 3
+
+    assert (latest["domino-0"], list(ended)) == (None, [gone])
 
 
 class Breaking:
@@ -243,6 +252,52 @@ def test_a_request_of_another_release_holds_up_none_of_the_others(tmp_path):
 
     assert [run.id for run in runs.open_runs()] == ["run-1"]
     assert [run.id for run in runs.history()] == ["run-1"]
+
+
+class Away(FileRuns):
+    """Events cannot be written for a while."""
+
+    away = True
+
+    def emit(self, event: dict) -> bool:
+        if self.away:
+            raise OutsideError("Postgres is away")
+        return super().emit(event)
+
+
+def test_why_a_pod_was_evicted_is_written_down_before_it_is_freed_and_once(tmp_path):
+    runs, run = Away(tmp_path), a_run(id="run-1")
+    controller = app.Controller(Port(), runs, ["domino-0"], lambda _: Memo())
+    runs.request(run)
+    pod = evicted(a_pod_at(1, container("slot-a", 2), run))
+
+    with pytest.raises(OutsideError):
+        controller.turn(pod)
+    assert controller._port.deleted == []
+    runs.away = False
+    controller.turn(pod)
+    controller.turn(pod)
+
+    assert [event["kind"] for event in runs.events("run-1")] == ["started", "lost"]
+    why = runs.events("run-1")[-1]["result"]["why"]
+    assert why.startswith('Evicted: Usage of EmptyDir volume "scratch"')
+    assert controller._port.deleted == ["u1", "u1"]
+    assert [open_run.attempt for open_run in runs.open_runs()] == [2]
+
+
+def test_a_run_that_was_evicted_three_times_ends_in_the_words_of_the_kubelet(tmp_path):
+    runs = FileRuns(tmp_path)
+    controller = app.Controller(Port(), runs, ["domino-0"], lambda _: Memo())
+    runs.request(a_run(id="run-1"))
+    for attempt in (1, 2, 3):
+        pod = a_pod_at(1, container("slot-a", 2), a_run(id="run-1", attempt=attempt))
+        controller.turn(evicted({**pod, "metadata": {**pod["metadata"], "uid": f"u{attempt}"}}))
+
+    controller.turn(a_pod(uid="u4"))
+
+    end = runs.events("run-1")[-1]
+    assert (end["kind"], end["result"]["class"]) == ("failed", "evicted")
+    assert end["result"]["why"].startswith("Usage of EmptyDir volume")
 
 
 def a_completed_pod(marked_ns: int) -> dict:
