@@ -2,6 +2,7 @@
 
     run/<id>/request            the run as it was asked for
     run/<id>/started/<attempt>  one per attempt
+    run/<id>/lost/<attempt>     why a kubelet ended the pod of one
     run/<id>/end                how it ended, with the digests of every stage; of dominoes also
                                 the record of the chain's run, and refs at what it found
 
@@ -21,14 +22,31 @@ from . import chain
 from .runs import ENDS, Runs, Unread
 
 KIND = "run"
-OPEN_MAX = 1000
+OPEN_MAX = 1000  # runs that are looked after at a time, the oldest first
+NUMBERS_AT_ONCE = 10_000  # facts of an origin among which one look finds requests
 HISTORY_MAX = 200
 CACHE_MAX = 4096
 
-_OPEN = """
-    SELECT r.key FROM facts r WHERE r.kind = 'run' AND r.key LIKE 'run/%%/request' AND NOT EXISTS (
-        SELECT 1 FROM facts e WHERE e.key = regexp_replace(r.key, '/request$', '/end'))
+_UNFINISHED = """
+    SELECT r.key FROM facts r
+    WHERE r.key > %s AND r.key < 'run0' AND r.key LIKE 'run/%%/request' AND NOT EXISTS (
+        SELECT FROM facts e WHERE e.key = regexp_replace(r.key, '/request$', '/end'))
     ORDER BY r.key LIMIT %s"""
+_HELD = """
+    SELECT own.origin, coalesce(
+        (SELECT max(oseq) FROM facts f WHERE f.origin = own.origin AND f.stream = %s), 0)
+    FROM (SELECT i.origin FROM node n JOIN incarnations i USING (incarnation)) own
+    UNION ALL SELECT origin, contiguous FROM origins WHERE stream = %s
+    AND origin <> (SELECT i.origin FROM node n JOIN incarnations i USING (incarnation))"""
+_CAME = """
+    SELECT f.key FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS o (origin, low, high),
+    LATERAL (SELECT key FROM facts WHERE origin = o.origin AND stream = %s
+             AND oseq > o.low AND oseq <= o.high AND kind = 'run') f
+    WHERE f.key LIKE 'run/%%/request'"""
+_OF_RUNS = """
+    SELECT r.run, f.key FROM unnest(%s::text[]) AS r (run), LATERAL (
+        SELECT key FROM facts WHERE key >= 'run/' || r.run || '/' AND key < 'run/' || r.run || '0'
+    ) f"""
 _OF_RUN = "SELECT key FROM facts WHERE key >= %s AND key < %s ORDER BY key"
 _NEWEST = """
     SELECT key FROM facts WHERE kind = 'run' AND key LIKE 'run/%%/request'
@@ -43,16 +61,51 @@ class FactRuns:
         self._rows = apart.Reader(settings).rows
         self._read: dict[str, str] = {}  # facts never change: each is read once
         self._unread = Unread()
+        self._stream = settings.partitions
+        self._looked: dict[str, int] | None = None  # by origin: below that requests are known
+        self._open: dict[str, chain.Run] = {}  # of this node, not ended at the last look
 
     def request(self, run: chain.Run) -> None:
         self._write(f"run/{run.id}/request", chain.encode_run(run))
 
     def open_runs(self) -> list[chain.Run]:
+        """Return this node's runs that have not ended. All requests are read at the first look
+        alone; then those that came since, and what there is of runs that had not ended."""
+        self._look()
+        oldest = sorted(self._open)[:OPEN_MAX]
+        names: dict[str, list[str]] = {run: [] for run in oldest}
+        for run, key in self._rows(_OF_RUNS, oldest) if oldest else ():
+            names[run].append(key.removeprefix(f"run/{run}/"))
+        for run in oldest:
+            if "end" in names[run]:
+                del self._open[run]
         return [
-            run._replace(attempt=1 + self._started(run.id))
-            for run in map(self._run, self._rows(_OPEN, OPEN_MAX))
-            if run and self.is_ours(run)
+            self._open[run]._replace(attempt=1 + sum(n.startswith("started/") for n in names[run]))
+            for run in oldest
+            if run in self._open
         ]
+
+    def _look(self) -> None:
+        """Take in the requests that came since the last look. Of other nodes facts come in no
+        order: only what is there without a hole counts as looked at."""
+        held = dict(self._rows(_HELD, self._stream, self._stream))
+        if self._looked is None:
+            last = "run/"
+            while page := self._rows(_UNFINISHED, last, OPEN_MAX):
+                self._take_in(page)
+                last = page[-1][0]
+            self._looked = held
+            return
+        low = [self._looked.get(origin, 0) for origin in held]
+        both = zip(held.values(), low, strict=True)
+        high = [min(there, at + NUMBERS_AT_ONCE) for there, at in both]
+        self._take_in(self._rows(_CAME, list(held), low, high, self._stream))
+        self._looked = dict(zip(held, high, strict=True))
+
+    def _take_in(self, requests: list[tuple[str]]) -> None:
+        for row in requests:
+            if (run := self._run(row)) and self.is_ours(run):
+                self._open[run.id] = run
 
     def is_ours(self, run: chain.Run) -> bool:
         """Whether this node was asked: a request names its node, and arrives everywhere."""
@@ -75,9 +128,6 @@ class FactRuns:
 
     def history(self) -> list[chain.Run]:
         return [run for run in map(self._run, self._rows(_NEWEST, HISTORY_MAX)) if run]
-
-    def _started(self, run: str) -> int:
-        return len(self._rows(_OF_RUN, f"run/{run}/started/", f"run/{run}/started0"))
 
     def _run(self, row: tuple[str]) -> chain.Run | None:
         return self._unread.read(row[0], lambda: self._text(row[0]))

@@ -6,12 +6,12 @@ import pytest
 from orrery_services import apart, store
 from orrery_services.config import Settings, load_settings
 from orrery_services.errors import DivergenceError, OutsideError
-from orrery_services.hotswap import chain, steps
+from orrery_services.hotswap import chain, fact_runs, steps
 from orrery_services.hotswap.fact_runs import FactRuns, Published
 from orrery_services.hotswap.runs import FileRuns
 from orrery_services.memo.fact_memo import FactMemo, TieredMemo
 from orrery_services.memo.store import FileMemo
-from orrery_services.protocol import stages
+from orrery_services.protocol import facts, stages
 from orrery_services.protocol.answers import MEMO, memo_key, memo_meta
 from orrery_services.store import identity
 
@@ -141,6 +141,70 @@ def test_a_run_that_belongs_to_another_universe_is_left_to_it(node):
 
     assert runs.open_runs() == []
     assert len(runs.history()) == 1
+
+
+def ask(node: Settings, *wanted: chain.Run) -> None:
+    """Write requests as facts of this node, without a child for each."""
+    with store.connect(node.postgres("writer")) as connection:
+        for run in wanted:
+            store.commit(connection, request_of(node, run))
+
+
+def request_of(node: Settings, run: chain.Run) -> list[facts.Fact]:
+    key, text = f"run/{run.id}/request", chain.encode_run(run)
+    return facts.plain_fact("run", node.partitions, key, {}, text.encode())
+
+
+def test_however_many_runs_of_others_are_open_those_of_this_node_are_found(node, monkeypatch):
+    monkeypatch.setattr(fact_runs, "OPEN_MAX", 2)
+    ask(node, *(a_run(f"20260101t00000{n}.000-daisy-ab", "n2") for n in range(3)))
+    ask(node, a_run("20260101t000009.000-daisy-ab"))
+
+    assert [run.id[:15] for run in FactRuns(node).open_runs()] == ["20260101t000009"]
+
+
+def test_all_requests_are_read_once_and_then_what_is_new_or_unfinished(node, monkeypatch):
+    runs, asked = FactRuns(node), []
+    ask(node, a_run("20260101t000001.000-daisy-ab"), a_run("20260101t000005.000-daisy-ab"))
+    assert len(runs.open_runs()) == 2
+    rows = runs._rows
+    monkeypatch.setattr(runs, "_rows", lambda *told: asked.append(told) or rows(*told))
+
+    ask(node, a_run("20260101t000000.000-daisy-ab"))  # named before those that are known
+    runs.emit(steps.run_event("failed", a_run("20260101t000001.000-daisy-ab"), (), {}))
+    found = [[run.id[:15] for run in runs.open_runs()] for _ in range(2)]
+
+    assert found == [["20260101t000000", "20260101t000005"]] * 2
+    assert fact_runs._UNFINISHED not in [question for question, *_ in asked]
+    (last,) = [values for question, *values in asked if question == fact_runs._OF_RUNS][-1]
+    assert [name[:15] for name in last] == ["20260101t000000", "20260101t000005"]
+
+
+def test_a_request_that_fills_a_hole_of_another_node_is_found(node, monkeypatch):
+    monkeypatch.setattr(fact_runs, "NUMBERS_AT_ONCE", 1)
+    runs = FactRuns(node)
+    (wanted,) = request_of(node, a_run())
+    (other,) = facts.plain_fact("event", node.partitions, "event/x/1/1", {}, b"{}")
+    with store.connect(node.postgres("writer")) as connection:
+        arrive(connection, other, 2, contiguous=0)
+        assert runs.open_runs() == runs.open_runs() == []
+
+        arrive(connection, wanted, 1, contiguous=2)
+
+    assert [run.id for run in runs.open_runs()] == [a_run().id]
+
+
+def arrive(connection, fact: facts.Fact, number: int, contiguous: int) -> None:
+    connection.execute(
+        "INSERT INTO facts (id, kind, origin, stream, oseq, key, payload) "
+        "VALUES (%b, %s, 'n2.x', %s, %s, %s, %b)",
+        (fact.id, fact.kind, fact.stream, number, fact.key, fact.payload),
+    )
+    connection.execute(
+        "INSERT INTO origins (origin, stream, contiguous, greatest) VALUES ('n2.x', %s, %s, 2) "
+        "ON CONFLICT (origin, stream) DO UPDATE SET contiguous = excluded.contiguous",
+        (fact.stream, contiguous),
+    )
 
 
 def test_runs_of_plain_processes_end_as_facts_too(node, tmp_path):
