@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import httpx
+import msgspec
 
 from .errors import OutsideError
 
@@ -23,15 +24,14 @@ class Series(NamedTuple):
 
 
 def write(url: str, series: Iterable[Series]) -> int:
-    """Send series, a few megabytes at a time; return how many samples. Raises OutsideError."""
+    """Send series, a few megabytes at a time; return how many samples. Raises OutsideError.
+
+    A value that is not finite is a ValueError: the store has no word for it.
+    """
     lines: list[bytes] = []
     size = samples = 0
     for one in series:
-        line = json.dumps(
-            {"metric": one.labels, "values": one.values, "timestamps": one.times_ms},
-            separators=(",", ":"),
-            allow_nan=False,
-        ).encode()
+        line = _line(one)
         samples += len(one.values)
         if size + len(line) > BYTES_AT_ONCE and lines:
             _post(url, "/api/v1/import", b"\n".join(lines))
@@ -41,6 +41,13 @@ def write(url: str, series: Iterable[Series]) -> int:
     if lines:
         _post(url, "/api/v1/import", b"\n".join(lines))
     return samples
+
+
+def _line(one: Series) -> bytes:
+    labels, values, times = map(msgspec.json.encode, (one.labels, one.values, one.times_ms))
+    if b"null" in values:  # what msgspec makes of NaN and of infinity
+        raise ValueError(f"values of {one.labels} must be finite, was {one.values}")
+    return b'{"metric":%b,"values":%b,"timestamps":%b}' % (labels, values, times)
 
 
 def read(url: str, selector: str, from_ms: int, to_ms: int) -> list[Series]:

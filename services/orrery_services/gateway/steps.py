@@ -38,26 +38,35 @@ def latest(place: Place, rows: pa.RecordBatch, outputs: pa.RecordBatch) -> dict[
     Outputs that this row leaves empty keep an older value of the chunk: a quote does not wipe out
     what the last trade said.
     """
-    symbols = rows["symbol"].to_pylist()
-    last = {symbol: row for row, symbol in enumerate(symbols)}
-    columns = {name: outputs[name].to_pylist() for name in outputs.schema.names}
-    times = rows["ts_event_ns"].to_pylist()
-    where: dict[str, list[int]] = {}
-    for row, symbol in enumerate(symbols):
-        where.setdefault(symbol, []).append(row)
+    coded = rows["symbol"].dictionary_encode()
+    symbols, codes = coded.dictionary.to_pylist(), coded.indices.to_numpy()
+    last = _last(codes, len(symbols), np.arange(len(codes)))
+    times = rows["ts_event_ns"].take(pa.array(last)).to_pylist()
+    values: list[dict[str, Any]] = [{} for _ in symbols]
+    for name in outputs.schema.names:
+        for code, value in _newest(outputs[name], codes, last):
+            values[code][name] = value
     return {
-        symbol: Shown(place, row, symbol, times[row], _kept(_newest(columns, where[symbol])))
-        for symbol, row in last.items()
+        symbol: Shown(place, int(last[code]), symbol, times[code], _kept(values[code]))
+        for code, symbol in enumerate(symbols)
     }
 
 
-def _newest(columns: dict[str, list[Any]], rows: list[int]) -> dict[str, Any]:
-    found = {}
-    for name, values in columns.items():
-        value = next((values[row] for row in reversed(rows) if values[row] is not None), None)
-        if value is not None:
-            found[name] = value
+def _last(codes: np.ndarray, many: int, rows: np.ndarray) -> np.ndarray:
+    """Return the last of some ascending rows for each of `many` codes, -1 where there is none."""
+    found = np.full(many, -1, np.int64)
+    np.maximum.at(found, codes[rows], rows)
     return found
+
+
+def _newest(column: pa.Array, codes: np.ndarray, last: np.ndarray) -> Iterable[tuple[int, Any]]:
+    """Return (code, value) of the last row of every code that holds a value."""
+    if column.null_count:
+        valid = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+        last = _last(codes, len(last), valid)
+    there = np.flatnonzero(last >= 0)
+    values = column.take(pa.array(last[there])).to_pylist()
+    return zip(there.tolist(), values, strict=True)
 
 
 def last_rows(

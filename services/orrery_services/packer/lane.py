@@ -8,9 +8,11 @@ from ..errors import OutsideError
 from ..protocol import ticks, vectors
 from ..protocol.rules import Rules
 from . import start
-from .buffers import Buffer
+from .buffers import BATCH_BYTES_MAX, Buffer
 from .cuts import Cuts
 from .sequencer import TICKS, Send, Sequencer
+
+HALVINGS_MAX = BATCH_BYTES_MAX.bit_length() + 1  # of a batch: then it is one row a topic
 
 
 class Produce(Protocol):
@@ -68,13 +70,25 @@ class Lane:
         if (end := self.sequencer.unread) is not None:
             self._read_to(end)
         while self.sequencer.wants_rows() and self._due(rows_max, flush):
-            runs = self.buffer.take(rows_max)
             with metrics.STAGE_SECONDS.labels("pack").time():
-                sends = self.sequencer.pack(runs)
-            metrics.BATCH_ROWS.labels("packer").observe(sum(len(run.offsets) for run in runs))
+                sends = self._pack(rows_max)
             self._send(sends)
         while self.sequencer.wants_rows() and (cut := self._cuts.behind(self.sequencer.head)):
             self._send(self.sequencer.cut(*cut))
+
+    def _pack(self, rows_max: int) -> list[Send]:
+        """Return what to send for the next rows: as many as fit one message."""
+        before = self.buffer.rows
+        for halvings in range(HALVINGS_MAX):
+            runs = self.buffer.next_runs(rows_max, BATCH_BYTES_MAX >> halvings)
+            try:
+                sends = self.sequencer.pack(runs)
+            except ticks.TooLarge:
+                continue
+            self.buffer.drop()
+            metrics.BATCH_ROWS.labels("packer").observe(before - self.buffer.rows)
+            return sends
+        raise AssertionError("one row fits one message, and no more was asked for")
 
     def _due(self, rows_max: int, flush: bool) -> bool:
         """Whether there is a batch to send: a full one at any time, others when all flush."""

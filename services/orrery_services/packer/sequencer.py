@@ -34,6 +34,14 @@ class Send(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
+class _Claim(NamedTuple):
+    """A batch that is ready to go: what it claims, and its bytes."""
+
+    base: vectors.Vector
+    next: vectors.Vector
+    value: bytes
+
+
 class _Label(NamedTuple):
     token: int
     base: vectors.Vector
@@ -67,7 +75,7 @@ class Sequencer:
         self._waiting.clear()
         self._landed.clear()
         self._before: dict[int, deque[Send]] = {}  # token -> what may follow it
-        self._label: steps.Packed | None = None  # waits until `_before` is acknowledged
+        self._label: _Claim | None = None  # waits until `_before` is acknowledged
 
     # ---- reading the log ----
 
@@ -118,10 +126,14 @@ class Sequencer:
         return not self._waiting and not self._before
 
     def pack(self, runs: Sequence[steps.Run]) -> list[Send]:
-        """Return what to send for these rows. Only when `wants_rows`."""
+        """Return what to send for these rows. Only when `wants_rows`.
+
+        Raises ticks.TooLarge, and then nothing has happened: less has to be packed.
+        """
         packed = steps.pack(self.head, runs, self.partition, self.partitions, self.rules)
         if packed.next == packed.base:
             return []
+        claim = _Claim(packed.base, packed.next, ticks.encode(packed.rows))
         self._count(packed)
         early, late = [], []
         moved = [self._send_moved(row) for row in packed.moved]
@@ -129,9 +141,9 @@ class Sequencer:
         (early if self.rules.moved_rows_before_label else late).extend(moved)
         (early if self.rules.dead_letters_before_label else late).extend(dead)
         if early:
-            self._label = packed
+            self._label = claim
             return self._in_order(early) + late
-        return [self._send_label(packed), *late]
+        return [self._send_label(claim), *late]
 
     def cut(self, number: int, at_ns: int) -> list[Send]:
         """Return the marker of a cut (no rows, but the vector moves), unless it is in the log.
@@ -142,8 +154,7 @@ class Sequencer:
             return []
         self.counts["cuts"] += 1
         following = {**self.head, vectors.CUT: number, vectors.CUT_NS: at_ns}
-        marker = steps.Packed(self.head, following, rows.NO_ROWS, [], [], 0, 0)
-        return [self._send_label(marker)]
+        return [self._send_label(_Claim(self.head, following, ticks.encode(rows.NO_ROWS)))]
 
     def _count(self, packed: steps.Packed) -> None:
         self.counts["batches"] += 1
@@ -184,13 +195,12 @@ class Sequencer:
         sealed = dead_letters.seal(letter)
         return Send(self._token(), dead_letters.TOPIC, 0, sealed.key, sealed.value, [])
 
-    def _send_label(self, packed: steps.Packed) -> Send:
-        label = _Label(self._token(), packed.base, packed.next)
+    def _send_label(self, claim: _Claim) -> Send:
+        label = _Label(self._token(), claim.base, claim.next)
         self._waiting.append(label)
-        self.head, self._label = packed.next, None
+        self.head, self._label = claim.next, None
         headers = ticks.headers(label.base, label.next)
-        value = ticks.encode(packed.rows)
-        return Send(label.token, TICKS, self.partition, None, value, headers)
+        return Send(label.token, TICKS, self.partition, None, claim.value, headers)
 
     # ---- reports ----
 

@@ -176,19 +176,23 @@ def _read_singly(
             decoded[i], refused[i] = None, str(reason)
 
 
+def _texts(xs: list[str | int | None]) -> pa.Array:
+    try:
+        return pa.array(xs, pa.string())
+    except pa.ArrowTypeError:  # numbers among them
+        xs = [x if x is None or type(x) is str else str(x) for x in xs]
+        return pa.array(xs, pa.string())
+
+
 _MAKE = {  # column -> from a list of that field of every row
     "symbol": lambda xs: pa.array(xs, pa.string()),
     "side": lambda xs: pa.array(np.array([fields.SIDES.get(x, _BAD_SIDE) for x in xs], np.int8)),
-    "trade_id": lambda xs: pa.array(_texts(xs), pa.string()),
+    "trade_id": _texts,
     "ts_event_ns": lambda xs: pa.array(xs, pa.int64()),
     "ts_recv_ns": lambda xs: pa.array(xs, pa.int64()),
 }
 _BAD_SIDE = 9
 _NOT_PLAIN = (pa.ArrowException, OverflowError, TypeError)
-
-
-def _texts(xs: list[str | int | None]) -> list[str | None]:
-    return [x if x is None or type(x) is str else str(x) for x in xs]
 
 
 def _numbers(xs: list[float]) -> pa.Array:

@@ -18,6 +18,7 @@ from . import vectors
 TOPIC = "ticks"
 SCHEMA_DIGEST = blake3(TICK_SCHEMA.serialize().to_pybytes()).hexdigest()[:16]
 ROWS_PER_BATCH_MAX = 65_536
+VALUE_BYTES_MAX = 900 * 1024  # the topic takes 1 MiB, headers with it
 COMPRESS_ROWS_MIN = 64  # below, the frames of sixteen columns cost more than they save
 
 # No threads for the columns of a batch: waking them costs more than they save.
@@ -39,6 +40,10 @@ class TickMessage(NamedTuple):
 
 class BadTicks(ValueError):
     """The bytes are not a batch of ticks."""
+
+
+class TooLarge(ValueError):
+    """A batch does not fit one message."""
 
 
 def parse(value: bytes | None, headers: Iterable[tuple[str, bytes]] | None) -> TickMessage:
@@ -67,7 +72,20 @@ def headers(base: vectors.Vector, following: vectors.Vector) -> list[tuple[str, 
 
 
 def encode(batch: pa.RecordBatch) -> bytes:
-    """Return the value of a labelled batch: columns that are all null compress to nothing."""
+    """Return the value of a labelled batch: columns that are all null compress to nothing.
+
+    Raises TooLarge; one row always fits.
+    """
+    value = _encode(batch)
+    if len(value) > VALUE_BYTES_MAX and batch.num_rows > 1:
+        raise TooLarge(
+            f"a batch of ticks must take at most {VALUE_BYTES_MAX} bytes, was {len(value)} "
+            f"({batch.num_rows} rows)"
+        )
+    return value
+
+
+def _encode(batch: pa.RecordBatch) -> bytes:
     if batch.num_rows < COMPRESS_ROWS_MIN:
         return batch.serialize().to_pybytes()
     sink = pa.BufferOutputStream()

@@ -3,6 +3,8 @@
 import math
 
 import pyarrow as pa
+import pytest
+from orrery_services import tsdb
 from orrery_services.gateway import steps
 from orrery_services.protocol.facts import Place
 
@@ -60,3 +62,11 @@ def test_merging_chunks_keeps_the_last_and_what_it_does_not_say_anew():
     assert (found.symbol, found.place.offset) == ("A", 6)
     assert found.outputs == {"vwap": 1.5, "spread": 0.25}
     assert steps.as_json(found.outputs) == '{"vwap":1.5,"spread":0.25}'
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_the_store_is_never_sent_what_it_has_no_word_for(value):
+    named_null = tsdb.Series({"__name__": "orrery_x", "symbol": "null"}, [1.5, value], [1, 2])
+
+    with pytest.raises(ValueError, match=r"orrery_x.*must be finite, was \[1\.5, (nan|inf)\]"):
+        tsdb.write("http://127.0.0.1:1", [named_null])

@@ -48,6 +48,19 @@ def test_batches_are_chained_without_waiting_up_to_a_bound():
     assert all(one.next == two.base for one, two in itertools.pairwise(chain))
 
 
+def test_a_batch_too_large_for_a_message_leaves_all_as_it_was(monkeypatch):
+    monkeypatch.setattr(ticks, "VALUE_BYTES_MAX", 4_000)
+    sequencer = fresh()
+    rows = [(row(at, 0), None) for at in range(2_000)]
+
+    with pytest.raises(ticks.TooLarge, match=r"at most 4000 bytes, was \d+ \(2000 rows\)"):
+        sequencer.pack([run(rows)])
+    assert sequencer.idle() and not sequencer.counts
+
+    one = sequencer.pack([run(rows[:100])])[0]
+    assert ticks.parse(one.value, one.headers).base == {}
+
+
 def test_reports_in_order_let_it_go_on():
     sequencer = fresh()
     one = sequencer.pack([run([(row(0, 0), None)])])[0]
