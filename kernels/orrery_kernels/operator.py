@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from orrery_kernels.engine import catalog
 from orrery_kernels.engine.chain import Chain
-from orrery_kernels.engine.spec import Kernel
+from orrery_kernels.engine.ingress import keys
+from orrery_kernels.engine.spec import Kernel, at_least_one
 from orrery_kernels.engine.surface import run_over
 from orrery_kernels.errors import ParameterError
 from orrery_kernels.partition import partition_of
@@ -178,11 +179,8 @@ class Plan:
             raise ParameterError(
                 "a plan must have a source to run; give the first operator source=..."
             )
-        if not isinstance(partitions, int) or partitions < 1:
-            raise ParameterError(
-                f"partitions must be a whole number in [1, inf), was {partitions!r}"
-            )
-        running = [_RunningStage(stage, partitions) for stage in self.stages]
+        count = at_least_one("partitions", partitions)
+        running = [_RunningStage(stage, count) for stage in self.stages]
         for batch in self.source:
             for stage in running:
                 batch = stage.process(batch)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from orrery_kernels.engine.spec import at_least_one
 from orrery_kernels.engine.surface import StageMemory, stage_memory
 from orrery_kernels.errors import ColumnError, ParameterError
 
@@ -32,10 +33,7 @@ class Stream:
     @classmethod
     def from_table(cls, table: pa.Table | pa.RecordBatch, batch_size: int = BATCH_ROWS) -> Stream:
         """Return the rows of `table` in batches of at most `batch_size`."""
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ParameterError(
-                f"batch_size must be a whole number in [1, inf), was {batch_size!r}"
-            )
+        batch_size = at_least_one("batch_size", batch_size)
         if isinstance(table, pa.RecordBatch):
             table = pa.Table.from_batches([table])
         if not isinstance(table, pa.Table):

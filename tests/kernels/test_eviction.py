@@ -92,9 +92,11 @@ def test_what_goes_is_counted_handed_over_and_can_be_brought_back(as_dictionary:
     assert chain.restore({0: gone[0]}, when_full="evict").symbols == ["B"]
 
 
-@pytest.mark.parametrize("bound", [{"symbols_max": 0}, {"when_full": "forget"}])
+@pytest.mark.parametrize(
+    "bound", [{"symbols_max": n} for n in (0, 1.5, "9", None)] + [{"when_full": "forget"}]
+)
 def test_a_bound_must_be_one_that_can_be_kept(bound: dict) -> None:
-    with pytest.raises(ParameterError, match="symbols_max must be"):
+    with pytest.raises(ParameterError, match=f"{next(iter(bound))} must be"):
         Chain([{"kernel": "ewma"}]).new_state(**bound)
 
 

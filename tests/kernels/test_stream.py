@@ -187,6 +187,7 @@ def test_a_wrong_parameter_is_named_with_its_rule() -> None:
     [
         ({"alpha": np.array([0.1, 0.2])}, "alpha must be a number"),
         ({"alpha": 1.7}, r"alpha must be in \(0, 1\], was 1.7 \(ewma\)$"),
+        ({"alpha": 10**400}, r"alpha must be a number of 64 bits, was 10{400} \(ewma\)$"),
         ({"alhpa": 0.1}, "'alhpa' is not a parameter of ewma; it has: alpha"),
         ({"output": 3}, r"output must name 1 columns \(ewma\), was 3"),
         ({"output": ""}, "output must name 1 columns"),
@@ -206,11 +207,11 @@ def test_a_column_given_twice_is_refused() -> None:
         ewma.operator(None, "price", "volume")
 
 
-@pytest.mark.parametrize("threads", [0, -1])
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
 def test_a_chain_runs_on_one_thread_or_more(threads: int) -> None:
     chain = Chain([{"kernel": "ewma"}])
 
-    with pytest.raises(ParameterError, match=r"threads must be in \[1, inf\)"):
+    with pytest.raises(ParameterError, match=r"threads must be a whole number in \[1, inf\)"):
         chain.run(chain.new_state(), trades(5).to_batches()[0], threads=threads)
 
 
@@ -292,11 +293,13 @@ def test_a_plan_sees_through_a_stream_without_stages() -> None:
         (lambda: plan(3), "plan needs an operator"),
         (lambda: list(plan(ewma.operator([])).run(0)), "partitions must be"),
         (lambda: list(plan(ewma.operator([])).run(2.5)), "partitions must be"),
+        (lambda: list(plan(ewma.operator([])).run(True)), "partitions must be"),
         (lambda: list(plan(ewma.operator()).run()), "a plan must have a source"),
         (lambda: type(plan(ewma.operator([]))).from_json("[{}]", []), "a plan must be a list"),
         (lambda: ewma.operator([], symbol_column=None), "symbol_column must name a column"),
         (lambda: list(ewma.operator()), "must have a source"),
         (lambda: Stream.from_table(trades(5), 0), "batch_size must be"),
+        (lambda: Stream.from_table(trades(5), "many"), "batch_size must be a whole number"),
         (lambda: Stream.from_table([1]), "table must be a pyarrow Table"),
         (lambda: Stream.from_table(trades(5)).map(None), "map needs a function"),
         (lambda: list(Stream.from_table(trades(5)).map(lambda b: None)), r"was None \(stage 1\)"),

@@ -13,7 +13,7 @@ from orrery_kernels.engine.oracle import OracleKernel
 from orrery_kernels.engine.plan import Instance, canonical, chain_digest, plan_steps
 from orrery_kernels.engine.program import program_of
 from orrery_kernels.engine.session import Session
-from orrery_kernels.engine.spec import f64, i64, text
+from orrery_kernels.engine.spec import at_least_one, f64, i64, text
 from orrery_kernels.engine.state import ChainState
 from orrery_kernels.engine.symbols import SYMBOLS_MAX
 from orrery_kernels.errors import ColumnError, ParameterError, StateError
@@ -130,8 +130,8 @@ class Chain:
             raise ColumnError(
                 f"a batch must be a pyarrow RecordBatch, was {type(batch).__name__} ({self.place})"
             )
-        if threads is not None and threads < 1:
-            raise ParameterError(f"threads must be in [1, inf), was {threads} ({self.place})")
+        if threads is not None:
+            threads = at_least_one("threads", threads, self.place)
         session = state.session
         if session is None or session.chain is not self:
             session = self._session(state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType, SimpleNamespace
@@ -98,7 +99,12 @@ class Param:
                 raise ParameterError(f"{name} must be {wanted}, was {value!r} ({place})") from None
         if value != value or (self.whole and value != value // 1):
             raise ParameterError(f"{name} must be {wanted}, was {value!r} ({place})")
-        value = int(value) if self.whole else float(value)
+        try:
+            value = int(value) if self.whole else float(value)
+        except OverflowError:
+            raise ParameterError(
+                f"{name} must be {wanted} of 64 bits, was {value!r} ({place})"
+            ) from None
         if not _inside(value, self.interval):
             raise ParameterError(f"{name} must be in {self.interval}, was {value!r} ({place})")
         return value
@@ -123,6 +129,23 @@ def param(default: Any, interval: str = "(-inf, inf)", doc: str = "") -> Param:
 def choice(default: str, *others: str, doc: str = "") -> Param:
     """Return a parameter that is one of a few words; in a step it is 0 for the first, 1, 2, ..."""
     return Param(default, "", doc, (default, *others))
+
+
+def at_least_one(name: str, value: Any, place: str = "") -> int:
+    """Return a count as Python's whole number; ParameterError for what is none."""
+    count = _whole(value)
+    if count is None or count < 1:
+        where = f" ({place})" if place else ""
+        raise ParameterError(f"{name} must be a whole number in [1, inf), was {value!r}{where}")
+    return count
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number of any library as Python's, None for what is none."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
 
 
 def _inside(value: float, interval: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from orrery_kernels.engine.spec import at_least_one
 from orrery_kernels.engine.symbols import SYMBOLS_MAX, Symbols
 from orrery_kernels.engine.words import WORDS
 from orrery_kernels.errors import ParameterError, StateError
@@ -51,11 +52,9 @@ class ChainState:
         when_full: str = "refuse",
         on_evict: Callable[[bytes], object] | None = None,
     ):
-        if symbols_max < 1 or when_full not in ("refuse", "evict"):
-            raise ParameterError(
-                "symbols_max must be in [1, inf) and when_full 'refuse' or 'evict',"
-                f" was {symbols_max}, {when_full!r}"
-            )
+        symbols_max = at_least_one("symbols_max", symbols_max)
+        if when_full not in ("refuse", "evict"):
+            raise ParameterError(f"when_full must be 'refuse' or 'evict', was {when_full!r}")
         self.digest, self.evicts, self.on_evict = digest, when_full == "evict", on_evict
         self.control = np.zeros(WORDS, np.int64)
         self.table = Symbols(self.control, symbols_max)
