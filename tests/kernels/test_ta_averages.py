@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import orrery_kernels
 import pyarrow as pa
 import pytest
@@ -122,6 +123,37 @@ def test_the_usual_average_by_name_is_the_kernel_itself(name, usual):
     assert Chain([{"kernel": name, **usual}]).digest == Chain([{"kernel": name}]).digest
 
 
+@pytest.mark.parametrize("matype", MATYPES)
+def test_an_average_by_ta_lib_s_number_is_the_one_by_name(matype):
+    by_name = {"kernel": "ta_ppo", "matype": matype}
+    by_number = {"kernel": "ta_ppo", "matype": np.int64(MATYPES[matype])}
+
+    assert Chain([by_number]).digest == Chain([by_name]).digest
+    mixed = {"slowk_matype": MATYPES[matype], "slowd_matype": "ema"}
+    named = {"slowk_matype": matype, "slowd_matype": talib.MA_Type.EMA}
+    expected = orrery_kernels.ta_stoch(BATCH, **named)
+    assert orrery_kernels.ta_stoch(BATCH, **mixed).equals(expected)
+
+
+@pytest.mark.parametrize("matype", MATYPES)
+def test_an_average_of_a_period_that_changes_is_the_same_however_it_is_run(matype):
+    given = {"minperiod": 3, "maxperiod": 9, "matype": matype}
+    symbols = pa.array([f"S{k % 3}" for k in range(len(CLOSE))])
+    batch = BATCH.append_column("symbol", symbols).slice(0, 200)
+    holes = pa.array([None if k % 11 == 0 else 2.0 + k % 9 for k in range(200)])
+    batch = batch.set_column(batch.schema.get_field_index("periods"), "periods", holes)
+    whole = orrery_kernels.ta_mavp(batch, **given)
+
+    cut = Stream.from_table(pa.Table.from_batches([batch]), batch_size=7).map(
+        lambda b: orrery_kernels.ta_mavp(b, **given)
+    )
+    rows = Chain([{"kernel": "ta_mavp", **given}]).oracle().run(batch.to_pylist())
+
+    assert cut.to_table().combine_chunks() == pa.Table.from_batches([whole])
+    assert [row["ta_mavp"] for row in rows] == whole["ta_mavp"].to_pylist()
+    assert whole["ta_mavp"].null_count < len(whole)
+
+
 def test_what_lies_between_is_neither_shown_nor_in_the_way():
     steps = [
         {"kernel": "ta_apo", "matype": "wma"},
@@ -181,7 +213,9 @@ def test_volume_takes_its_own_column():
     ("given", "told"),
     [
         ({"matype": "weighted"}, r"matype must be one of 'sma', .*, was 'weighted' \(ta_apo\)"),
-        ({"matype": 2}, r"matype must be one of 'sma', .*, was 2 \(ta_apo\)"),
+        ({"matype": 11}, r"matype must be one of 'sma', .* or 0, 1, .* 13, was 11 \(ta_apo\)"),
+        ({"matype": 2.5}, r"matype must be one of 'sma', .*, was 2.5 \(ta_apo\)"),
+        ({"matype": True}, r"matype must be one of 'sma', .*, was True \(ta_apo\)"),
         ({"matypes": "wma"}, r"it has: fast, slow, matype \(ta_apo\)"),
         ({"matype": "wma", "fast": 30}, r"needs fast < slow; was fast=30, slow=26"),
     ],

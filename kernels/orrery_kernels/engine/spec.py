@@ -83,6 +83,7 @@ class Param:
     interval: str = "(-inf, inf)"
     doc: str = ""
     choices: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()  # what another library calls the choices, in their order
 
     @property
     def whole(self) -> bool:
@@ -110,10 +111,14 @@ class Param:
         return value
 
     def _choice(self, name: str, value: Any, place: str) -> int:
-        if value not in self.choices:
+        """Return the place of a choice, which is the same by name and by number."""
+        word = value if isinstance(value, str) else _whole(value)
+        known: tuple[Any, ...] = self.choices if isinstance(word, str) else self.numbers
+        if word not in known:
             names = ", ".join(map(repr, self.choices))
+            names += f", or {', '.join(map(str, self.numbers))}" if self.numbers else ""
             raise ParameterError(f"{name} must be one of {names}, was {value!r} ({place})")
-        return self.choices.index(value)
+        return known.index(word)
 
 
 def param(default: Any, interval: str = "(-inf, inf)", doc: str = "") -> Param:

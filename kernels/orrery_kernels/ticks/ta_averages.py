@@ -18,14 +18,15 @@ KINDS = (
     "sma", "ema", "wma", "dema", "tema", "trima", "kama", "t3", "mama", "hma", "none", "zlema",
     "rma",
 )  # fmt: skip
+NUMBERS = (0, 1, 2, 3, 4, 5, 6, 8, 7, 9, 10, 12, 13)  # TA-Lib's MA_Type of each
 SMA, EMA, RMA = (KINDS.index(name) for name in ("sma", "ema", "rma"))
 FOLDED = 8  # so many of KINDS, the first, are one step in ta_ma and ta_macdext
 _MAMA_TICKS = 32  # before its first result, whatever the period
 
 
 def kind(default: str = "sma") -> Param:
-    """Return the parameter that names an average."""
-    return Param(default, "", "which average", KINDS)
+    """Return the parameter that says which average: its name, or TA-Lib's number of it."""
+    return Param(default, "", "which average, by name or by TA-Lib's MA_Type", KINDS, NUMBERS)
 
 
 def warm_up(which: int, n: int) -> int:
