@@ -64,6 +64,18 @@ def one(p: SimpleNamespace, name: str, x: str) -> Steps:
     return [_average(p.matype, p.period, x, f"{name}.mean"), last]
 
 
+def varying(p: SimpleNamespace, name: str, x: str, periods: str) -> Steps:
+    """Return the steps of ta_mavp with MAMA, which is the same whatever the period."""
+    if KINDS[p.matype] != "mama":
+        return []
+    counted = [f"{name}.x", f"{name}.periods"]
+    return [
+        {"kernel": "both", "x": x, "y": periods, "output": counted},
+        _average(p.matype, p.maxperiod, counted[0], f"{name}.mean"),
+        {"kernel": "ta_ma", "x": f"{name}.mean", "period": 1},
+    ]
+
+
 def _two(p: SimpleNamespace, name: str, x: str) -> Steps:
     return [
         _average(p.matype, p.fast, x, f"{name}.fast"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from orrery_kernels.engine import choice, i64, inline, kernel, nan, param, ring, struct
+from orrery_kernels.engine import i64, inline, kernel, nan, param, struct
 from orrery_kernels.engine.spec import Struct
 from orrery_kernels.engine.windows import (
     rolling,
@@ -23,9 +23,9 @@ from orrery_kernels.ticks.ta_overlap import half, kama, kama_push
 _SAME = {"scale": ({"x": 1}, 1), "shift": ({"x": 1}, 1)}
 _SMA, _EMA, _WMA, _DEMA, _TEMA, _TRIMA, _KAMA, _T3 = range(FOLDED)
 _V = 0.7  # Tillson's volume factor, TA-Lib's default
-_C1, _C2 = -_V * _V * _V, 3.0 * (_V * _V + _V * _V * _V)
-_C3 = -6.0 * _V * _V - 3.0 * (_V + _V * _V * _V)
-_C4 = 1.0 + 3.0 * _V + _V * _V * _V + 3.0 * _V * _V
+C1, C2 = -_V * _V * _V, 3.0 * (_V * _V + _V * _V * _V)
+C3 = -6.0 * _V * _V - 3.0 * (_V + _V * _V * _V)
+C4 = 1.0 + 3.0 * _V + _V * _V * _V + 3.0 * _V * _V
 
 
 def average(span: str, which: str) -> Struct:
@@ -95,7 +95,7 @@ def average_push(a, x, n, which):
         elif which == _TEMA:
             out = 3.0 * a.a.mean - 3.0 * a.b.mean + a.c.mean if a.c.n == n else nan
         else:
-            smooth = _C1 * a.f.mean + _C2 * a.e.mean + _C3 * a.d.mean + _C4 * a.c.mean
+            smooth = C1 * a.f.mean + C2 * a.e.mean + C3 * a.d.mean + C4 * a.c.mean
             out = smooth if a.f.n == n else nan
     return out
 
@@ -203,53 +203,6 @@ def ta_macdfix(s, p, x):
     if s.line.n < p.signal:
         return nan, nan, nan
     return line, s.line.mean, line - s.line.mean
-
-
-@kernel(
-    inputs={"x": "close"},
-    state={"n": i64, "past": rolling("maxperiod"), "mean": ring(lambda p: p.maxperiod + 1)},
-    params={
-        "minperiod": param(2, "[2, 100000]", "shortest period"),
-        "maxperiod": param(
-            30, "[2, 100000]", "longest period; a tick of an ema costs a pass over them"
-        ),
-        "matype": choice("sma", "ema", "wma", doc="which average"),
-    },
-    rules={"minperiod <= maxperiod": lambda p: p.minperiod <= p.maxperiod},
-    scale=({"x": 1}, 1),
-    shift=({"x": 1}, 1),
-)
-def ta_mavp(s, p, x, periods):
-    """Moving average whose period comes with each tick (TA-Lib MAVP).
-
-    Formula: mean of the last n values, n = periods cut to [minperiod, maxperiod]; wma: weights
-        from n for the newest to 1; ema: one for each n, seeded with the plain mean at the first
-        result
-    Units: those of the input
-    Warm-up: maxperiod - 1 ticks
-    Source: TA-Lib, function MAVP
-    """
-    rolling_push(s.past, x, p.maxperiod)
-    n = int(min(max(periods, 1.0 * p.minperiod), 1.0 * p.maxperiod))
-    if s.past.n < p.maxperiod:
-        return nan
-    newest = s.past.at - 1 + p.maxperiod
-    total = 0.0
-    if p.matype == 1:
-        for k in range(1, p.maxperiod + 1):
-            i = newest - k + 1
-            total += s.past.ring[i - p.maxperiod if i >= p.maxperiod else i]
-            if s.n == 0:
-                s.mean[k] = total / k
-            else:
-                s.mean[k] = s.mean[k] + (x - s.mean[k]) * (2.0 / (k + 1.0))
-        s.n = 1
-        return s.mean[n]
-    for k in range(n):
-        i = newest - k
-        value = s.past.ring[i - p.maxperiod if i >= p.maxperiod else i]
-        total += value if p.matype == 0 else (n - k) * value
-    return total / n if p.matype == 0 else total / (0.5 * n * (n + 1))
 
 
 @kernel(
