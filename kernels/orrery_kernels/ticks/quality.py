@@ -3,7 +3,7 @@ tame."""
 
 from __future__ import annotations
 
-from orrery_kernels.engine import f64, i64, inline, kernel, nan, param, ring, text
+from orrery_kernels.engine import f64, i64, inline, kernel, nan, param, ring, struct, text
 from orrery_kernels.engine.functions import expm1, log, log1p, power
 from orrery_kernels.engine.order import (
     extreme,
@@ -14,19 +14,30 @@ from orrery_kernels.engine.order import (
 )
 from orrery_kernels.ticks.parameters import window
 
+_PLACE = struct(n=i64, at=i64)  # in rings that are filled side by side: how full, and where next
+_DEDUPED = {
+    "params": {"horizon": param(64, "[1, 100000]", "trades of the symbol that are remembered")},
+    "outputs": {"is_dup": "i8"},
+    "memory": lambda p: p.horizon + 1,
+}
+
+
+@inline
+def _go_on(w, size):
+    """Go on to the next place of rings of `size`, the oldest once they are full."""
+    w.at = w.at + 1 if w.at + 1 < size else 0
+    w.n = w.n + 1 if w.n < size else w.n
+
 
 @kernel(
     inputs={"ts_ns": "ts_event_ns", "price": "price", "size": "size"},
     state={
-        "n": i64,
-        "at": i64,
+        "held": _PLACE,
         "ts": ring("horizon", i64),
         "price": ring("horizon"),
         "size": ring("horizon"),
     },
-    params={"horizon": param(64, "[1, 100000]", "trades of the symbol that are remembered")},
-    outputs={"is_dup": "i8"},
-    memory=lambda p: p.horizon + 1,
+    **_DEDUPED,
 )
 def dedupe_trades(s, p, ts_ns: i64, price, size):
     """Flag a trade that has been seen among the last `horizon` trades: same time, price and size.
@@ -40,25 +51,22 @@ def dedupe_trades(s, p, ts_ns: i64, price, size):
         Journal 12(3)
     """
     found = 0.0
-    for k in range(s.n):
+    for k in range(s.held.n):
         if s.ts[k] == ts_ns and s.price[k] == price and s.size[k] == size:
             found = 1.0
             break
     if found == 0.0:
-        s.ts[s.at] = ts_ns
-        s.price[s.at] = price
-        s.size[s.at] = size
-        s.at = s.at + 1 if s.at + 1 < p.horizon else 0
-        s.n = s.n + 1 if s.n < p.horizon else s.n
+        s.ts[s.held.at] = ts_ns
+        s.price[s.held.at] = price
+        s.size[s.held.at] = size
+        _go_on(s.held, p.horizon)
     return found
 
 
 @kernel(
     inputs={"trade_id": "trade_id"},
-    state={"n": i64, "at": i64, "ids": ring("horizon", i64)},
-    params={"horizon": param(64, "[1, 100000]", "trades of the symbol that are remembered")},
-    outputs={"is_dup": "i8"},
-    memory=lambda p: p.horizon + 1,
+    state={"held": _PLACE, "ids": ring("horizon", i64)},
+    **_DEDUPED,
 )
 def dedupe_trade_ids(s, p, trade_id: text):
     """Flag a trade whose id, a number or text, has been seen among the last `horizon` trades.
@@ -70,30 +78,26 @@ def dedupe_trade_ids(s, p, trade_id: text):
     Source: Brownlees & Gallo (2006), CSDA 51(4)
     """
     found = 0.0
-    for k in range(s.n):
+    for k in range(s.held.n):
         if s.ids[k] == trade_id:
             found = 1.0
             break
     if found == 0.0:
-        s.ids[s.at] = trade_id
-        s.at = s.at + 1 if s.at + 1 < p.horizon else 0
-        s.n = s.n + 1 if s.n < p.horizon else s.n
+        s.ids[s.held.at] = trade_id
+        _go_on(s.held, p.horizon)
     return found
 
 
 @kernel(
     inputs={"ts_ns": "ts_event_ns", "price": "price", "size": "size", "venue": "venue"},
     state={
-        "n": i64,
-        "at": i64,
+        "held": _PLACE,
         "ts": ring("horizon", i64),
         "price": ring("horizon"),
         "size": ring("horizon"),
         "venue": ring("horizon", i64),
     },
-    params={"horizon": param(64, "[1, 100000]", "trades of the symbol that are remembered")},
-    outputs={"is_dup": "i8"},
-    memory=lambda p: p.horizon + 1,
+    **_DEDUPED,
 )
 def dedupe_venue_trades(s, p, ts_ns: i64, price, size, venue: text):
     """Flag a trade that has been seen among the last `horizon` trades: same time, price, size and
@@ -107,18 +111,17 @@ def dedupe_venue_trades(s, p, ts_ns: i64, price, size, venue: text):
         Journal 12(3)
     """
     found = 0.0
-    for k in range(s.n):
+    for k in range(s.held.n):
         same = s.ts[k] == ts_ns and s.venue[k] == venue
         if same and s.price[k] == price and s.size[k] == size:
             found = 1.0
             break
     if found == 0.0:
-        s.ts[s.at] = ts_ns
-        s.price[s.at] = price
-        s.size[s.at] = size
-        s.venue[s.at] = venue
-        s.at = s.at + 1 if s.at + 1 < p.horizon else 0
-        s.n = s.n + 1 if s.n < p.horizon else s.n
+        s.ts[s.held.at] = ts_ns
+        s.price[s.held.at] = price
+        s.size[s.held.at] = size
+        s.venue[s.held.at] = venue
+        _go_on(s.held, p.horizon)
     return found
 
 
@@ -145,13 +148,25 @@ def clock_skew_align(s, p, local_ns: i64, remote_ns: i64):
     return offset, remote_ns + int(offset)
 
 
-@kernel(
-    inputs={"ts_ns": "ts_event_ns", "x": "price"},
-    state={"n": i64, "slot": i64, "last": f64},
-    params={"freq_s": param(1.0, "(0, inf)", "length of a slot of time, in seconds")},
-    let={"slot_ns": lambda p: int(p.freq_s * 1e9)},
-    outputs={"gap_slots": i64, "filled": f64, "was_gap": "i8"},
-)
+_SLOT = struct(n=i64, slot=i64)  # whether there was one, and the latest
+_BY_SLOTS = {
+    "inputs": {"ts_ns": "ts_event_ns", "x": "price"},
+    "state": {"before": _SLOT, "last": f64},
+    "params": {"freq_s": param(1.0, "(0, inf)", "length of a slot of time, in seconds")},
+    "let": {"slot_ns": lambda p: int(p.freq_s * 1e9)},
+}
+
+
+@inline
+def _left_empty(w, slot):
+    """Return how many slots were left empty before this one, -1 before the first; go on from it."""
+    gap = max(slot - w.slot - 1, 0) if w.n > 0 else -1
+    w.slot = max(slot, w.slot) if w.n > 0 else slot
+    w.n = 1
+    return gap
+
+
+@kernel(**_BY_SLOTS, outputs={"gap_slots": i64, "filled": f64, "was_gap": "i8"})
 def gap_fill(s, p, ts_ns: i64, x):
     """Slots of time that were left empty before this tick, and the value that stood in them.
 
@@ -163,25 +178,15 @@ def gap_fill(s, p, ts_ns: i64, x):
     Source: last observation carried forward (Dacorogna et al. 2001, An Introduction to
         High-Frequency Finance)
     """
-    slot = ts_ns // p.slot_ns
+    gap = _left_empty(s.before, ts_ns // p.slot_ns)
     before = s.last
-    gap = max(slot - s.slot - 1, 0)
-    first = s.n == 0
-    s.n = 1
-    s.slot = slot if first else max(slot, s.slot)
     s.last = x
-    if first:
+    if gap < 0:
         return nan, nan, nan
     return 1.0 * gap, before, 1.0 if gap > 0 else 0.0
 
 
-@kernel(
-    inputs={"ts_ns": "ts_event_ns", "x": "price"},
-    state={"n": i64, "slot": i64, "last": f64},
-    params={"freq_s": param(1.0, "(0, inf)", "length of a slot of time, in seconds")},
-    let={"slot_ns": lambda p: int(p.freq_s * 1e9)},
-    outputs={"gap_slots": i64, "filled": f64, "fill_step": f64, "was_gap": "i8"},
-)
+@kernel(**_BY_SLOTS, outputs={"gap_slots": i64, "filled": f64, "fill_step": f64, "was_gap": "i8"})
 def gap_fill_linear(s, p, ts_ns: i64, x):
     """Slots of time that were left empty before this tick, and the line that fills them. It is
     known at the tick that ends the gap and not before: whoever fills sooner looks ahead.
@@ -193,14 +198,10 @@ def gap_fill_linear(s, p, ts_ns: i64, x):
     Warm-up: the first tick is null
     Source: linear interpolation (Dacorogna et al. 2001, An Introduction to High-Frequency Finance)
     """
-    slot = ts_ns // p.slot_ns
+    gap = _left_empty(s.before, ts_ns // p.slot_ns)
     before = s.last
-    gap = max(slot - s.slot - 1, 0)
-    first = s.n == 0
-    s.n = 1
-    s.slot = slot if first else max(slot, s.slot)
     s.last = x
-    if first:
+    if gap < 0:
         return nan, nan, nan, nan
     step = (x - before) / (gap + 1.0) if gap > 0 else 0.0
     return 1.0 * gap, before + step, step, 1.0 if gap > 0 else 0.0
