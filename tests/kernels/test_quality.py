@@ -122,6 +122,23 @@ def test_a_line_fills_the_slots_left_empty_once_their_end_is_known():
     assert out["was_gap"].to_pylist() == [None, 0, 1, 0]
 
 
+@pytest.mark.parametrize("name", ["gap_fill", "gap_fill_linear", "resample_ohlc", "twap"])
+@pytest.mark.parametrize("seconds", [-1.0, 1e-12, 1e300])
+def test_a_length_of_time_is_one_that_nanoseconds_can_count(name, seconds):
+    given = {"session_s" if name == "twap" else "freq_s": seconds}
+    if (name, seconds) == ("twap", 1e-12):
+        given = {"session_s": 1e10}
+
+    with pytest.raises(ParameterError, match=r"_s must be in \[.*, 1e9\], was"):
+        Chain([{"kernel": name, **given}])
+
+
+@pytest.mark.parametrize("name", ["lag_ms", "tolerance_ms"])
+def test_a_distance_in_time_is_one_that_nanoseconds_can_count(name):
+    with pytest.raises(ParameterError, match=rf"{name} must be in .*, 1e12\], was 1e\+300"):
+        Chain([{"kernel": "trade_quote_match", name: 1e300}])
+
+
 def test_the_line_is_that_of_pandas():
     seconds = np.cumsum(RNG.integers(1, 6, 200))
     prices = RNG.normal(100.0, 1.0, 200)

@@ -165,7 +165,7 @@ def tick_imbalance_bars(s, p, price, size):
     rows="trade",
     inputs={"ts_ns": "ts_event_ns", "price": "price"},
     state={"b": BAR, "number": i64},
-    params={"freq_s": param(60.0, "[0.000001, inf)", "length of a bar in seconds")},
+    params={"freq_s": param(60.0, "[0.000001, 1e9]", "length of a bar in seconds")},
     let={"freq_ns": lambda p: int(p.freq_s * 1e9)},
     outputs={"bar_number": i64, **_BAR_OUTPUTS, "is_late": "i8"},
 )

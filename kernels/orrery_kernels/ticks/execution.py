@@ -15,7 +15,7 @@ _NS_PER_S = 1e9
     state={"n": i64, "start": i64, "last": i64, "held": f64, "area": f64},
     params={
         "session_s": param(
-            0.0, "[0, inf)", "length of a session in seconds from 1970; 0: no session"
+            0.0, "[0, 1e9]", "length of a session in seconds from 1970; 0: no session"
         )
     },
     let={"session_ns": lambda p: int(p.session_s * 1e9)},

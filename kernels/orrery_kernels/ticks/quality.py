@@ -152,7 +152,7 @@ _SLOT = struct(n=i64, slot=i64)  # whether there was one, and the latest
 _BY_SLOTS = {
     "inputs": {"ts_ns": "ts_event_ns", "x": "price"},
     "state": {"before": _SLOT, "last": f64},
-    "params": {"freq_s": param(1.0, "(0, inf)", "length of a slot of time, in seconds")},
+    "params": {"freq_s": param(1.0, "[1e-9, 1e9]", "length of a slot of time, in seconds")},
     "let": {"slot_ns": lambda p: int(p.freq_s * 1e9)},
 }
 

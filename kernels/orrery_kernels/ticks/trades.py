@@ -33,8 +33,8 @@ def vwap(s, price, size):
         "ask": ring("depth"),
     },
     params={
-        "lag_ms": param(0.0, "[0, inf)", "how much older than the trade a quote must be"),
-        "tolerance_ms": param(60_000.0, "(0, inf)", "oldest quote that counts"),
+        "lag_ms": param(0.0, "[0, 1e12]", "how much older than the trade a quote must be"),
+        "tolerance_ms": param(60_000.0, "(0, 1e12]", "oldest quote that counts"),
         "depth": param(16, "[1, 10000]", "quotes remembered"),
     },
     let={
