@@ -121,6 +121,21 @@ def test_columns_of_any_type_come_along_and_names_of_both_sides_are_told_apart()
     assert out["size_right"].to_pylist() == rows
 
 
+def test_two_columns_out_have_two_names():
+    left = TRADES.append_column("size", pa.array(np.ones(600)))
+    right = QUOTES.append_column("size", pa.array(np.ones(500)))
+    right = right.append_column("size_right", pa.array(np.ones(500)))
+
+    with pytest.raises(ColumnError, match="'size_right' must be new; give another suffix"):
+        asof_join(left, right)
+
+    assert asof_join(left, right, suffix="_then").schema.names[-2:] == ["size_then", "size_right"]
+
+
+def test_a_tolerance_beyond_all_times_is_none():
+    assert asof_join(TRADES, QUOTES, tolerance=2**70).equals(asof_join(TRADES, QUOTES))
+
+
 def test_keys_may_be_dictionaries_whole_numbers_or_several_columns_and_null_finds_nothing():
     def keyed(batch, keys):
         return pa.record_batch([batch["ts_event_ns"], batch.column(2), *keys.values()],

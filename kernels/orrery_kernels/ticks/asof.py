@@ -54,7 +54,7 @@ class Rules:
 
     @property
     def reach(self) -> int:
-        return _ALWAYS if self.tolerance is None else int(self.tolerance)
+        return _ALWAYS if self.tolerance is None else min(int(self.tolerance), _ALWAYS)
 
     def keys(self, *sides: pa.Schema) -> list[str]:
         """Return the key columns; `symbol` is one where either side has it, as for kernels."""
@@ -201,7 +201,7 @@ def with_right(
     columns = [taken.from_column(right.column(f.name)) for f in fields]
     names = [f.name + rules.suffix if f.name in left.schema.names else f.name for f in fields]
     for name in names:
-        if name in left.schema.names:
+        if name in left.schema.names or names.count(name) > 1:
             raise ColumnError(f"column {name!r} must be new; give another suffix")
     schema = pa.schema(
         [*left.schema, *(pa.field(n, f.type) for n, f in zip(names, fields, strict=True))]
