@@ -231,5 +231,33 @@ def test_a_tick_reads_a_number_as_a_batch_does() -> None:
         smooth.tick("A", "2")
     with pytest.raises(ParameterError, match="symbol must be text or None, was 5"):
         smooth.tick(5, 1.0)
+    with pytest.raises(ParameterError, match=r"symbol must be text or None, was .*ud800"):
+        smooth.tick("\ud800", 1.0)
     with pytest.raises(ParameterError, match="whole ones for last_update, timestamp"):
         age.tick("A", 1.5, 1)
+    with pytest.raises(ParameterError, match="whole ones for last_update, timestamp"):
+        age.tick("A", 2**70, 1)
+
+
+@pytest.mark.parametrize("values", [(), (1.0, 2.0), ("x",), (10**400,), ([],)])
+def test_a_tick_that_is_not_one_number_is_refused_and_changes_nothing(values: tuple) -> None:
+    smooth = ewma(alpha=0.5)
+    smooth.tick("A", 1.0)
+
+    for symbol in ("A", "new"):
+        with pytest.raises(ParameterError, match=r"1 numbers or None \(price\), was .*\(ewma\)"):
+            smooth.tick(symbol, *values)
+
+    assert smooth.tick("A", 2.0) == 1.5
+
+
+def test_a_tick_reads_a_side_as_a_batch_does() -> None:
+    words = ["Buy", "sell", "ask", "", None, "unknown"]
+    batch = pa.record_batch({"side": words, "size": [2.0] * len(words)})
+    signed = signed_volume()
+
+    ticked = [signed.tick("A", word, 2.0) for word in words]
+
+    assert ticked == signed_volume(batch)["signed_volume"].to_pylist()
+    with pytest.raises(ParameterError, match=r"was 'bought', 2\.0"):
+        signed.tick("A", "bought", 2.0)

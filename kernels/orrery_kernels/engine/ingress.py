@@ -136,6 +136,14 @@ def _sides(array: pa.Array, name: str) -> pa.Array:
     return pa.array(known, pa.float64()).take(words.indices)
 
 
+def side_of(word: str) -> float:
+    """Return the number of one word for a side, as a column of them is read; ValueError if none."""
+    side = _SIDES.get(word.lower())
+    if side is None:
+        raise ValueError(word)
+    return side
+
+
 def number_of(name: str) -> int:
     """Return a whole number in [0, 2**63) made of the letters of `name`, everywhere the same."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 AHEAD = 64  # spare ids behind a batch, so that fetching ahead reads something
 _NAN = float("nan")
+_NOT_GIVEN: Any = object()
+_NO_NUMBER = (TypeError, ValueError, OverflowError)  # also of a whole one that is too large
 _NO_SYMBOL = -1
 _BARE = ctypes.PYFUNCTYPE(None)  # arguments as they are: checking them costs as much as the kernel
 
@@ -83,18 +85,13 @@ class Ticker:
                     floats[k] = _NAN if value is None else value
             else:
                 self._load(values)
-        except TypeError:
-            raise self._refused(values) from None
+        except _NO_NUMBER:
+            self._load_words(values)
         if symbol is None:
             return self._without_symbol()
         number = self.numbers.get(symbol)
         if number is None:
-            if not isinstance(symbol, str):
-                raise ParameterError(
-                    f"symbol must be text or None, was {symbol!r} ({self.session.chain.place})"
-                )
-            number = self.state.id_of(symbol)
-            self.state.table.sync()
+            number = self._entered(symbol)
         if self.version != self.state.version:
             self._follow_records()
         self.fold(self.place, number, 0)
@@ -104,6 +101,20 @@ class Ticker:
             value = self.floats[self.only]
             return None if value != value else value
         return self._results()
+
+    def _entered(self, symbol: Any) -> int:
+        """Return the number of a symbol that is new."""
+        try:
+            if not isinstance(symbol, str):
+                raise TypeError
+            symbol.encode()
+        except (TypeError, UnicodeEncodeError):
+            raise ParameterError(
+                f"symbol must be text or None, was {symbol!r} ({self.session.chain.place})"
+            ) from None
+        number = self.state.id_of(symbol)
+        self.state.table.sync()
+        return number
 
     def _without_symbol(self) -> Any:
         """Return what a row without a symbol gives: null, save from kernels without a state."""
@@ -121,14 +132,16 @@ class Ticker:
         fold, place, floats, only = self.fold, self.place, self.floats, self.only
         numbers, state = self.numbers, self.state
 
-        def tick(symbol: str | None, value: float | None) -> float | None:
+        def tick(
+            symbol: str | None, value: float | None = _NOT_GIVEN, *more: float | None
+        ) -> float | None:
             number = numbers.get(symbol)
-            if number is None or self.version != state.version or value is None:
-                return self.tick(symbol, (value,))
+            if number is None or more or self.version != state.version or value is None:
+                return self.tick(symbol, more if value is _NOT_GIVEN else (value, *more))
             try:
                 floats[0] = value
-            except TypeError:
-                return self.tick(symbol, (value,))  # which says what was wrong
+            except _NO_NUMBER:  # which says what was wrong
+                return self.tick(symbol, more if value is _NOT_GIVEN else (value, *more))
             fold(place, number, 0)
             value = floats[only]
             return None if value != value else value
@@ -153,13 +166,22 @@ class Ticker:
             self.control[word] = self.state.control[word]
         self.version = self.state.version
 
-    def _load(self, values: Sequence[float | None]) -> None:
+    def _load_words(self, values: Sequence[Any]) -> None:
+        """Load a tick that is not all numbers: sides may be words, as in a batch."""
+        try:
+            self._load(values)
+        except _NO_NUMBER:
+            raise self._refused(values) from None
+
+    def _load(self, values: Sequence[Any]) -> None:
         for k, (source, whole) in enumerate(zip(self.inputs, self.is_whole, strict=True)):
             value = values[source]
             if self.is_text[k] and isinstance(value, str):
                 self.wholes[k] = ingress.number_of(value)
             elif whole:
                 self.wholes[k] = self._exact(value)
+            elif isinstance(value, str):
+                self.floats[k] = ingress.side_of(value)
             else:
                 self.floats[k] = _NAN if value is None else value
 
