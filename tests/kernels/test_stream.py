@@ -167,6 +167,29 @@ def test_state_of_another_kernel_is_refused() -> None:
         ewma.operator(None, alpha=0.25).restore(op.state_bytes())
 
 
+@pytest.mark.parametrize("state", [None, "ORK1", b"", b"ORK", 7, [b""]])
+def test_what_is_no_state_is_refused_and_changes_nothing(state: Any) -> None:
+    instance, op = ewma(alpha=0.5), ewma.operator(None, alpha=0.5)
+    instance.tick("A", 1.0)
+
+    for held in (instance, op):
+        with pytest.raises(StateError, match="state must be"):
+            held.restore(state)
+
+    assert instance.tick("A", 2.0) == 1.5
+
+
+@pytest.mark.parametrize("names", [["a", "a", "b"], ["a", "b", "b"]])
+def test_two_outputs_of_one_kernel_have_two_names(names: list[str]) -> None:
+    with pytest.raises(ColumnError, match=r"'[ab]' must be new, was there 2 times \(macd\)"):
+        macd(trades(5), output=names)
+
+
+def test_an_output_may_not_take_the_name_of_a_column_of_ticks() -> None:
+    with pytest.raises(ColumnError, match=r"'volume' must be new, was a column of ticks \(ewma\)"):
+        ewma(trades(5).drop(["volume"]), output="volume")
+
+
 def test_a_second_output_of_one_name_is_refused() -> None:
     with pytest.raises(ColumnError, match="use output="):
         ewma(ewma(trades(5)))

@@ -150,13 +150,22 @@ def plan_steps(steps: Sequence[Mapping[str, Any]], place: str) -> list[Instance]
         here = where if name == place else f"{where}, {name}"
         parts = _parts(definition, step, made, here)
         for column in parts[-1].outputs:
-            if column in made or canonical(column) in SOURCE_KINDS:
+            if was := _taken(column, parts[-1].outputs, made):
                 raise ColumnError(
-                    f"output {column!r} must be new, was there already ({here}); use output='...'"
+                    f"output {column!r} must be new, was {was} ({here}); use output='...'"
                 )
         instances += parts
         made.update((column, part.rows) for part in parts for column in part.outputs)
     return instances
+
+
+def _taken(column: str, outputs: Sequence[str], made: Mapping[str, str]) -> str:
+    """Return what else has the name of an output, "" where it is free."""
+    if column in made:
+        return "there already"
+    if outputs.count(column) > 1:
+        return f"there {outputs.count(column)} times"
+    return "a column of ticks" if canonical(column) in SOURCE_KINDS else ""
 
 
 def _parts(
