@@ -246,6 +246,8 @@ class ChainState:
         self.clean = np.concatenate([clean, self.table.ticks()[before:]])
 
     def _unpack(self, data: bytes, place: str) -> None:
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise StateError(f"state must be bytes, was {type(data).__name__} ({place})")
         if bytes(data[:4]) != _MAGIC or len(data) < 44:
             raise StateError(
                 f"state must begin with {_MAGIC!r} and have 44 bytes or more,"

@@ -91,7 +91,7 @@ class Instance:
 
     def restore(self, data: bytes) -> None:
         """Go on from `state_bytes()` of an equal instance."""
-        self._use(self.chain.restore({0: data} if data else {}))
+        self._use(self.chain.restore({0: data}))
 
 
 def _made_again(public: Any, step: Mapping[str, Any], key: str | None, data: bytes) -> Instance:
