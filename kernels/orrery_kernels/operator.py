@@ -64,8 +64,9 @@ class KernelOperator:
             self._began = self.state_bytes()
         elif _can_be_read_again(self.source):
             self.state = self.chain.restore({0: self._began})
+        state = self.state  # this reading's own: another one may begin before it ends
         for batch in self.source:
-            yield self.process_batch(batch)
+            yield run_over(self.chain, state, batch)
 
     def requires_shuffle(self) -> bool:
         """Return whether rows must be brought together by key before this stage.

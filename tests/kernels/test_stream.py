@@ -281,6 +281,19 @@ def test_an_operator_read_again_gives_the_same_again() -> None:
     assert list(Stream(op)) == list(op)
 
 
+def test_two_readings_of_an_operator_at_once_are_each_as_one_alone() -> None:
+    shared = log_returns.operator(Stream.from_table(trades(), 100))
+    fast, slow = ewma.operator(shared, "log_return"), vwap.operator(shared, size="volume")
+
+    both = list(zip(fast, slow, strict=True))
+    first, second = iter(shared), iter(shared)
+    in_turn = [next(reading) for _ in range(30) for reading in (first, second)]
+
+    assert [batch for batch, _ in both] == list(fast)
+    assert [batch for _, batch in both] == list(slow)
+    assert in_turn[::2] == in_turn[1::2] == list(shared)
+
+
 def test_an_operator_over_batches_that_come_once_goes_on_where_it_was() -> None:
     batches = trades(300).to_batches(max_chunksize=100)
     op = ewma.operator(iter(batches))
