@@ -10,7 +10,14 @@ import numpy as np
 import polars
 import pyarrow as pa
 import pytest
-from orrery_kernels import Chain, ewma, signed_volume, stale_quote_detector, vwap
+from orrery_kernels import (
+    Chain,
+    dedupe_venue_trades,
+    ewma,
+    signed_volume,
+    stale_quote_detector,
+    vwap,
+)
 from orrery_kernels.errors import ColumnError, ParameterError
 
 NUMBERS = [1, 2, 3, 4]
@@ -172,6 +179,43 @@ def test_a_column_that_is_there_twice_is_refused_where_it_is_read() -> None:
         with pytest.raises(ColumnError, match="must be there once, was there 2 times"):
             ewma(batch)
     assert ewma(unread)["ewma"].to_pylist() == [1.0]
+
+
+@pytest.mark.parametrize("rows", [6, 6_000])
+@pytest.mark.parametrize(
+    "key", [[5.0, 7.0, 5.0], [5, 7, 5], [True, False, True], [datetime.date(2026, 1, 2)] * 3]
+)
+def test_a_key_may_be_computed_with_too(key: list, rows: int) -> None:
+    values = pa.array(key * (rows // 3))
+    batch = pa.record_batch({"venue": values, "price": values})
+    apart = batch.append_column("text", values.cast(pa.string()))
+
+    out = ewma(batch, "venue", symbol_column="venue")
+
+    assert out["ewma"].equals(ewma(apart, "price", symbol_column="text")["ewma"])
+
+
+@pytest.mark.parametrize("kind", TEXT, ids=str)
+def test_a_key_may_be_a_name_that_is_compared_too(kind: pa.DataType) -> None:
+    columns = {"ts_event_ns": [1] * 5, "price": [2.0] * 5, "size": [3.0] * 5}
+    venues = pa.array(["X.LONG.NAME.OF.A.VENUE", "Y", "Y", "", "Y"])
+    batch = pa.record_batch({**columns, "venue": of_type(venues, kind)})
+    if kind == pa.binary():
+        batch = batch.set_column(3, "venue", venues)
+
+    found = dedupe_venue_trades(batch, symbol_column="venue")["is_dup"]
+
+    assert found.to_pylist() == [0, 0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("kind", [[0, 0, 1, None], ["trade", "trade", "quote", None]])
+def test_a_kind_of_row_may_be_a_key(kind: list) -> None:
+    batch = trades(kind=kind)
+
+    for _ in range(2):  # of which the second has no null
+        out = vwap(batch, symbol_column="kind")["vwap"].to_pylist()
+        assert out == [1.0, 1.5, None, None][: batch.num_rows]
+        batch = batch.slice(0, 3)
 
 
 def test_a_key_that_was_named_must_be_there() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from ctypes import c_int64, c_void_p
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -182,6 +183,7 @@ class Session:
         if self.kind >= 0:
             self.converted |= schema.types[self.kind] != pa.int8()
         self.may_lack_kind = self.kind >= 0 and schema.field(self.kind).nullable
+        self.converted |= self.may_lack_kind and self.kind in (*self.sources, self.key)
         self.mode = 1 if mode is None else mode
         c = self.control
         c[Word.KEY_CHILD], c[Word.KIND_CHILD], c[Word.KEY_MODE] = self.key, self.kind, self.mode
@@ -201,19 +203,26 @@ class Session:
 
     def _convert(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return `batch` with the columns that are read converted to what native code knows."""
-        arrays = list(batch.columns)
+        arrays, names = list(batch.columns), batch.schema.names
+        readers = Counter([*self.sources, self.key, self.kind])
+
+        def put(at: int, converted: pa.Array) -> int:
+            if readers[at] == 1:
+                arrays[at] = converted
+                return at
+            arrays.append(converted)  # the same column is read another way too
+            return len(arrays) - 1
+
         for ((_, kind), k), at in zip(self.columns.items(), self.sources, strict=True):
             if ingress.code_of(kind, batch.schema.types[at]) is None:
-                if any(o != k and s == at for o, s in enumerate(self.sources)):
-                    arrays.append(arrays[at])  # another kernel reads the same column another way
-                    at = len(arrays) - 1
-                    self.column_table[k, 0] = at
-                arrays[at] = ingress.numbers(arrays[at], kind, batch.schema.names[self.sources[k]])
+                numbers = ingress.numbers(batch.column(at), kind, names[at])
+                self.column_table[k, 0] = put(at, numbers)
                 self.column_table[k, 1] = words.F64 if kind == f64 else words.I64_RAW
+        c = self.control
         if self.key >= 0 and ingress.key_mode(batch.schema.types[self.key]) is None:
-            arrays[self.key] = ingress.keys(arrays[self.key], batch.schema.names[self.key])
+            c[Word.KEY_CHILD] = put(self.key, ingress.keys(batch.column(self.key), names[self.key]))
         if self.kind >= 0:
-            arrays[self.kind] = ingress.kinds(arrays[self.kind])
+            c[Word.KIND_CHILD] = put(self.kind, ingress.kinds(batch.column(self.kind)))
         return pa.RecordBatch.from_arrays(arrays, [str(k) for k in range(len(arrays))])
 
     # What is done for each batch.
