@@ -11,16 +11,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from orrery_kernels.engine import catalog
 from orrery_kernels.engine.chain import Chain
-from orrery_kernels.engine.ingress import keys
+from orrery_kernels.engine.ingress import keys, takeable
+from orrery_kernels.engine.plan import find_column
 from orrery_kernels.engine.spec import Kernel, at_least_one
-from orrery_kernels.engine.surface import run_over
+from orrery_kernels.engine.surface import run_over, schema_with_outputs
 from orrery_kernels.errors import ParameterError
 from orrery_kernels.partition import partition_of
-from orrery_kernels.stream import Stream
+from orrery_kernels.stream import Stream, batches_of
 
 
 class KernelOperator:
@@ -41,9 +43,11 @@ class KernelOperator:
             raise ParameterError(
                 f"symbol_column must name a column, was {symbol_column!r} ({definition.name})"
             )
-        self.definition, self.source, self.symbol_column = definition, source, symbol_column
+        self.definition, self.symbol_column = definition, symbol_column
+        self.source = None if source is None else batches_of(source)
         self._began: bytes | None = None  # the state with which an iteration began
-        self.step = {"kernel": definition.name, **step}
+        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in step.items()}
+        self.step = {"kernel": definition.name, **plain}  # as a plan has it, in JSON too
         self.chain = Chain([self.step], symbol_column, definition.name)
         self.state = self.chain.new_state()
 
@@ -200,18 +204,27 @@ class _RunningStage:
         key = self.stage.key
         if len(self.states) == 1 or key is None or key not in batch.schema.names:
             return run_over(self.chain, self.states[0], batch)
-        homes = [
-            0 if k is None else partition_of(str(k), len(self.states))
-            for k in batch.column(key).to_pylist()
-        ]
-        parts, order = [], []
+        schema = schema_with_outputs(self.chain, batch.schema)
+        rows = self._rows_read(batch, key)
+        names = keys(batch.column(key), key).to_pylist()
+        homes = np.array(
+            [0 if k is None else partition_of(k, len(self.states)) for k in names], int
+        )
+        order, parts = np.argsort(homes, kind="stable"), []
         for p, state in enumerate(self.states):
-            mine = [i for i, home in enumerate(homes) if home == p]
-            parts.append(run_over(self.chain, state, batch.take(pa.array(mine, pa.int64()))))
-            order += mine
-        back = pa.array(sorted(range(len(order)), key=order.__getitem__), pa.int64())
-        together = pa.Table.from_batches(parts).combine_chunks().take(back)
-        return together.combine_chunks().to_batches()[0] if batch.num_rows else parts[0]
+            mine = rows.take(pa.array(order[homes[order] == p]))
+            parts.append(self.chain.run(state, mine))
+        together = pa.Table.from_batches(parts, self.chain.output_schema).columns
+        back = pa.array(np.argsort(order))
+        out = [column.combine_chunks().take(back) for column in together]
+        return pa.RecordBatch.from_arrays([*batch.columns, *out], schema=schema)
+
+    def _rows_read(self, batch: pa.RecordBatch, key: str) -> pa.RecordBatch:
+        """Return what the chain reads of `batch`, of types that rows can be taken from."""
+        names, place = batch.schema.names, self.chain.place
+        wanted = {find_column(names, name, place): None for name in (key, *self.chain.inputs)}
+        wanted.update({"kind": None} if "kind" in names else {})
+        return pa.RecordBatch.from_pydict({n: takeable(batch.column(n)) for n in wanted})
 
 
 def plan(operator: KernelOperator) -> Plan:

@@ -28,7 +28,7 @@ class Stream:
     """
 
     def __init__(self, source: Iterable[pa.RecordBatch], stages: tuple[Any, ...] = ()):
-        self.source, self.stages = source, stages
+        self.source, self.stages = batches_of(source), stages
 
     @classmethod
     def from_table(cls, table: pa.Table | pa.RecordBatch, batch_size: int = BATCH_ROWS) -> Stream:
@@ -76,6 +76,16 @@ class Stream:
         if not batches:
             raise ParameterError("a stream without batches has no schema; iterate over it instead")
         return pa.Table.from_batches([b for batch in batches for b in _in_batches(batch)])
+
+
+def batches_of(source: Any) -> Iterable[pa.RecordBatch]:
+    """Return a source that can be read batch by batch; ParameterError for anything else."""
+    if not isinstance(source, Iterable):  # as a table is not
+        raise ParameterError(
+            "a source must be a stream, an operator or record batches in order,"
+            f" was {type(source).__name__}; of a table: Stream.from_table(table)"
+        )
+    return source
 
 
 def _in_batches(data: pa.RecordBatch | pa.Table) -> list[pa.RecordBatch]:

@@ -15,6 +15,7 @@ from orrery_kernels import (
     create_ewma_operator,
     ewma,
     log_returns,
+    macd,
     midprice,
     plan,
     vwap,
@@ -150,6 +151,20 @@ def test_a_plan_gives_the_same_bits_on_any_number_of_partitions(partitions: int)
     assert out.combine_chunks().equals(pa.Table.from_batches(list(op)).combine_chunks())
 
 
+@pytest.mark.parametrize("key", [[b"a", b"b", b"a", None], [7, 8, 7, None], [0.5, 2.0, 0.5, None]])
+def test_rows_of_one_key_share_a_partition_whatever_the_type_of_the_column(key: list) -> None:
+    text = pa.array(key).cast(pa.string())
+    batches = [
+        pa.record_batch({"symbol": k, "price": [1.0, 2.0, 3.0, 4.0]}) for k in (pa.array(key), text)
+    ]
+
+    for partitions in (1, 2, 5):
+        first, second = plan(ewma.operator(batches)).run(partitions)
+
+        assert first["ewma"].to_pylist()[:2] == [1.0, 2.0]
+        assert second["ewma"].to_pylist()[:2] == [pytest.approx(0.94 * 1.12 + 0.06), 2.0]
+
+
 def test_a_plan_is_plain_data() -> None:
     stream = Stream.from_table(trades(), 250)
     made = plan(ewma.operator(stream, alpha=0.5))
@@ -157,6 +172,44 @@ def test_a_plan_is_plain_data() -> None:
     again = type(made).from_json(made.to_json(), stream)
 
     assert [b.to_pydict() for b in again.run(2)] == [b.to_pydict() for b in made.run(2)]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string_view(), pa.large_string(), pa.dictionary(pa.int8(), pa.string()), pa.binary_view()],
+    ids=str,
+)
+def test_columns_of_any_form_go_through_a_plan_and_come_out_as_they_were(kind: pa.DataType) -> None:
+    table = trades(300)
+    for name in ("symbol", "venue"):
+        place, values = table.schema.get_field_index(name), table[name].combine_chunks()
+        plain = pa.types.is_dictionary(kind)
+        values = values.dictionary_encode().cast(kind) if plain else values.cast(kind)
+        table = table.set_column(place, name, values)
+    op = ewma.operator(table.replace_schema_metadata({"of": "us"}).to_batches(max_chunksize=100))
+
+    for partitions in (1, 3):
+        out = list(plan(op).run(partitions))
+
+        assert [batch.schema for batch in out] == [batch.schema for batch in op]
+        assert out == list(op)
+        assert out[0].schema.metadata == {b"of": b"us"}
+
+
+def test_a_key_may_be_a_number_that_is_computed_with() -> None:
+    batch = pa.record_batch({"symbol": [5, 7, 5, 7, 9], "volume": [1, 2, 3, 4, 5]})
+    op = ewma.operator([batch], "symbol")
+
+    assert list(plan(op).run(3)) == list(op) == [ewma(batch, "symbol")]
+
+
+def test_numbers_of_numpy_are_plain_data_in_a_plan() -> None:
+    source = trades(50).to_batches()
+    chosen = plan(macd.operator(source, fast=np.int64(3), slow=np.int32(9), output=("a", "b", "c")))
+
+    again = type(chosen).from_json(chosen.to_json(), source)
+
+    assert list(again.run(2)) == list(macd.operator(source, fast=3, slow=9, output=["a", "b", "c"]))
 
 
 def test_state_of_another_kernel_is_refused() -> None:
@@ -340,6 +393,12 @@ def test_a_plan_sees_through_a_stream_without_stages() -> None:
         (lambda: Stream.from_table(trades(5)).map(None), "map needs a function"),
         (lambda: list(Stream.from_table(trades(5)).map(lambda b: None)), r"was None \(stage 1\)"),
         (lambda: Stream.from_batches([]).to_table(), "without batches"),
+        (
+            lambda: Stream.from_batches(trades(5)),
+            r"record batches in order, was Table; .*from_table",
+        ),
+        (lambda: ewma.operator(trades(5).to_batches()[0]), "in order, was RecordBatch"),
+        (lambda: ewma.operator(5), "a source must be a stream, .* was int"),
     ],
 )
 def test_what_cannot_be_planned_or_streamed_is_said(call: Any, said: str) -> None:

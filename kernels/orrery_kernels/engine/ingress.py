@@ -72,6 +72,12 @@ def keys(array: pa.Array, name: str) -> pa.Array:
         ) from None
 
 
+def takeable(array: pa.Array) -> pa.Array:
+    """Return a column from which Arrow can take rows: views of text or bytes it cannot yet."""
+    plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    return array.cast(plain[array.type]) if array.type in plain else array
+
+
 def kinds(array: pa.Array) -> pa.Array:
     """Return the kinds of rows as int8, -1 for null: numbers as they are, names by their place."""
     import pyarrow.compute as pc  # as for _sides

@@ -108,18 +108,22 @@ def run_over(chain: Chain, state: Any, data: Data) -> Data:
             f"data must be a pyarrow RecordBatch or Table, was {type(data).__name__}"
             f" ({chain.place}); pyarrow.table(data) takes data frames and dictionaries"
         )
+    schema = schema_with_outputs(chain, data.schema)
+    if isinstance(data, pa.Table):
+        return pa.Table.from_batches([run_over(chain, state, b) for b in data.to_batches()], schema)
+    out = chain.run(state, data)
+    return pa.RecordBatch.from_arrays([*data.columns, *out.columns], schema=schema)
+
+
+def schema_with_outputs(chain: Chain, schema: pa.Schema) -> pa.Schema:
+    """Return `schema` with the chain's outputs; ColumnError where it has one of their names."""
     for name in chain.output_schema.names:
-        if name in data.schema.names:
+        if name in schema.names:
             raise ColumnError(
                 f"output {name!r} must be new, was in the batch already ({chain.place});"
                 " use output='...'"
             )
-    if isinstance(data, pa.Table):
-        schema = pa.schema([*data.schema, *chain.output_schema], data.schema.metadata)
-        return pa.Table.from_batches([run_over(chain, state, b) for b in data.to_batches()], schema)
-    out = chain.run(state, data)
-    schema = pa.schema([*data.schema, *chain.output_schema], data.schema.metadata)
-    return pa.RecordBatch.from_arrays([*data.columns, *out.columns], schema=schema)
+    return pa.schema([*schema, *chain.output_schema], schema.metadata)
 
 
 def publish(definition: Kernel) -> Any:
