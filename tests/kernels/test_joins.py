@@ -132,6 +132,36 @@ def test_two_columns_out_have_two_names():
     assert asof_join(left, right, suffix="_then").schema.names[-2:] == ["size_then", "size_right"]
 
 
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.binary_view(), pa.large_string()], ids=str)
+def test_text_comes_along_in_any_form(kind):
+    names = pa.array([f"n{k}" if k % 7 else None for k in range(500)])
+    right = QUOTES.append_column("name", names)
+
+    out = asof_join(TRADES, QUOTES.append_column("name", names.cast(kind)))
+
+    assert out["name"].type == kind
+    assert out["name"].cast(pa.large_binary()) == asof_join(TRADES, right)["name"].cast(
+        pa.large_binary()
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"suffix": None}, "suffix must be text .* was None, False"),
+        ({"strict": "no"}, "strict True or False, was '_right', 'no'"),
+        ({"by": 3}, "by must name columns, was 3"),
+        ({"by": ["symbol", None]}, "by must name columns"),
+        ({"rows_max": "many"}, r"rows_max must be a whole number in \[1, inf\), was 'many'"),
+        ({"rows_max": 0}, "rows_max must be"),
+        ({"when_full": "forget"}, "when_full must be 'evict' or 'refuse', was 'forget'"),
+    ],
+)
+def test_what_is_wrong_with_a_join_is_said(given, said):
+    with pytest.raises(ParameterError, match=said):
+        AsofJoinKernel(**given)
+
+
 def test_a_tolerance_beyond_all_times_is_none():
     assert asof_join(TRADES, QUOTES, tolerance=2**70).equals(asof_join(TRADES, QUOTES))
 

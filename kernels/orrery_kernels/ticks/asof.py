@@ -46,6 +46,14 @@ class Rules:
             raise ParameterError(
                 f"direction must be one of {', '.join(DIRECTIONS)}, was {self.direction!r}"
             )
+        if not isinstance(self.suffix, str) or not isinstance(self.strict, bool):
+            raise ParameterError(
+                "suffix must be text and strict True or False,"
+                f" was {self.suffix!r}, {self.strict!r}"
+            )
+        by = [] if self.by is None else [self.by] if isinstance(self.by, str) else self.by
+        if not isinstance(by, Sequence) or not all(isinstance(name, str) for name in by):
+            raise ParameterError(f"by must name columns, was {self.by!r}")
         if self.tolerance is not None and not _is_whole(self.tolerance):
             raise ParameterError(
                 "tolerance must be a whole number of nanoseconds in [0, inf),"
@@ -230,7 +238,9 @@ class _Taking:
         if not len(column):
             return pa.nulls(self.rows, column.type)
         if column.null_count or not wide:
-            return column.take(pa.array(self.found, mask=self.found < 0))
+            plain = ingress.takeable(column)
+            taken = plain.take(pa.array(self.found, mask=self.found < 0))
+            return taken if plain is column else taken.cast(column.type)
         self.block[Join.SOURCE] = column.buffers()[1].address + 8 * column.offset
         data = self._buffer(8 * self.rows)
         native_call("gather")(self.block.ctypes.data, 0, self.rows)

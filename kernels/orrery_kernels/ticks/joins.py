@@ -10,6 +10,7 @@ import pyarrow as pa
 from orrery_kernels.engine import function, i64, ingress
 from orrery_kernels.engine.matching import Join
 from orrery_kernels.engine.plan import find_column
+from orrery_kernels.engine.spec import at_least_one
 from orrery_kernels.errors import OrderError, ParameterError, StateError
 from orrery_kernels.ticks.asof import (
     BEFORE_ALL,
@@ -107,12 +108,9 @@ class AsofJoinKernel:
         rows_max: int = ROWS_MAX, when_full: str = "evict",
     ):  # fmt: skip
         self.rules = Rules(on, by, tolerance, "backward", strict, suffix)
-        if rows_max < 1 or when_full not in ("evict", "refuse"):
-            raise ParameterError(
-                f"rows_max must be in [1, inf) and when_full 'evict' or 'refuse', was {rows_max},"
-                f" {when_full!r}"
-            )
-        self.rows_max, self.when_full = rows_max, when_full
+        if when_full not in ("evict", "refuse"):
+            raise ParameterError(f"when_full must be 'evict' or 'refuse', was {when_full!r}")
+        self.rows_max, self.when_full = at_least_one("rows_max", rows_max), when_full
         self.right: pa.RecordBatch | None = None
         self.there = Side(np.zeros(0, np.int64), np.zeros(0, np.int32))
         self.evicted = 0

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from orrery_kernels.engine import function, i64, ingress
 from orrery_kernels.engine.plan import find_column
+from orrery_kernels.engine.spec import at_least_one
 from orrery_kernels.errors import OrderError, ParameterError, StateError
 from orrery_kernels.ticks.asof import (
     FIRST_KEY,
@@ -93,9 +94,7 @@ class StreamingAsofJoinKernel:
                 f"direction {direction!r} needs a tolerance in a stream: without one a row could"
                 " wait for ever"
             )
-        if rows_max < 1:
-            raise ParameterError(f"rows_max must be in [1, inf), was {rows_max}")
-        self.rows_max = rows_max
+        self.rows_max = at_least_one("rows_max", rows_max)
         self.left, self.right = _Waiting("left", on), _Waiting("right", on)
         self.evicted = self.undecided = 0
 
