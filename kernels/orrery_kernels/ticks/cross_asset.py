@@ -1,8 +1,7 @@
 """Two instruments: how they move together, which one leads, and how to hold one against the other.
 
 Where ticks of the two do not come at the same time, both legs are rows of one ordered stream: the
-        column
-`leg` is 0 for a and 1 for b. Where they do, they are two columns of one row.
+column `leg` is 0 for a and 1 for b. Where they do, they are two columns of one row.
 """
 
 from __future__ import annotations

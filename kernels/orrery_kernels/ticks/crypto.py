@@ -8,7 +8,9 @@ import numpy as np
 
 from orrery_kernels.engine import f64, function, i64, kernel, nan, param, sqrt
 from orrery_kernels.engine.functions import log
+from orrery_kernels.engine.spec import at_least_one
 from orrery_kernels.errors import ParameterError
+from orrery_kernels.ticks.parameters import must_be_finite
 
 _HOURS_PER_YEAR = 8_760.0
 _OF_A_VENUE = {"spread": -1.0, "depth": 1.0, "fee": -1.0, "latency": -1.0}  # for or against it
@@ -129,8 +131,7 @@ def term_structure(
         spot: spot price, above 0.
     Returns:
         basis_apr (m,), ln(F/S) 365 / T; slope, its least-squares change per year of tenor (nan for
-        one
-        tenor); contango, True where every future is above spot.
+        one tenor); contango, True where every future is above spot.
     Source: Fama & French (1987), Journal of Business 60(1), 55-73
 
     >>> term_structure([101.0, 102.0], [90.0, 180.0], 100.0)["contango"]
@@ -185,8 +186,13 @@ def liquidation_density(
             "entry, leverage, open_interest and is_long must be of one length above 0, were"
             f" {len(entry)}, {len(leverage)}, {len(open_interest)}, {len(is_long)}"
         )
-    if bins < 1 or np.any(leverage < 1.0) or np.any(entry <= 0.0):
-        raise ParameterError("bins and leverage must be at least 1 and entry prices above 0")
+    must_be_finite(entry=entry, leverage=leverage, open_interest=open_interest)
+    bins = at_least_one("bins", bins)
+    if np.any(leverage < 1.0) or np.any(entry <= 0.0):
+        raise ParameterError(
+            "leverage must be at least 1 and entry prices above 0,"
+            f" was {leverage.min()} and {entry.min()} at least"
+        )
     sign = np.where(is_long, -1.0, 1.0)
     price = entry * (1.0 + sign * (1.0 / leverage - maintenance))
     low, high = float(price.min()), float(price.max())
@@ -215,12 +221,18 @@ def venue_score(
     """
     weights = weights or {}
     names = sorted(venues)
+    if not names or not weights.keys() <= _OF_A_VENUE.keys():
+        raise ParameterError(
+            f"there must be venues, and weights of {', '.join(_OF_A_VENUE)} only,"
+            f" was {names}, {dict(weights)}"
+        )
     for name in names:
         missing = sorted(_OF_A_VENUE.keys() - venues[name].keys())
         if missing:
             raise ParameterError(
                 f"venue {name!r} must have {', '.join(_OF_A_VENUE)}, lacks {', '.join(missing)}"
             )
+        must_be_finite(**{f"{what} of venue {name!r}": venues[name][what] for what in _OF_A_VENUE})
     scores = dict.fromkeys(names, 0.0)
     for what, sign in _OF_A_VENUE.items():
         values = [float(venues[name][what]) for name in names]
@@ -245,6 +257,7 @@ def dominance_index(caps: Mapping[str, float]) -> tuple[dict[str, float], float]
     """
     if not isinstance(caps, Mapping):
         raise ParameterError(f"caps must be name -> capitalisation, was {caps!r}")
+    must_be_finite(caps=list(caps.values()))
     total = sum(caps[name] for name in sorted(caps))
     if not total > 0.0 or min(caps.values()) < 0.0:
         raise ParameterError(

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from orrery_kernels.engine import param
 from orrery_kernels.engine.spec import Param
+from orrery_kernels.errors import ParameterError
 
 
 def window(
@@ -50,3 +53,14 @@ def fast_and_slow(fast: int, slow: int, signal: int | None = None) -> dict[str, 
         spans["signal"] = param(signal, "[1, 100000]", "span of the difference's average, in ticks")
         weights["c"] = lambda p: 2.0 / (p.signal + 1.0)
     return {"params": spans, "rules": {"fast < slow": lambda p: p.fast < p.slow}, "let": weights}
+
+
+def must_be_finite(**values: Any) -> None:
+    """Raise ParameterError for a number, or an array of them, with a NaN or an infinity in it."""
+    for name, value in values.items():
+        try:
+            finite = bool(np.isfinite(np.asarray(value, np.float64)).all())
+        except (TypeError, ValueError):
+            finite = False
+        if not finite:
+            raise ParameterError(f"{name} must be finite, was {value!r}")

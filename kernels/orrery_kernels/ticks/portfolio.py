@@ -9,6 +9,7 @@ import numpy as np
 
 from orrery_kernels.engine import function, sqrt
 from orrery_kernels.errors import ParameterError
+from orrery_kernels.ticks.parameters import must_be_finite
 
 _ITERATIONS_MAX = 10_000
 
@@ -47,6 +48,8 @@ def ewcov_matrix(
     if not 0.0 <= lambda_ < 1.0:
         raise ParameterError(f"lambda_ must be in [0, 1), was {lambda_}")
     state = None if start is None else np.array(start, dtype=np.float64)
+    if state is not None and state.shape != (x.shape[1],) * 2:
+        raise ParameterError(f"start must be {(x.shape[1],) * 2}, a row a name, was {state.shape}")
     for row in x:
         product = row[:, None] * row[None, :]
         state = product if state is None else lambda_ * state + (1.0 - lambda_) * product
@@ -138,8 +141,7 @@ def exposure_limits(
 
     Each name is clipped to name_max, each sector's gross scaled to sector_max, the book's gross to
     gross_max, and the side that leads scaled down until the net is within net_max. Later caps only
-        scale
-    down, so earlier ones still hold.
+    scale down, so earlier ones still hold.
     Source: practice (limits of a mandate)
 
     >>> exposure_limits(np.array([0.6, -0.2]), ["tech", "tech"], name_max=0.5)[1]
@@ -150,6 +152,11 @@ def exposure_limits(
         raise ParameterError(
             f"sectors must name each weight, were {len(sectors)} for {len(w)} weights"
         )
+    caps = {"name_max": name_max, "sector_max": sector_max, "gross_max": gross_max}
+    for name, cap in {**caps, "net_max": net_max}.items():
+        if not cap >= 0.0:
+            raise ParameterError(f"{name} must be in [0, inf), was {cap!r}")
+    must_be_finite(weights=w)
     breach: dict[str, float] = {}
     if len(w) and (largest := float(np.abs(w).max())) > name_max:
         breach["name"] = largest

@@ -8,10 +8,15 @@ import numpy as np
 
 from orrery_kernels.engine import function, sqrt
 from orrery_kernels.engine.functions import exp, log
+from orrery_kernels.engine.spec import at_least_one
 from orrery_kernels.errors import ParameterError
+from orrery_kernels.ticks.parameters import must_be_finite
+
+SLICES_MAX = 1_000_000
 
 
 def _positive(**values: float) -> None:
+    must_be_finite(**values)
     for name, value in values.items():
         if not value > 0.0:
             raise ParameterError(f"{name} must be above 0, was {value}")
@@ -53,8 +58,13 @@ def optimal_ac_schedule(
     [25.0, 25.0, 25.0, 25.0]
     """
     _positive(horizon=horizon, eta=eta)
-    if slices < 1 or sigma < 0.0 or risk_aversion < 0.0:
-        raise ParameterError("slices must be at least 1, sigma and risk_aversion not negative")
+    must_be_finite(quantity=quantity, sigma=sigma, gamma=gamma, risk_aversion=risk_aversion)
+    if (slices := at_least_one("slices", slices)) > SLICES_MAX:
+        raise ParameterError(f"slices must be at most {SLICES_MAX}, was {slices}")
+    if sigma < 0.0 or risk_aversion < 0.0:
+        raise ParameterError(
+            f"sigma and risk_aversion must not be negative, was {sigma}, {risk_aversion}"
+        )
     tau = horizon / slices
     impact = eta - 0.5 * gamma * tau
     if not impact > 0.0:
@@ -88,6 +98,7 @@ def schedule_simulator(
     1000.0
     """
     _positive(horizon=horizon)
+    must_be_finite(schedule=schedule, sigma=sigma, gamma=gamma, eta=eta)
     if not len(schedule):
         raise ParameterError("schedule must hold at least one slice, was empty")
     tau, done, cost, left = horizon / len(schedule), 0.0, [], []
@@ -109,8 +120,7 @@ def smart_order_router(
     """Return the quantity for each venue that fills an order at the best price, fees included.
 
     Each row is one displayed level of one venue; `fees` are per unit (negative: a rebate). The
-        cheapest
-    levels are taken first, ties by venue; what the book does not hold is returned under "".
+    cheapest levels are taken first, ties by venue; what the book does not hold comes under "".
     Source: Cont & Kukanov (2017), Quantitative Finance 17(1), 21-39 (the part for market orders)
 
     >>> smart_order_router("buy", 15, ["A", "B"], [10.0, 10.0], [10, 10], [0.02, 0.01])
@@ -119,6 +129,12 @@ def smart_order_router(
     if side not in ("buy", "sell") or not quantity > 0.0:
         raise ParameterError(
             f"side must be 'buy' or 'sell' and quantity above 0, was {side!r}, {quantity}"
+        )
+    must_be_finite(quantity=quantity, prices=prices, sizes=sizes, fees=fees)
+    if len({len(row) for row in (venues, prices, sizes, fees)}) > 1:
+        raise ParameterError(
+            "venues, prices, sizes and fees must be of one length, were"
+            f" {len(venues)}, {len(prices)}, {len(sizes)}, {len(fees)}"
         )
     sign = 1.0 if side == "buy" else -1.0
     levels = zip(venues, prices, sizes, fees, strict=True)
