@@ -26,7 +26,7 @@ from .config import Settings, load_settings
 from .errors import DivergenceError, OutsideError
 
 SECONDS_MAX = 60.0
-RAW, ZSTD = 0, 1  # forms of a payload; what is larger is a tree, and the store's affair
+RAW, ZSTD, GONE = 0, 1, 3  # forms of a payload; what is larger is a tree, the store's affair
 DIVERGED, ABSENT = 3, 4
 
 
@@ -68,6 +68,11 @@ def parse(payload: bytes) -> tuple[dict[str, Any], bytes | None]:
     if payload[1] == ZSTD:
         body = zstandard.ZstdDecompressor().decompress(body)
     return meta, body if payload[1] in (RAW, ZSTD) else None
+
+
+def is_gone(head: bytes) -> bool:
+    """Whether this is the beginning of a payload whose body gc has removed: its name stays held."""
+    return head[1] == GONE
 
 
 def write(
@@ -141,7 +146,7 @@ def _read(question: dict[str, Any]) -> dict[str, Any]:
     settings = load_settings()
     with store.connect(settings.postgres("reader")) as connection:
         row = store.fact_by_key(connection, question["key"])
-        if row is None:
+        if row is None or is_gone(row.payload):
             return {"held": False}
         data = facts.data_of(row.payload, store.fetch_piece(connection, row.stream))
     if question["path"] != os.devnull:

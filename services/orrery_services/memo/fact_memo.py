@@ -15,7 +15,7 @@ from ..protocol.answers import BYTES, MEMO, bytes_key, memo_key, memo_meta
 from .store import MemoStore
 
 BODY_BYTES_MAX = 64 << 20  # of a fact: who writes one takes twice that for a moment, and 100 MB
-_HELD = "SELECT 1 FROM facts WHERE key = %s"
+_HEAD = "SELECT substring(payload FOR 2) FROM facts WHERE key = %s"
 
 
 class FactMemo:
@@ -30,7 +30,10 @@ class FactMemo:
     def digest_of(self, key: str) -> str | None:
         payload = memo_keys.payload_of(self._rows, key)
         digest = apart.parse(payload)[0].get("digest") if payload else None
-        if not stages.is_digest(digest) or not self._rows(_HELD, bytes_key(digest)):
+        if not stages.is_digest(digest):
+            return None
+        heads = self._rows(_HEAD, bytes_key(digest))
+        if not heads or apart.is_gone(bytes(heads[0][0])):
             return None  # bytes expire: what needs them is computed again
         return digest
 

@@ -12,7 +12,8 @@ from orrery_services.hotswap.runs import FileRuns
 from orrery_services.memo.fact_memo import FactMemo, TieredMemo
 from orrery_services.memo.store import FileMemo
 from orrery_services.protocol import facts, stages
-from orrery_services.protocol.answers import MEMO, memo_key, memo_meta
+from orrery_services.protocol.answers import MEMO, bytes_key, memo_key, memo_meta
+from orrery_services.snapshots import collecting
 from orrery_services.store import identity
 
 from tests.services.store.server import Server
@@ -33,7 +34,7 @@ def node(server, tmp_path, monkeypatch) -> Settings:
     database = server.new_database()
     with store.connect(server.conninfo(database, "orrery_writer")) as connection:
         identity.begin(connection, "n1", identity.EMPTY_DISK)
-    for role in ("orrery_writer", "orrery_reader"):
+    for role in ("orrery_writer", "orrery_reader", "orrery_gc"):
         (tmp_path / role).write_text("trusted")
     env = {
         "ORRERY_NODE": "n1",
@@ -234,6 +235,20 @@ def test_a_key_whose_bytes_never_came_or_expired_is_unknown(node):
     apart.write(MEMO, memo_key(KEY), memo_meta("cd" * 32))
 
     assert FactMemo(node).digest_of(KEY) is None
+
+
+def test_a_key_whose_bytes_gc_has_removed_is_unknown_and_they_are_not_fetched(node, tmp_path):
+    memo = FactMemo(node)
+    (tmp_path / "x").write_bytes(b"answer")
+    digest = blake3_of(tmp_path / "x")
+    memo.put(KEY, digest, tmp_path / "x")
+
+    with store.connect(node.postgres("gc")) as collector:
+        body = collecting.Body(bytes_key(digest), "", 0, 0, 0)
+        collecting.remove(collector, [body], now_ns=10**18)
+
+    assert memo.digest_of(KEY) is None
+    assert not memo.fetch(digest, tmp_path / "y")
 
 
 def test_a_request_of_another_release_holds_up_none_of_the_others(node):
