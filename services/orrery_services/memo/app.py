@@ -41,6 +41,7 @@ class Memo:
         self._store = store
         self._now = now
         self._lock = threading.Lock()
+        self._learning = threading.Lock()  # the other one is never held while the store is asked
         self._filter = BloomFilter(KEYS_MAX, ERROR_RATE)
         self._cursor: Any = 0
         self._whole = False  # the filter knows every key: its "no" can be believed
@@ -80,23 +81,33 @@ class Memo:
     def _refresh(self) -> None:
         """Learn the keys that came since, from this node or another: at most once a second.
 
-        A long history comes in pages, over several refreshes; the store is asked until then.
+        A long history comes in pages, over several refreshes; the store is asked until then. One
+        that does not answer holds up who refreshes, and nobody else: markers are in the scratch.
         """
         with self._lock:
             if self._now() - self._refreshed_ns < REFRESH_NS:
                 return
             self._refreshed_ns = self._now()
-            try:
-                for _ in range(PAGES_MAX):
-                    before = self._cursor
-                    keys, self._cursor = self._store.keys_since(before)
-                    for key in keys:
-                        self._filter.add(key)
-                    self._whole = self._cursor == before
-                    if self._whole:
-                        return
-            except (OutsideError, OSError):  # what is known stays known
+        if not self._learning.acquire(blocking=False):
+            return
+        try:
+            self._learn()
+        except (OutsideError, OSError):  # what is known stays known
+            with self._lock:
                 self.counts["failed"] += 1
+        finally:
+            self._learning.release()
+
+    def _learn(self) -> None:
+        for _ in range(PAGES_MAX):
+            keys, cursor = self._store.keys_since(self._cursor)
+            with self._lock:
+                for key in keys:
+                    self._filter.add(key)
+                self._whole = cursor == self._cursor
+                self._cursor = cursor
+                if self._whole:
+                    return
 
     def marker(self, run: str, stage: int) -> stages.Marker | None:
         """Return the marker of a stage, and see to it that its output is remembered."""

@@ -230,6 +230,37 @@ def test_the_same_question_at_the_same_time_is_asked_once(tmp_path):
     beside.close()
 
 
+class Hanging(FileMemo):
+    """A memo that does not answer, nor say that it will not, until it may."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.is_asked, self.may = threading.Event(), threading.Event()
+
+    def keys_since(self, cursor: int) -> tuple[list[str], int]:
+        self.is_asked.set()
+        self.may.wait(60)
+        return super().keys_since(cursor)
+
+
+def test_a_store_that_hangs_does_not_keep_a_stage_from_being_seen_as_done(tmp_path):
+    store = Hanging(tmp_path / "memo")
+    beside = Beside(tmp_path, store)
+    digest = beside.finish(1)
+    asking = threading.Thread(target=beside.memo.lookup, args=(KEY,))
+    asking.start()
+    assert store.is_asked.wait(60)
+
+    try:
+        marker = MemoClient(beside.url, 10).marker("r", 1)
+    finally:
+        store.may.set()
+        asking.join(60)
+
+    assert marker["output"] == digest
+    beside.close()
+
+
 def test_a_key_never_seen_is_answered_by_the_filter_alone(tmp_path):
     store = Slow(tmp_path / "memo")
     beside = Beside(tmp_path, store)
