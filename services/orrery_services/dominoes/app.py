@@ -114,9 +114,10 @@ class Loop:
                 continue
             if not steps.may_start(mine, job in held, waited, takeover):
                 continue
-            if not self._pool.begin(job):
+            if not self._pool.has_room():
                 return
-            holds.hold(self._connection, *_hold_of(job))
+            holds.hold(self._connection, *_hold_of(job))  # first: gc takes what nobody holds
+            self._pool.begin(job)
             del self._waiting[job]
 
     def _end(self, ended: Ended) -> None:
@@ -132,7 +133,8 @@ class Loop:
         if ended.again and not ended.task:  # nothing was begun: the outside was away
             self._waiting[job] = clock.monotonic_ns() + int(RETRY_SECONDS * 1e9)
             return
-        if self._write_broken(ended) and ended.died and job.attempt < steps.ATTEMPTS_MAX:
+        again = ended.died or ended.again  # the outside went away in the middle
+        if self._write_broken(ended) and again and job.attempt < steps.ATTEMPTS_MAX:
             self._waiting[job._replace(attempt=job.attempt + 1)] = clock.monotonic_ns()
 
     def _write_broken(self, ended: Ended) -> bool:

@@ -107,19 +107,26 @@ class Pool:
         self._workers = [Worker()]
 
     def begin(self, job: Job) -> bool:
-        """Give a job to a free worker, or to a new one; False when there is none.
+        """Give a job to a free worker, or to a new one; False when there is none."""
+        free = self._free()
+        if free is None:
+            return False
+        free.begin(job)
+        return True
 
-        A new one starts when the others are warm: what they compile it finds.
-        """
+    def has_room(self) -> bool:
+        """Whether `begin` would find a worker."""
+        return self._free() is not None
+
+    def _free(self) -> Worker | None:
+        """Return a worker that has nothing to do. A new one starts when the others are warm: what
+        they compile it finds."""
         free = next((worker for worker in self._workers if worker.is_free), None)
         warm = all(worker.warm for worker in self._workers)
         if free is None and warm and len(self._workers) < self._workers_max:
             free = Worker()
             self._workers.append(free)
-        if free is None:
-            return False
-        free.begin(job)
-        return True
+        return free
 
     def running(self) -> list[Job]:
         return [worker.job for worker in self._workers if worker.job]

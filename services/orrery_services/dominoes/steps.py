@@ -7,7 +7,7 @@ from ..protocol import routing
 from ..protocol.declarations import SWAPPED
 from ..protocol.domino_runs import DominoRun, Ran, run_key
 
-ATTEMPTS_MAX = 3  # of a run whose worker died
+ATTEMPTS_MAX = 3  # of a run whose worker died, or for which the outside went away in the middle
 BY_SNAPSHOT = "snapshot"
 
 

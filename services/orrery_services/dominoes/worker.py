@@ -31,7 +31,7 @@ def main() -> int:
     log.set_up("dominoes", settings.node, os.environ.get("ORRERY_LOG_LEVEL", "INFO"))
     failpoints.set_up(settings.node, SERVICE)
     compiled.keep_loops()
-    answers, sys.stdout = sys.stdout, sys.stderr  # whatever else prints stays out of the answers
+    answers = answers_alone()
     runner = None
     for line in sys.stdin:
         job = steps.Job(**json.loads(line))
@@ -47,6 +47,14 @@ def main() -> int:
             continue
         _say(answers, done=done.counts)
     return 0
+
+
+def answers_alone() -> TextIO:
+    """Return where answers go, and have whatever else prints, libraries in C too, go to stderr."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return answers
 
 
 def _say(answers: TextIO, **what: Any) -> None:

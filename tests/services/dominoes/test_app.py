@@ -12,13 +12,13 @@ import psycopg
 import pytest
 from orrery_services import failpoints, metrics, store
 from orrery_services.dominoes import app
-from orrery_services.dominoes.pool import Pool
+from orrery_services.dominoes.pool import Ended, Pool
 from orrery_services.dominoes.running import Runner
 from orrery_services.dominoes.steps import Job
 from orrery_services.dominoes.worker import SERVICE
 from orrery_services.protocol.answers import memo_key
 from orrery_services.protocol.snapshots import snapshot_key
-from orrery_services.store import domino_runs, reading, refs
+from orrery_services.store import domino_runs, holds, reading, refs
 from orrery_services.store.answers import read_body
 
 from .market import RATES_CHAIN, write_snapshot
@@ -56,7 +56,7 @@ def environment(monkeypatch) -> Callable:
     """Name a node in the environment: its workers are processes of their own."""
 
     def name(settings) -> None:
-        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        monkeypatch.setenv("PYTHONPATH", f"{ROOT}/kernels:{ROOT}/services:{ROOT}")
         monkeypatch.setenv("ORRERY_NODE", settings.node)
         monkeypatch.setenv("ORRERY_UNIVERSE", str(settings.universe))
         monkeypatch.setenv("ORRERY_SECRETS", str(settings.secret_file("writer").parent))
@@ -208,6 +208,59 @@ def test_what_is_outside_is_tried_again_after_a_pause(new_node, environment, ser
         (run,) = turn_until(loop, lambda: records(writer, "rates"))
 
         assert not run.failed and run.attempt == 1
+
+
+def test_a_job_for_which_the_outside_went_away_in_the_middle_is_tried_again_and_not_for_ever(
+    new_node, environment
+):
+    node = new_node("n1")
+    environment(node)
+    with store.connect(node.postgres("writer")) as writer, looping(node) as loop:
+        job, tries = Job(1, "rates", write_snapshot(writer, 1)), []
+        while job:
+            ended = Ended(job, None, "OperationalError: gone", False, "curve/USD-SOFR", 0.1, True)
+            loop._end(ended)
+            tries.append(job.attempt)
+            job = next(iter(loop._waiting), None)
+            loop._waiting.clear()
+
+        assert tries == [1, 2, 3]
+        assert [run.attempt for run in records(writer, "rates") if run.failed] == [1, 2, 3]
+
+
+def test_a_snapshot_is_held_before_a_worker_has_it(new_node, environment):
+    node = new_node("n1")
+    environment(node)
+    with store.connect(node.postgres("writer")) as writer, looping(node) as loop:
+        snapshot, seen = bytes.fromhex(write_snapshot(writer, 1)), []
+        begin = loop._pool.begin
+
+        def looked_at(job: Job) -> bool:
+            seen.extend(holds.held(writer).values())
+            return begin(job)
+
+        loop._pool.begin = looked_at
+        turn_until(loop, lambda: records(writer, "rates"))
+
+        assert seen == [snapshot]
+
+
+def test_what_a_library_prints_does_not_stand_among_a_workers_answers(new_node, environment):
+    loud = {
+        "modules": ["tests.services.dominoes.lab", "tests.services.dominoes.loud"],
+        "tasks": [
+            {"name": "mean", "domino": "mean"},
+            {"name": "half", "domino": "halved", "reads": {"x": "mean"}},
+        ],
+    }
+    node = new_node("n1", {"loud": loud})
+    environment(node)
+    with store.connect(node.postgres("writer")) as writer, looping(node) as loop:
+        write_snapshot(writer, 1)
+
+        (run,) = turn_until(loop, lambda: records(writer, "loud"))
+
+        assert not run.failed
 
 
 def test_a_worker_that_was_told_to_leave_is_given_nothing(new_node, environment):
