@@ -181,6 +181,15 @@ class LogsWatch:
         self._looked_ns = clock.monotonic_ns()
 
 
+def ends_of(asking: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    """Return the first offset of a partition that is still there and the one behind the last."""
+    place = TopicPartition(topic, partition)
+    try:
+        return asking.get_watermark_offsets(place, timeout=REQUEST_SECONDS_MAX)
+    except KafkaException as cause:
+        raise OutsideError(f"the ends of {topic}/{partition}: {said(cause)}") from cause
+
+
 class LogReader:
     """Reads stretches of partitions by offset, without a group. One thread at a time."""
 
@@ -192,11 +201,7 @@ class LogReader:
 
     def ends(self, topic: str, partition: int) -> tuple[int, int]:
         """Return the first offset that is still there and the one behind the last."""
-        place = TopicPartition(topic, partition)
-        try:
-            return self._consumer.get_watermark_offsets(place, timeout=REQUEST_SECONDS_MAX)
-        except KafkaException as cause:
-            raise OutsideError(f"the ends of {topic}/{partition}: {said(cause)}") from cause
+        return ends_of(self._consumer, topic, partition)
 
     def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[Message]:
         """Yield what lies in [start, end). Raises OutsideError when nothing comes for too long."""

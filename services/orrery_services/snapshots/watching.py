@@ -6,6 +6,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import psycopg
+import structlog
 from confluent_kafka import TopicPartition
 from orrery_kernels.columns import KIND_MARKET_QUOTE
 from orrery_kernels.snapshot import snapshot as trees
@@ -13,7 +14,7 @@ from orrery_kernels.snapshot.canonical import decode
 
 from .. import bus
 from ..config import Settings
-from ..errors import ConfigError
+from ..errors import ConfigError, OutsideError
 from ..protocol import fields, rows, vectors
 from ..protocol import snapshots as rules
 from ..store import reading, snapshots
@@ -21,6 +22,7 @@ from . import steps
 
 MARKET_QUOTES = "market_quotes"
 YEARS_AHEAD = 2
+log = structlog.get_logger()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -68,20 +70,25 @@ class Watch:
             at_cut = {name: decode(body) for name, body in bodies.items()}
             self._now = dict(at_cut)
             self._consumer.assign(
-                [
-                    TopicPartition(MARKET_QUOTES, int(name.split("/")[1]), self._next(place))
-                    for name, place in places.items()
-                ]
+                [self._from(int(name.split("/")[1]), place) for name, place in places.items()]
             )
         events = steps.events_in([place["vector"] for place in places.values()])
         self._observed = steps.Observed(events, events, self._now, at_cut, made.number)
 
-    def _next(self, place: Mapping[str, Any]) -> int:
-        return vectors.next_offset(place["vector"], MARKET_QUOTES, self._log_id)
+    def _from(self, partition: int, place: Mapping[str, Any]) -> TopicPartition:
+        """Return where to read on behind a cut: of quotes that have left the log since, those that
+        came later tell as much."""
+        wanted = vectors.next_offset(place["vector"], MARKET_QUOTES, self._log_id)
+        low, _ = bus.ends_of(self._consumer, MARKET_QUOTES, partition)
+        if low > wanted:
+            log.warning("quotes left the log unseen", partition=partition, offsets=low - wanted)
+        return TopicPartition(MARKET_QUOTES, partition, max(low, wanted))
 
     def _read_quotes(self) -> None:
         for message in self._consumer.consume(1000, 0):
-            if message.error() is not None:
+            if (error := message.error()) is not None:
+                if error.fatal() or not error.retriable():
+                    raise OutsideError(f"reading {MARKET_QUOTES}: {error}")
                 continue
             try:
                 quote = rows.read_row(KIND_MARKET_QUOTE, message.value())

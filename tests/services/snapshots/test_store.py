@@ -6,6 +6,7 @@ import duckdb
 import polars
 import psycopg
 import pytest
+from confluent_kafka import KafkaError, TopicPartition
 from orrery_kernels.domino.explain import changed_leaves
 from orrery_kernels.domino.market import Market
 from orrery_kernels.errors import SnapshotError
@@ -26,6 +27,7 @@ from orrery_services.protocol.arrivals import Range
 from orrery_services.protocol.snapshots import TAG, Ref, snapshot_key
 from orrery_services.snapshots import collecting, steps
 from orrery_services.snapshots.making import Making
+from orrery_services.snapshots.watching import Watch
 from orrery_services.store import holds, ledger, mended, pieces, reading, refs, settling
 from orrery_services.store import snapshots as store
 
@@ -241,6 +243,47 @@ def test_a_ref_moves_only_from_where_one_saw_it(writer):
     assert moved.move == 2 and refs.now_at(writer, "n1", "tag/eod") == two.id
     assert [ref.move for ref in refs.moves(writer, 10)] == [2, 1]
     assert refs.resolve(writer, "eod") == two.id
+
+
+class Quotes:
+    """A consumer of market quotes whose log begins at an offset, and what it hears."""
+
+    def __init__(self, low: int, *heard: object) -> None:
+        self.low, self.heard, self.assigned = low, list(heard), []
+
+    def get_watermark_offsets(self, place: TopicPartition, timeout: float) -> tuple[int, int]:
+        return self.low, 10**6
+
+    def assign(self, places: list[TopicPartition]) -> None:
+        self.assigned = [place.offset for place in places]
+
+    def consume(self, many: int, seconds: float) -> list:
+        return self.heard
+
+
+def watching_quotes(writer, consumer: Quotes) -> Watch:
+    watch = Watch(Universe(), writer, {"count"})
+    watch._consumer, watch._log_id = consumer, "m"
+    return watch
+
+
+@pytest.mark.parametrize(("low", "begun"), [(0, 41), (41, 41), (100, 100)])
+def test_quotes_are_looked_at_from_the_cut_on_or_from_the_first_that_is_left(writer, low, begun):
+    (made,) = freeze(writer, 1)
+    watch = watching_quotes(writer, Quotes(low))
+
+    watch._begin_at(made)
+
+    assert watch._consumer.assigned == [begun]
+
+
+def test_quotes_that_cannot_be_read_are_no_quotes_that_did_not_change(writer):
+    class Failed:
+        def error(self) -> KafkaError:
+            return KafkaError(KafkaError._AUTO_OFFSET_RESET, "fetch failed", False, False)
+
+    with pytest.raises(OutsideError, match="reading market_quotes"):
+        watching_quotes(writer, Quotes(0, Failed()))._read_quotes()
 
 
 def test_texts_mean_snapshots_and_unknown_ones_name_the_nearest(writer):
