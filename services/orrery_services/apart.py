@@ -81,10 +81,12 @@ def write(
     meta: dict[str, Any],
     path: Path | str = os.devnull,
     ends: Mapping[str, Any] | None = None,
+    first_stands: bool = False,
 ) -> bool:
-    """Write a fact of this node. Raises DivergenceError when the key has other bytes."""
+    """Write a fact of this node. Raises DivergenceError when the key has other bytes, but for
+    those of which the first stands."""
     question = {"do": "write", "kind": kind, "key": key, "meta": meta, "path": str(path)}
-    return bool(_ask(question | {"ends": ends})["inserted"])
+    return bool(_ask(question | {"ends": ends, "first_stands": first_stands})["inserted"])
 
 
 def read(key: str, path: Path | str = os.devnull) -> dict[str, Any] | None:
@@ -128,6 +130,8 @@ def _write(question: dict[str, Any]) -> dict[str, Any]:
             from .store import swapped
 
             outcome = swapped.commit_end(connection, made, question["ends"], settings.partitions)
+        elif question["first_stands"]:
+            outcome = store.commit(connection, [], if_alike=made)
         else:
             outcome = store.commit(connection, made)
     if outcome.divergences:

@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import apart
 from ..config import Settings
-from ..errors import ConfigError, DivergenceError
+from ..errors import ConfigError
 from ..protocol import stages
 from . import chain
 from .runs import ENDS, Runs, Unread
@@ -115,11 +115,7 @@ class FactRuns:
         name = "end" if event["kind"] in ENDS else f"{event['kind']}/{event['attempt']:04d}"
         if self._rows("SELECT 1 FROM facts WHERE key = %s", f"run/{event['run']}/{name}"):
             return False
-        ends = event if event["kind"] in ENDS else None
-        try:
-            return self._write(f"run/{event['run']}/{name}", stages.canonical(event), ends)
-        except DivergenceError:  # another controller saw another end, a moment before: it stands
-            return False
+        return self._write(f"run/{event['run']}/{name}", stages.canonical(event), event)
 
     def events(self, run: str) -> list[dict[str, Any]]:
         keys = [key for (key,) in self._rows(_OF_RUN, f"run/{run}/", f"run/{run}0")]
@@ -143,11 +139,13 @@ class FactRuns:
             self._read[key] = body.decode()
         return self._read[key]
 
-    def _write(self, key: str, text: str, ends: dict[str, Any] | None = None) -> bool:
+    def _write(self, key: str, text: str, event: dict[str, Any] | None = None) -> bool:
+        """Write a request, or an event: of what two controllers saw of one the first stands."""
+        ends = event if event and event["kind"] in ENDS else None
         with tempfile.NamedTemporaryFile() as file:
             file.write(text.encode())
             file.flush()
-            return apart.write(KIND, key, {}, Path(file.name), ends)
+            return apart.write(KIND, key, {}, Path(file.name), ends, first_stands=bool(event))
 
 
 class Published:

@@ -26,13 +26,14 @@ COMPLETED = "completed"
 def commit_end(
     connection: psycopg.Connection, end: Sequence[Fact], event: Mapping[str, Any], stream: int
 ) -> Outcome:
-    """Write the end of a run and, of dominoes on a snapshot, record and refs in one transaction."""
+    """Write the end of a run and, of dominoes on a snapshot, record and refs in one transaction.
+    Of two ends the first stands, and that is no alarm: two controllers saw different moments."""
     run = record_of(connection, event)
     if run is None:
-        return ledger.commit(connection, end)
+        return ledger.commit(connection, [], if_alike=end)
     with moving.following(connection, run, stream) as moves:
         if reading.ids_of(connection, [end[-1].key]):
-            return ledger.commit(connection, end)  # another controller was faster
+            return ledger.commit(connection, [], if_alike=end)  # another controller was faster
         return ledger.commit(connection, [*end, *rules.run_fact(run, stream)], if_alike=moves)
 
 

@@ -14,7 +14,7 @@ from orrery_services.memo.store import FileMemo
 from orrery_services.protocol import facts, stages
 from orrery_services.protocol.answers import MEMO, bytes_key, memo_key, memo_meta
 from orrery_services.snapshots import collecting
-from orrery_services.store import identity
+from orrery_services.store import identity, reading
 
 from tests.services.store.server import Server
 
@@ -270,3 +270,17 @@ def test_of_two_ends_written_at_the_same_moment_the_first_stands(node, monkeypat
     assert not late.emit(steps.run_event("completed", run, (), {"output": KEY}))
 
     assert [event["kind"] for event in runs.events(run.id)] == ["failed"]
+    with store.connect(node.postgres("reader")) as connection:
+        assert reading.quarantined(connection) == [], "it is no alarm"
+
+
+def test_of_two_starts_of_one_attempt_the_first_stands_and_it_is_no_alarm(node, monkeypatch):
+    runs, late, run = FactRuns(node), FactRuns(node), a_run()
+    assert runs.emit(steps.run_event("started", run, (), {"pod": "domino-0"}))
+    monkeypatch.setattr(late, "_rows", lambda *_: [])
+
+    assert not late.emit(steps.run_event("started", run, (), {"pod": "domino-1"}))
+
+    assert [event["result"]["pod"] for event in runs.events(run.id)] == ["domino-0"]
+    with store.connect(node.postgres("reader")) as connection:
+        assert reading.quarantined(connection) == []
