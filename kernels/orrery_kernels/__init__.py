@@ -33,10 +33,16 @@ def __getattr__(name: str) -> Any:
 
     try:
         if name.startswith("create_") and name.endswith("_operator"):
-            return catalog.lookup(name[7:-9]).operator
+            return _operator_of(catalog.lookup(name[7:-9]))
         return catalog.lookup(name)
     except KeyError as error:
         raise AttributeError(f"orrery_kernels has no {error.args[0]}") from None
+
+
+def _operator_of(public: Any) -> Any:
+    if not hasattr(public, "operator"):
+        raise KeyError(f"operator of {public.__name__}, which is no fold over ticks but a function")
+    return public.operator
 
 
 def __dir__() -> list[str]:

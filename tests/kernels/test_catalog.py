@@ -84,3 +84,8 @@ def test_a_name_of_the_catalog_can_be_imported(name: str) -> None:
 
 def test_a_name_is_listed_once() -> None:
     assert len(NAMES) == len(set(NAMES))
+
+
+def test_a_function_has_no_operator_and_that_is_said() -> None:
+    with pytest.raises(AttributeError, match="no operator of asof_join, which is no fold"):
+        orrery_kernels.create_asof_join_operator  # noqa: B018
