@@ -1,5 +1,7 @@
 """orrery converge: the roots of every node, how much was compared, and which ranges differ."""
 
+import time
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 import typer
@@ -42,7 +44,7 @@ def compare(found: list[Node], away: dict[str, str], wait: float) -> dict[str, A
         for slot in sorted(goal)
     ]
     if len({node.settings.partitions for node in found}) == 1:
-        parts.append(_others(found, found[0].settings.partitions))
+        parts.append(_others(found, found[0].settings.partitions, wait))
     diverged = {node.name: reading.quarantined(node.connection) for node in found}
     compared = sum(part["compared"] for part in parts) if len(found) > 1 else 0
     different = sum(len(part["differ"]) for part in parts) + sum(map(len, diverged.values()))
@@ -80,21 +82,33 @@ def _chunks(found: list[Node], slot: tuple[str, int], marks: dict[str, Mark]) ->
     return {"chain": slot[0], "partition": slot[1], "ordinal": low.ordinal, **_compared(held)}
 
 
-def _others(found: list[Node], stream: int) -> dict[str, Any]:
-    """Compare the facts that have no mark, where the same has arrived everywhere."""
-    vectors = {node.name: stored.vector(node.connection, stream) for node in found}
-    top = {
-        origin: max(v.get(origin, 0) for v in vectors.values())
-        for origin in set().union(*vectors.values())
-    }
-    behind = sum(top[o] - v.get(o, 0) for v in vectors.values() for o in top)
-    if behind:
-        empty = {node.name: [] for node in found}
-        return {"stream": stream, "behind": behind, **_compared(empty)}
-    held = {
-        node.name: list(leaves.blocks(stored.of_stream(node.connection, stream))) for node in found
-    }
-    return {"stream": stream, "behind": 0, **_compared(held)}
+def _others(found: list[Node], stream: int, seconds_max: float) -> dict[str, Any]:
+    """Compare the facts that have no mark, at a moment when the same has arrived everywhere.
+
+    They come with every cut of a market that goes on: a moment between two cuts is waited for.
+    """
+    deadline = time.monotonic() + seconds_max
+    while True:
+        with ExitStack() as moment:
+            for node in found:
+                moment.enter_context(reading.one_moment(node.connection))
+            behind = _behind([stored.vector(node.connection, stream) for node in found])
+            if not behind or time.monotonic() >= deadline:
+                held = {
+                    node.name: []
+                    if behind
+                    else list(leaves.blocks(stored.of_stream(node.connection, stream)))
+                    for node in found
+                }
+                return {"stream": stream, "behind": behind, **_compared(held)}
+        time.sleep(nodes.LOOK_SECONDS)
+
+
+def _behind(vectors: list[dict[str, int]]) -> int:
+    """Return how many facts the nodes lack of what any of them holds."""
+    origins = set().union(*vectors)
+    top = {origin: max(vector.get(origin, 0) for vector in vectors) for origin in origins}
+    return sum(top[o] - vector.get(o, 0) for vector in vectors for o in origins)
 
 
 def _compared(held: dict[str, list[Block]]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def read(fact: Fact) -> Held:
 def missing(connection: psycopg.Connection, rules: Rules = ALL_RULES) -> dict[Source, list[Range]]:
     """Return the gaps of every foreign (origin, stream)."""
     found = {}
-    for source, state, ahead in _arrived(connection):
+    for source, state, ahead in arrived(connection):
         if ranges := arrivals.gaps(state, ahead, rules):
             found[source] = ranges
     return found
@@ -87,13 +87,14 @@ def settle(connection: psycopg.Connection) -> None:
     """
     rows = [
         (state.contiguous, state.greatest, *source, state.contiguous)
-        for source, state, _ in _arrived(connection)
+        for source, state, _ in arrived(connection)
     ]
     with connection.transaction(), connection.cursor() as cursor:
         cursor.executemany(_SETTLE, rows)
 
 
-def _arrived(connection: psycopg.Connection) -> Iterator[tuple[Source, Arrived, list[int]]]:
+def arrived(connection: psycopg.Connection) -> Iterator[tuple[Source, Arrived, list[int]]]:
+    """Yield how far every foreign (origin, stream) has arrived, and the numbers beyond a gap."""
     for origin, stream, *rest in connection.execute(_ORIGINS).fetchall():
         before = Arrived(*rest)
         ahead = numbers_ahead(connection, (origin, stream), before)

@@ -8,7 +8,7 @@ from orrery_services.protocol.facts import INPUT, OFFSET_DIGITS, RESULT
 from orrery_services.protocol.leaves import Leaf
 from orrery_services.protocol.marks import Mark
 
-from . import reading
+from . import heartbeats, reading
 
 AT_ONCE = 20_000
 
@@ -35,7 +35,11 @@ def of_stream(connection: psycopg.Connection, stream: int) -> Iterator[Leaf]:
 
 def vector(connection: psycopg.Connection, stream: int) -> dict[str, int]:
     """Return how many facts of every origin have arrived in a stream without a gap."""
-    return dict(connection.execute(_VECTOR, (stream, stream)).fetchall())
+    found = dict(connection.execute(_OWN, (stream,)).fetchall())
+    for (origin, of), state, _ in heartbeats.arrived(connection):
+        if of == stream and state.contiguous:
+            found[origin] = state.contiguous
+    return found
 
 
 def _between(connection: psycopg.Connection, low: str, high: str) -> Iterator[Leaf]:
@@ -49,8 +53,6 @@ def _between(connection: psycopg.Connection, low: str, high: str) -> Iterator[Le
 
 _LEAVES = "SELECT key, id FROM facts WHERE key >= %s AND key < %s ORDER BY key LIMIT %s"
 _STREAM = "SELECT key, id FROM facts WHERE stream = %s ORDER BY key"
-_VECTOR = """
+_OWN = """
     SELECT i.origin, max(f.oseq) FROM node n JOIN incarnations i USING (incarnation)
-    JOIN facts f ON f.origin = i.origin AND f.stream = %s GROUP BY i.origin
-    UNION ALL SELECT origin, contiguous FROM origins WHERE stream = %s AND contiguous > 0
-    AND origin <> (SELECT i.origin FROM node n JOIN incarnations i USING (incarnation))"""
+    JOIN facts f ON f.origin = i.origin AND f.stream = %s GROUP BY i.origin"""

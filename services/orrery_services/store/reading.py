@@ -1,6 +1,7 @@
 """Reading facts and marks. Nothing here writes, and the reader's role is enough."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import psycopg
@@ -41,6 +42,14 @@ class Row(NamedTuple):
 def marks(connection: psycopg.Connection) -> dict[ledger.Slot, Mark]:
     """Return every mark by (chain, partition)."""
     return ledger.marks_from(connection.execute(_MARKS))
+
+
+@contextmanager
+def one_moment(connection: psycopg.Connection) -> Iterator[None]:
+    """Let everything that is read within be of one moment."""
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        yield
 
 
 def newest_mark(connection: psycopg.Connection, partition: int) -> Mark:
