@@ -66,11 +66,8 @@ def test_who_listens_is_found():
 
 
 def test_a_port_that_a_killed_program_is_about_to_give_back_is_waited_for(tmp_path):
-    base = plan.free_port_base(("n1",))
-    asked = make_plan(tmp_path, ("n1",), port_base=base)
-    with socket.socket() as dying:
-        dying.bind(("127.0.0.1", asked.ports["kafka"]))
-        dying.listen()
+    with socket.create_server(("127.0.0.1", 0)) as dying:
+        asked = plan.Plan(tmp_path, ROOT, ("n1",), {"kafka": dying.getsockname()[1]})
         threading.Timer(0.3, dying.close).start()
 
         plan.check_ports(asked)
@@ -78,11 +75,8 @@ def test_a_port_that_a_killed_program_is_about_to_give_back_is_waited_for(tmp_pa
 
 def test_a_port_that_stays_taken_is_told_with_its_holder(tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "PORT_PATIENCE_SECONDS", 0.2)
-    base = plan.free_port_base(("n1",))
-    asked = make_plan(tmp_path, ("n1",), port_base=base)
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", asked.ports["n1.postgres"]))
-        other.listen()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        asked = plan.Plan(tmp_path, ROOT, ("n1",), {"n1.postgres": other.getsockname()[1]})
 
         with pytest.raises(PortTaken, match=rf"\(n1\.postgres\) is held by pid {os.getpid()}"):
             plan.check_ports(asked)
