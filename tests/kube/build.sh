@@ -1,8 +1,18 @@
 #!/bin/bash
 # Builds the control plane, the node, the cluster's DNS and OpenKruise's manager from the Go module proxy, once per go.sum.
+# What a node needs beside them (containerd, runc, CNI, nftables) comes from Debian, where root may install it.
 # Prints the folder of the binaries. About twelve minutes cold on two cores, a moment when nothing changed.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
+
+packages() { # PROGRAM PACKAGE ...: install the packages of programs that are not there
+  local needed=()
+  while [ $# -gt 0 ]; do command -v "$1" >/dev/null || needed+=("$2"); shift 2; done
+  [ ${#needed[@]} = 0 ] || { apt-get update -q; apt-get install -y -q --no-install-recommends "${needed[@]}"; } >&2
+}
+[ "$(id -u)" != 0 ] || packages containerd containerd runc runc /usr/lib/cni/ptp containernetworking-plugins \
+  /usr/sbin/nft nftables busybox busybox-static
+
 [ -e "$BIN/complete" ] && [ -e "$KRUISE/complete" ] && { echo "$BIN"; exit 0; }
 command -v go >/dev/null || { echo "go 1.26 must be on PATH to build the cluster, was not found" >&2; exit 1; }
 mkdir -p "$BIN" "$KRUISE"
