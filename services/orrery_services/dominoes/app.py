@@ -146,7 +146,8 @@ class Loop:
         times = (now_ns - int(ended.seconds * 1e9), now_ns)
         made = steps.broken_run(job, self._settings.node, ended.task, ended.why, times)
         made = made._replace(incarnation=refs.origin(self._connection).partition(".")[2])
-        store.commit(self._connection, rules.run_fact(made, self._settings.partitions))
+        record = rules.run_fact(made, self._settings.partitions)
+        store.commit(self._connection, record, life=made.incarnation)
         TASKS.labels(job.chain, "fail").inc()
         return True
 

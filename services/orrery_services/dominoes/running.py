@@ -112,7 +112,8 @@ class Runner:
         """Commit the answers, the record, and the moves of this node's refs to what was found."""
         stream = self._settings.partitions
         with moving.following(self.connection, done, stream) as moves:
-            self.answers.flush([*written, *rules.run_fact(done, stream)], moves)
+            found = [*written, *rules.run_fact(done, stream)]
+            self.answers.flush(found, moves, done.incarnation)
 
     def _unchanged(self, job: Job, chain: Chain, began_ns: int) -> DominoRun | None:
         """Return what this run finds if no leaf that the chain reads can have changed since the
@@ -167,7 +168,8 @@ class Runner:
             for step in done.steps
         )
         again = done._replace(attempt=done.attempt + 1, steps=failed)
-        store.commit(self.connection, rules.run_fact(again, self._settings.partitions))
+        record = rules.run_fact(again, self._settings.partitions)
+        store.commit(self.connection, record, life=again.incarnation)
         return again
 
     def _record(

@@ -107,14 +107,14 @@ class Answers(Memo):
         """Take bytes that were computed again in the place of lost ones."""
         self._hold(output, body)
 
-    def flush(self, more: Sequence[Fact] = (), moves: Sequence[Fact] = ()) -> None:
+    def flush(self, more: Sequence[Fact] = (), moves: Sequence[Fact] = (), life: str = "") -> None:
         """Write what is new, and `more` behind it, in one transaction; the moves of refs only
-        if no answer is held with another content.
+        if no answer is held with another content; all of it only in the incarnation `life`.
 
         Raises DivergenceError when a key was held with another answer, now or in what was written
         since the last flush: both are in quarantine.
         """
-        self._commit(more, moves if not self._diverged else ())
+        self._commit(more, moves if not self._diverged else (), life)
         keys, self._diverged = self._diverged, []
         if keys:
             raise DivergenceError(
@@ -123,7 +123,9 @@ class Answers(Memo):
                 "first difference"
             )
 
-    def _commit(self, more: Sequence[Fact] = (), moves: Sequence[Fact] = ()) -> None:
+    def _commit(
+        self, more: Sequence[Fact] = (), moves: Sequence[Fact] = (), life: str = ""
+    ) -> None:
         new, self._new, self._since_ns = self._new, {}, 0
         if not (new or more or moves):
             self._let_go()
@@ -135,7 +137,10 @@ class Answers(Memo):
             written[bytes_key(name)] = self._fact(BYTES, bytes_key(name), {}, body)
             written[key_name] = self._fact(MEMO, key_name, memo_meta(name), b"")
         found = ledger.commit(
-            self._connection, [*facts.concat(written.values()), *more], if_alike=moves
+            self._connection,
+            [*facts.concat(written.values()), *more],
+            if_alike=moves,
+            life=life,
         )
         for key in new:
             self._known.add(key.hex())

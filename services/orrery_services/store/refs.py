@@ -116,7 +116,8 @@ def write_events(
 ) -> None:
     """Write down what happened: each has what, at_ns, by and node, and what belongs to it."""
     own = origin(connection)
-    ledger.commit(connection, facts.concat(rules.event_fact(e, own, stream) for e in events))
+    made = facts.concat(rules.event_fact(e, own, stream) for e in events)
+    ledger.commit(connection, made, life=own.partition(".")[2])
 
 
 def events(connection: psycopg.Connection, many: int) -> list[dict[str, Any]]:

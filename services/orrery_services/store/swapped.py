@@ -34,7 +34,8 @@ def commit_end(
     with moving.following(connection, run, stream) as moves:
         if reading.ids_of(connection, [end[-1].key]):
             return ledger.commit(connection, [], if_alike=end)  # another controller was faster
-        return ledger.commit(connection, [*end, *rules.run_fact(run, stream)], if_alike=moves)
+        made = [*end, *rules.run_fact(run, stream)]
+        return ledger.commit(connection, made, if_alike=moves, life=run.incarnation)
 
 
 def record_of(connection: psycopg.Connection, event: Mapping[str, Any]) -> DominoRun | None:

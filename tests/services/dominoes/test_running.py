@@ -13,6 +13,7 @@ from orrery_kernels.errors import DominoError
 from orrery_kernels.snapshot import refs as decisions
 from orrery_kernels.snapshot.changes import filter_of
 from orrery_services import store
+from orrery_services.dominoes import running
 from orrery_services.dominoes.asking import replay
 from orrery_services.dominoes.asking import why as why_of
 from orrery_services.dominoes.running import Runner
@@ -126,6 +127,36 @@ def test_the_next_snapshot_runs_only_what_the_change_reaches(writer, runner):
         "value/swaps": "run",
     }
     assert run.step("curve/USD-SOFR").why == "changed: quotes"
+
+
+def test_a_run_that_another_life_of_its_node_overtook_is_run_again_in_that_one(
+    new_node, monkeypatch
+):
+    """A disk that was put back is found out after services began: names of the life before are
+    its peers' by then, and must not get a second content."""
+    with opened(new_node()) as one:
+        snapshot, before = write_snapshot(one.connection, 1), refs.origin(one.connection)
+        compute = running.lab.run
+
+        def overtaken(*given):
+            steps = compute(*given)
+            identity.begin(one.connection, "n1", identity.EMPTY_DISK)
+            return steps
+
+        monkeypatch.setattr(running.lab, "run", overtaken)
+        with pytest.raises(OutsideError, match=r"must be written in it.*have to be made anew"):
+            one.run(Job(1, "rates", snapshot))
+        monkeypatch.setattr(running.lab, "run", compute)
+        nothing = reading.facts_between(one.connection, "domino/", "domino/~")
+        assert list(nothing) == []
+
+        one.run(Job(1, "rates", snapshot))
+
+        after = refs.origin(one.connection)
+        held = list(reading.facts_between(one.connection, "domino/", "domino/~"))
+        assert after != before
+        assert {row.key.rpartition("/")[2] for row in held} == {after.partition(".")[2]}
+        assert {row.origin for row in held} == {after}
 
 
 def test_of_a_domino_by_symbol_only_what_changed_is_computed_also_by_the_next_process(new_node):
