@@ -147,7 +147,7 @@ class Loop:
         made = steps.broken_run(job, self._settings.node, ended.task, ended.why, times)
         made = made._replace(incarnation=refs.origin(self._connection).partition(".")[2])
         record = rules.run_fact(made, self._settings.partitions)
-        store.commit(self._connection, record, life=made.incarnation)
+        store.commit(self._connection, record, as_origin=made.origin)
         TASKS.labels(job.chain, "fail").inc()
         return True
 

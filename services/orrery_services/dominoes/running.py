@@ -113,7 +113,7 @@ class Runner:
         stream = self._settings.partitions
         with moving.following(self.connection, done, stream) as moves:
             found = [*written, *rules.run_fact(done, stream)]
-            self.answers.flush(found, moves, done.incarnation)
+            self.answers.flush(found, moves, done.origin)
 
     def _unchanged(self, job: Job, chain: Chain, began_ns: int) -> DominoRun | None:
         """Return what this run finds if no leaf that the chain reads can have changed since the
@@ -169,7 +169,7 @@ class Runner:
         )
         again = done._replace(attempt=done.attempt + 1, steps=failed)
         record = rules.run_fact(again, self._settings.partitions)
-        store.commit(self.connection, record, life=again.incarnation)
+        store.commit(self.connection, record, as_origin=again.origin)
         return again
 
     def _record(

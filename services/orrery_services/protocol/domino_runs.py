@@ -50,6 +50,11 @@ class DominoRun(NamedTuple):
     incarnation: str = ""
 
     @property
+    def origin(self) -> str:
+        """Return the node in the incarnation that ran, as facts name who wrote them."""
+        return f"{self.node}.{self.incarnation}"
+
+    @property
     def key(self) -> str:
         key = run_key(self.chain, self.number, self.snapshot, self.node, self.attempt)
         return f"{key}/{self.incarnation}" if self.incarnation else key

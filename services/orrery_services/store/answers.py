@@ -107,14 +107,16 @@ class Answers(Memo):
         """Take bytes that were computed again in the place of lost ones."""
         self._hold(output, body)
 
-    def flush(self, more: Sequence[Fact] = (), moves: Sequence[Fact] = (), life: str = "") -> None:
+    def flush(
+        self, more: Sequence[Fact] = (), moves: Sequence[Fact] = (), as_origin: str = ""
+    ) -> None:
         """Write what is new, and `more` behind it, in one transaction; the moves of refs only
-        if no answer is held with another content; all of it only in the incarnation `life`.
+        if no answer is held with another content; all of it only as `as_origin`.
 
         Raises DivergenceError when a key was held with another answer, now or in what was written
         since the last flush: both are in quarantine.
         """
-        self._commit(more, moves if not self._diverged else (), life)
+        self._commit(more, moves if not self._diverged else (), as_origin)
         keys, self._diverged = self._diverged, []
         if keys:
             raise DivergenceError(
@@ -124,7 +126,7 @@ class Answers(Memo):
             )
 
     def _commit(
-        self, more: Sequence[Fact] = (), moves: Sequence[Fact] = (), life: str = ""
+        self, more: Sequence[Fact] = (), moves: Sequence[Fact] = (), as_origin: str = ""
     ) -> None:
         new, self._new, self._since_ns = self._new, {}, 0
         if not (new or more or moves):
@@ -140,7 +142,7 @@ class Answers(Memo):
             self._connection,
             [*facts.concat(written.values()), *more],
             if_alike=moves,
-            life=life,
+            as_origin=as_origin,
         )
         for key in new:
             self._known.add(key.hex())

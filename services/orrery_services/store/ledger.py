@@ -47,12 +47,12 @@ def commit(
     moves: Sequence[Move] = (),
     rules: Rules = ALL_RULES,
     if_alike: Iterable[Fact] = (),
-    life: str = "",
+    as_origin: str = "",
 ) -> Outcome:
     """Write facts and advance marks; nothing or all of it is there afterwards.
 
     if_alike: facts to be written with the others unless one of those is held with another content.
-    life: the incarnation that keys among these facts name; in another one nothing is written.
+    as_origin: the origin that keys among these facts name; as another one nothing is written.
     """
     last_ones = list(if_alike)
     by_stream = _by_stream([*facts, *last_ones])
@@ -67,10 +67,10 @@ def commit(
         own = origin.fetchone()
         if own is None:
             raise OutsideError("the node must have an incarnation: start its replication service")
-        if life and not own[0].endswith(f".{life}"):
+        if as_origin and own[0] != as_origin:
             raise OutsideError(
-                f"facts of the incarnation {life} must be written in it, the node began {own[0]} "
-                "meanwhile: they have to be made anew"
+                f"facts of the incarnation {as_origin} must be written in it, the node began "
+                f"{own[0]} meanwhile: they have to be made anew"
             )
         there = dict(held.fetchall())
         last = dict(early or numbers.fetchall())

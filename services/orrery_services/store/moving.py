@@ -32,7 +32,7 @@ def following(
     found = {step.task: step.output for step in run.steps if step.output}
     with locked(connection, RESULTS):
         given = standing_of(connection, list(found))
-        yield _moves_to(run, found, given, f"{run.node}.{run.incarnation}", stream)
+        yield _moves_to(run, found, given, run.origin, stream)
 
 
 def _moves_to(

@@ -117,7 +117,7 @@ def write_events(
     """Write down what happened: each has what, at_ns, by and node, and what belongs to it."""
     own = origin(connection)
     made = facts.concat(rules.event_fact(e, own, stream) for e in events)
-    ledger.commit(connection, made, life=own.partition(".")[2])
+    ledger.commit(connection, made, as_origin=own)
 
 
 def events(connection: psycopg.Connection, many: int) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ def commit_end(
         if reading.ids_of(connection, [end[-1].key]):
             return ledger.commit(connection, [], if_alike=end)  # another controller was faster
         made = [*end, *rules.run_fact(run, stream)]
-        return ledger.commit(connection, made, if_alike=moves, life=run.incarnation)
+        return ledger.commit(connection, made, if_alike=moves, as_origin=run.origin)
 
 
 def record_of(connection: psycopg.Connection, event: Mapping[str, Any]) -> DominoRun | None:
