@@ -93,14 +93,15 @@ def _others(found: list[Node], stream: int, seconds_max: float) -> dict[str, Any
             for node in found:
                 moment.enter_context(reading.one_moment(node.connection))
             behind = _behind([stored.vector(node.connection, stream) for node in found])
-            if not behind or time.monotonic() >= deadline:
+            if not behind:
                 held = {
-                    node.name: []
-                    if behind
-                    else list(leaves.blocks(stored.of_stream(node.connection, stream)))
+                    node.name: list(leaves.blocks(stored.of_stream(node.connection, stream)))
                     for node in found
                 }
-                return {"stream": stream, "behind": behind, **_compared(held)}
+                return {"stream": stream, "behind": 0, **_compared(held)}
+        if time.monotonic() >= deadline:
+            nothing = {node.name: [] for node in found}
+            return {"stream": stream, "behind": behind, **_compared(nothing)}
         time.sleep(nodes.LOOK_SECONDS)
 
 

@@ -21,7 +21,7 @@ from ..errors import OutsideError
 from ..protocol import facts
 from ..protocol import snapshots as rules
 from ..protocol.answers import bytes_key
-from ..store import domino_runs, holds, pieces, refs, snapshots
+from ..store import domino_runs, holds, pieces, reading, refs, snapshots
 
 BODIES_AT_ONCE = 200  # in one transaction
 SNAPSHOTS_AT_ONCE = 1000  # manifests in memory
@@ -81,8 +81,7 @@ def plan(
     """Decide, and touch nothing. Raises SnapshotError when the policy cannot be read."""
     there = connection.execute(_PACKS).fetchall()
     pieces.index_rest(connection, wait=True)  # of all that may go it is known what lies in them
-    with connection.transaction():  # all of one moment: what is not made yet then waits
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    with reading.one_moment(connection):  # what is not made yet then waits
         made = snapshots.made_after(connection, 0, 2**31)
         waiting_cuts = [cut.number for cut in snapshots.cuts_not_made(connection, WAITING_MAX)]
         tags, results = names_of(connection)
