@@ -1,31 +1,9 @@
 """What a packer holds of a partition is bounded in rows and in bytes."""
 
-from typing import NamedTuple
-
 import pytest
 from orrery_services.packer import buffers
 
-
-class Fetched(NamedTuple):
-    """As much of a message as a buffer looks at."""
-
-    at: int
-    data: bytes
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def value(self) -> bytes:
-        return self.data
-
-    def offset(self) -> int:
-        return self.at
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, self.at
-
-    def headers(self) -> None:
-        return None
+from .fetched import Fetched
 
 
 def filled(count: int, size: int) -> buffers.Buffer:

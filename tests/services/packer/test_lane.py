@@ -1,7 +1,6 @@
 """One partition of a packer: what is fetched goes out in batches that each fit one message."""
 
 import json
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -12,30 +11,10 @@ from orrery_services.protocol import ticks
 from orrery_services.protocol.marks import Mark
 from orrery_services.protocol.rules import ALL_RULES
 
+from .fetched import Fetched
+
 LOGS = {"trades": "L", "quotes": "L", "market_quotes": "L", "ticks": "L"}
 COUNT = 5_000
-
-
-class Fetched(NamedTuple):
-    """As much of a Kafka message as a packer looks at."""
-
-    at: int
-    data: bytes
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def value(self) -> bytes:
-        return self.data
-
-    def offset(self) -> int:
-        return self.at
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, 1
-
-    def headers(self) -> None:
-        return None
 
 
 def noisy(at: int) -> bytes:
