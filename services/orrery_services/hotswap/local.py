@@ -18,6 +18,7 @@ from typing import Any
 
 from . import kubelet, pods
 from .port import Conflict, PodObject
+from .processes import RECORD
 
 LOOK_SWAPPING_SECONDS, SWAPPING_SECONDS = 0.002, 0.5  # after the last change
 LOOK_BUSY_SECONDS = 0.01
@@ -119,7 +120,7 @@ class LocalPods:
 
     def close(self) -> None:
         """End every container and keep the pods: what `make down` wants. Runs go on afterwards."""
-        for path in self._folder.glob("*/pod.json"):
+        for path in self._folder.glob(f"*/{RECORD}"):
             name = path.parent.name
             with self._locked(name):
                 record = self._read(name)
@@ -164,7 +165,7 @@ class LocalPods:
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:
-            return json.loads((self._folder / name / "pod.json").read_text())
+            return json.loads((self._folder / name / RECORD).read_text())
         except (FileNotFoundError, ValueError):  # never there, or cut short by a loss of power
             return None
 
@@ -174,7 +175,7 @@ class LocalPods:
         return self._keep(name, record)
 
     def _keep(self, name: str, record: dict[str, Any]) -> PodObject:
-        path = self._folder / name / "pod.json"
+        path = self._folder / name / RECORD
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(record))
         temporary.replace(path)

@@ -1,8 +1,7 @@
 """Containers that are plain processes: the runner of a slot in a session of its own, and the memo.
 
 An image is `command:<stage>:<argv as JSON>`; without argv it is the placeholder. A process starts
-behind a gate that opens once it has been written down: if we die in between, it leaves, and
-nobody is forgotten.
+behind a gate that opens once it has been written down (see gate): nobody is forgotten.
 """
 
 import contextlib
@@ -16,11 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..gate import born, stat
 from ..protocol import stages
 from . import memory
 
 PLACEHOLDER = "command:0:[]"
 MEMO = "memo"
+RECORD = "pod.json"  # in the folder of a pod: what is written down of it
 LOG_BYTES_MAX = 8 << 20
 
 Hand = dict[str, Any]  # what is written down of a container; JSON
@@ -73,6 +74,7 @@ class Processes:
         if place in self._prepared:
             _, hand, write = self._prepared.pop(place)
             os.close(write)
+            self._children[hand["pid"]].kill()  # it has done nothing yet
             self.leave(hand)
 
     def start(self, launch: Launch) -> tuple[Hand, Callable[[], None]]:
@@ -95,6 +97,8 @@ class Processes:
             **os.environ,
             **launch.env,
             "ORRERY_GATE_FD": str(read),
+            "ORRERY_GATE_RECORD": str(launch.folder / RECORD),
+            "ORRERY_GATE_NAME": launch.container,
             "ORRERY_TERMINATION_LOG": str(said),
         }
         with open_log(launch.folder / f"{launch.container}.log") as log:
@@ -220,19 +224,6 @@ def open_log(path: Path) -> Any:
     return path.open("ab")
 
 
-def born(pid: int) -> int:
-    """Return when a process started, in clock ticks since boot; 0 when it is gone or a zombie."""
-    fields = _stat(pid)
-    return 0 if not fields or fields[0] in ("Z", "X") else int(fields[19])
-
-
-def _stat(pid: int) -> list[str]:
-    """Return the fields of /proc/<pid>/stat from the state on: a name may hold anything."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return []
-
-
 def boot_id() -> str:
     """Return what names this life of the machine: pids and ticks begin anew with each."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -253,7 +244,7 @@ def end_session(hand: Hand) -> None:
         return
     for path in Path("/proc").iterdir():
         if path.name.isdigit() and int(path.name) != leader:
-            fields = _stat(int(path.name))
+            fields = stat(int(path.name))
             if fields and int(fields[3]) == leader and fields[0] != "Z":
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(int(path.name), signal.SIGKILL)

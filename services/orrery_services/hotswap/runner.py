@@ -15,7 +15,7 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from .. import scratch
+from .. import gate, scratch
 from ..protocol import stages
 from . import work
 from .children import ChildFailed, Ended, Outcome, Waiter, in_child, run
@@ -23,7 +23,12 @@ from .children import ChildFailed, Ended, Outcome, Waiter, in_child, run
 PARK_SECONDS = 3600.0
 DEADLINE_SECONDS = 300.0
 TERMINATION_BYTES_MAX = 2048
-OWN = frozenset({"ORRERY_TOKEN", "ORRERY_ORDER", "ORRERY_TERMINATION_LOG", "ORRERY_SLOT"})
+OWN = frozenset(
+    {
+        "ORRERY_TOKEN", "ORRERY_ORDER", "ORRERY_TERMINATION_LOG", "ORRERY_SLOT",
+        "ORRERY_GATE_FD", "ORRERY_GATE_RECORD", "ORRERY_GATE_NAME",
+    }
+)  # fmt: skip
 
 
 class Slot(NamedTuple):
@@ -44,7 +49,7 @@ def main(argv: list[str]) -> int:
         os.environ.get("ORRERY_MEMO_URL", ""),
         os.environ.get("ORRERY_TERMINATION_LOG", "/dev/termination-log"),
     )
-    if not gate_opens():
+    if not gate.opens(os.environ):
         return 0
     text = os.environ.get("ORRERY_TOKEN", "")
     try:
@@ -63,16 +68,6 @@ def main(argv: list[str]) -> int:
     except OSError as cause:
         why = f"{cause.strerror}: {cause.filename}"
         return say(slot, text, 1, f"{why}; {slot.volume} must be there, writable and not full")
-
-
-def gate_opens() -> bool:
-    """Wait until whoever started us has written down that it did; False when it died before."""
-    gate = os.environ.pop("ORRERY_GATE_FD", "")
-    if not gate:
-        return True
-    opened = os.read(int(gate), 1) != b""
-    os.close(int(gate))
-    return opened
 
 
 def is_parked(slot: Slot, text: str) -> bool:

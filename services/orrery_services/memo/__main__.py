@@ -12,7 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
-from .. import scratch
+from .. import gate, scratch
 from . import app
 from .store import FileMemo, MemoStore
 
@@ -34,9 +34,8 @@ def open_store(env: dict[str, str]) -> MemoStore:
 def main() -> int:
     """Serve until SIGTERM."""
     env = dict(os.environ)
-    gate = env.get("ORRERY_GATE_FD")
-    if gate and os.read(int(gate), 1) == b"":
-        return 0  # whoever started us died before it could write us down
+    if not gate.opens(env):
+        return 0
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

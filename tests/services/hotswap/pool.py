@@ -81,6 +81,12 @@ class Pool:
         os.waitpid(self.pid, 0)
         self.pid = 0
 
+    def is_dead(self) -> bool:
+        """Whether the controller has died by itself."""
+        if self.pid and os.waitpid(self.pid, os.WNOHANG)[0]:
+            self.pid = 0
+        return not self.pid
+
     def stop(self) -> None:
         """End the controller and everything it started."""
         if not self.pid:

@@ -15,6 +15,8 @@ from orrery_services.protocol import stages
 
 from .pool import Pool, append, processes_below, shell_chain, wait_until
 
+LEAVING_SECONDS = 10  # who finds its gate shut must have begun before it can leave
+DEATHS_MAX = 30
 KILLS = int(os.environ.get("ORRERY_TEST_KILLS", "200"))
 
 
@@ -24,7 +26,7 @@ def pool(tmp_path):
     made.start()
     yield made
     made.stop()
-    assert made.processes() == [], "stopping ends every container"
+    wait_until(lambda: made.processes() == [], LEAVING_SECONDS)  # stopping ends every container
 
 
 def test_a_chain_goes_through_two_slots_and_its_record_says_what_came_of_each(pool):
@@ -242,12 +244,54 @@ def test_a_controller_killed_at_random_moments_loses_nothing_and_doubles_nothing
         pool.start()
         event = pool.end_of(run)
         pool.kill()
-        assert event["kind"] == "completed"
+        assert event["kind"] == "completed", str(event)
         assert pool.output(event) == f"in{number}:abc".encode()
         assert len(pool.ends(run)) == 1
     pool.stop()
     check_effects(log.read_text().split("\n")[:-1], number)
-    assert pool.processes() == []
+    wait_until(lambda: pool.processes() == [], LEAVING_SECONDS)
+
+
+class DiesAtTheGate(processes.Processes):
+    """Ends its controller when it has written down a start and would open the gate: each once."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def start(self, launch):
+        hand, open_gate = super().start(launch)
+        mark = self._folder / f"died-{launch.uid}-{launch.container}-{launch.number}"
+
+        def die_once() -> None:
+            if mark.exists():
+                open_gate()
+            else:
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return hand, die_once
+
+
+def test_a_controller_that_dies_between_record_and_gate_costs_no_stage_a_failure(tmp_path):
+    """At every start of everything: a stage may fail for memory once, and not a second time."""
+    pool, log = Pool(tmp_path), tmp_path / "effects"
+    runtime = lambda: DiesAtTheGate(tmp_path)  # noqa: E731
+    pool.port = lambda: local.LocalPods(tmp_path / "pods", runtime(), tmp_path / "memo")
+    scripts = [f"echo {letter} >> {log}; {append(letter)}" for letter in "abc"]
+    run = pool.ask(shell_chain(scripts), "r1")
+    deaths = 0
+    while not pool.ends(run):
+        pool.start()
+        wait_until(lambda: pool.ends(run) or pool.is_dead())
+        deaths += not pool.ends(run)
+        assert deaths < DEATHS_MAX, "nothing begins"
+    pool.stop()
+
+    assert pool.output(pool.ends(run)[0]) == b"in:abc"
+    assert log.read_text().split() == ["a", "b", "c"]
+    assert deaths >= len(["memo", "slot-a", "slot-b", "a", "b", "c"])
+    wait_until(lambda: pool.processes() == [], LEAVING_SECONDS)
 
 
 def check_effects(lines: list[str], runs: int) -> None:

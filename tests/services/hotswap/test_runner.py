@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from orrery_services import scratch
+from orrery_services import gate, scratch
 from orrery_services.protocol import stages
 
 SECONDS_MAX = 120.0
@@ -275,19 +275,54 @@ def test_a_parked_runner_is_small(slot):
     assert int(status["Threads"]) == 1
 
 
-def test_whoever_dies_before_writing_the_runner_down_leaves_nobody_behind(slot):
+def at_a_gate(slot, record: Path) -> tuple[subprocess.Popen, int]:
+    """Return a runner that waits at its gate, and the end of the pipe that would open it."""
     read, write = os.pipe()
-    env = {**os.environ, "ORRERY_SCRATCH": slot.scratch, "ORRERY_GATE_FD": str(read)}
+    env = {
+        **os.environ,
+        "ORRERY_SCRATCH": slot.scratch,
+        "ORRERY_GATE_FD": str(read),
+        "ORRERY_GATE_RECORD": str(record),
+        "ORRERY_GATE_NAME": "slot-a",
+    }
     child = subprocess.Popen(
         [sys.executable, "-m", "orrery_services.hotswap.runner", "--", "true"],
         env=env,
         pass_fds=(read,),
     )
+    slot.running.append(child)
     os.close(read)
+    return child, write
+
+
+def test_whoever_dies_before_writing_the_runner_down_leaves_nobody_behind(slot, tmp_path):
+    child, write = at_a_gate(slot, tmp_path / "pod.json")
 
     os.close(write)
 
     assert child.wait(SECONDS_MAX) == 0
+
+
+@pytest.mark.parametrize("other", [{"pid": 1}, {"born": 1}, {"state": "ended"}])
+def test_a_runner_that_a_record_takes_for_another_leaves_too(slot, tmp_path, other):
+    child, write = at_a_gate(slot, tmp_path / "pod.json")
+    hand = {"state": "running", "pid": child.pid, "born": gate.born(child.pid), **other}
+    (tmp_path / "pod.json").write_text(json.dumps({"hands": {"slot-a": hand}}))
+
+    os.close(write)
+
+    assert child.wait(SECONDS_MAX) == 0
+
+
+def test_a_runner_that_was_written_down_begins_though_its_gate_was_never_opened(slot, tmp_path):
+    child, write = at_a_gate(slot, tmp_path / "pod.json")
+    hand = {"state": "running", "pid": child.pid, "born": gate.born(child.pid)}
+    (tmp_path / "pod.json").write_text(json.dumps({"hands": {"slot-a": hand}}))
+
+    os.close(write)
+
+    wait_until(lambda: scratch.slot_token(slot.scratch, "a") == "")
+    assert child.poll() is None
 
 
 def test_a_stage_that_talks_without_end_is_ended_at_its_deadline_and_fills_no_disk(slot, tmp_path):
