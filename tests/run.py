@@ -3,9 +3,10 @@
 A part is a folder below tests/, or half of one. Each runs in a process of its own: one that dies
 takes no other along. Those that keep one processor busy run two at a time, before the others.
 
-Real servers on a busy machine can be late for one test. A file of theirs with a failure is run once
-more, on servers of its own; what passes then is told by name at the end, because it is a race that
-somebody has to look for. What fails twice has failed, and so has a part in which much failed.
+Real servers, and processes that are killed at random, can be late for one test on a busy machine. A
+file of theirs with a failure is run once more, on servers of its own; what passes then is told by
+name at the end, because it is a race that somebody has to look for. What fails twice has failed,
+and so has a part in which much failed.
 """
 
 import subprocess
@@ -35,7 +36,7 @@ PARTS: dict[str, list[str]] = {  # what pytest is given, a place first
     "compose": ["tests/compose"],
     "kube": ["tests/kube"],
 }
-ON_SERVERS = ("servers", "system", "compose")
+WITH_PROCESSES = ("swaps", "servers", "system", "compose")
 SECOND_TRIES_MAX = 2  # files of a part; where more fail, it was no bad luck
 # The longest first.
 ONE_PROCESSOR = ("services", "servers", "swaps", "lab", "contracts", "kube", "tidy")
@@ -68,7 +69,7 @@ def run(part: str, at_once: bool = True) -> Result:
     unsteady: list[str] = []
     files = sorted({name.split("::")[0] for name in report.failed})
     known = all((ROOT / file).is_file() for file in files)
-    if part in ON_SERVERS and known and 0 < len(files) <= SECOND_TRIES_MAX:
+    if part in WITH_PROCESSES and known and 0 < len(files) <= SECOND_TRIES_MAX:
         print(f"\n===== {part}: {', '.join(files)} once more", flush=True)
         again, said = tests(files, at_once)
         print(said or "", end="", flush=True)
