@@ -92,6 +92,11 @@ class KernelOperator:
         """Go on from `state_bytes()` of an equal operator."""
         self.state, self._began = self.chain.restore({0: data}), None
 
+    def begins_empty(self) -> bool:
+        """Return whether iterating anew begins with no state: none restored, none fed by hand."""
+        began = self.state_bytes() if self._began is None else self._began
+        return began == self.chain.new_state().to_bytes()
+
     def __reduce__(self) -> tuple[Any, ...]:
         public = catalog.lookup(self.definition.name)
         step = {name: value for name, value in self.step.items() if name != "kernel"}
@@ -228,12 +233,20 @@ class _RunningStage:
 
 
 def plan(operator: KernelOperator) -> Plan:
-    """Return the stages of the chain that ends in `operator`."""
+    """Return the stages of the chain that ends in `operator`.
+
+    A plan holds no state: ParameterError where an operator has one to go on from.
+    """
     line: list[KernelOperator] = []
     at = _behind(operator)
     if not isinstance(at, KernelOperator):
         raise ParameterError(f"plan needs an operator, ewma.operator(source), was {operator!r}")
     while isinstance(at, KernelOperator):
+        if not at.begins_empty():
+            raise ParameterError(
+                f"a plan begins without state, but {at!r} has some to go on from;"
+                " iterate over the operator, or plan one that was not restored or fed"
+            )
         line.append(at)
         at = _behind(at.source)
     stages: list[Stage] = []

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -46,7 +47,8 @@ def write(url: str, series: Iterable[Series]) -> int:
 def _line(one: Series) -> bytes:
     labels, values, times = map(msgspec.json.encode, (one.labels, one.values, one.times_ms))
     if b"null" in values:  # what msgspec makes of NaN and of infinity
-        raise ValueError(f"values of {one.labels} must be finite, was {one.values}")
+        bad = next(value for value in one.values if not math.isfinite(value))
+        raise ValueError(f"values of {one.labels} must be finite, one was {bad}")
     return b'{"metric":%b,"values":%b,"timestamps":%b}' % (labels, values, times)
 
 

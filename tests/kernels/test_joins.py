@@ -121,6 +121,12 @@ def test_columns_of_any_type_come_along_and_names_of_both_sides_are_told_apart()
     assert out["size_right"].to_pylist() == rows
 
 
+def test_what_the_schema_of_the_left_rows_says_is_said_of_the_joined_ones():
+    left = TRADES.replace_schema_metadata({"venue": "DEMO"})
+
+    assert asof_join(left, QUOTES).schema.metadata == left.schema.metadata
+
+
 def test_two_columns_out_have_two_names():
     left = TRADES.append_column("size", pa.array(np.ones(600)))
     right = QUOTES.append_column("size", pa.array(np.ones(500)))

@@ -203,6 +203,19 @@ def test_a_key_may_be_a_number_that_is_computed_with() -> None:
     assert list(plan(op).run(3)) == list(op) == [ewma(batch, "symbol")]
 
 
+def test_an_operator_that_goes_on_from_a_state_is_not_planned_as_if_it_had_none() -> None:
+    source = Stream.from_table(pa.table({"symbol": ["A", "B"], "price": [1.0, 2.0]}), batch_size=1)
+    read, fed, restored = (ewma.operator(source, alpha=0.5) for _ in range(3))
+    list(read)  # and begins anew, as the source does
+    fed.process_batch(next(iter(source)))
+    restored.restore(fed.state_bytes())
+
+    assert list(plan(read).run()) == list(read)
+    for op in (fed, restored, log_returns.operator(restored, "ewma")):
+        with pytest.raises(ParameterError, match="begins without state, but ewma_operator"):
+            plan(op)
+
+
 def test_numbers_of_numpy_are_plain_data_in_a_plan() -> None:
     source = trades(50).to_batches()
     chosen = plan(macd.operator(source, fast=np.int64(3), slow=np.int32(9), output=("a", "b", "c")))

@@ -212,7 +212,8 @@ def with_right(
         if name in left.schema.names or names.count(name) > 1:
             raise ColumnError(f"column {name!r} must be new; give another suffix")
     schema = pa.schema(
-        [*left.schema, *(pa.field(n, f.type) for n, f in zip(names, fields, strict=True))]
+        [*left.schema, *(pa.field(n, f.type) for n, f in zip(names, fields, strict=True))],
+        left.schema.metadata,
     )
     return pa.RecordBatch.from_arrays([*left.columns, *columns], schema=schema)
 

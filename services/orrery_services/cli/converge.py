@@ -138,5 +138,6 @@ def _print(document: dict[str, Any]) -> None:
             typer.echo(f"{node:<10} {text} and compared")
     state = document["state"]
     if state == "CATCHING UP":
-        state += f" ({document['facts_behind']:,} facts, {document['seconds_behind']} seconds)"
+        seconds = document["seconds_behind"]  # of what has marks; the rest names no pace
+        state += f" ({document['facts_behind']:,} facts{f', {seconds} seconds' if seconds else ''})"
     typer.echo(f"{state}: {document['facts_compared']:,} facts compared")

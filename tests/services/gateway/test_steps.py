@@ -68,5 +68,5 @@ def test_merging_chunks_keeps_the_last_and_what_it_does_not_say_anew():
 def test_the_store_is_never_sent_what_it_has_no_word_for(value):
     named_null = tsdb.Series({"__name__": "orrery_x", "symbol": "null"}, [1.5, value], [1, 2])
 
-    with pytest.raises(ValueError, match=r"orrery_x.*must be finite, was \[1\.5, (nan|inf)\]"):
+    with pytest.raises(ValueError, match=r"orrery_x.*must be finite, one was (nan|inf)"):
         tsdb.write("http://127.0.0.1:1", [named_null])
