@@ -38,7 +38,8 @@ ENV = "ORRERY_"
 NOT_SETTINGS = {
     *("NODE", "UNIVERSE", "NODES_DIR", "ROOT", "HOME", "LOG_LEVEL", "STACK", "RULES_OFF", "CHAIN"),
     "CACHE",  # compiled kernels (orrery_kernels.engine.loader)
-    *("TOKEN", "ORDER", "SLOT", "SCRATCH", "GATE_FD", "TERMINATION_LOG"),  # of a hot-swapped stage
+    *("TOKEN", "ORDER", "SLOT", "SCRATCH", "TERMINATION_LOG"),  # of a hot-swapped stage
+    *("GATE_FD", "GATE_RECORD", "GATE_NAME"),  # of a process that waits to be written down
     *("INPUT", "INPUTS", "OUTPUT", "PARAMETERS", "RUN", "STAGE", "ATTEMPT"),
 }
 NOT_SETTINGS_BELOW = ("TEST_", "MEMO_")

@@ -250,7 +250,9 @@ class Controller:
 
     def trouble(self) -> str:
         """Return why the pods are not looked after, empty when they are."""
-        return next((why for why in (*self._deaf.values(), *self._failed.values()) if why), "")
+        memos = [pods.memo_trouble(pod) for pod in self._latest.values() if pod]
+        every = (*self._deaf.values(), *self._failed.values(), *memos)
+        return next((why for why in every if why), "")
 
     def _turn_safely(self, name: str) -> float:
         pod = self._latest.get(name)

@@ -16,9 +16,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from . import kubelet, pods
 from .port import Conflict, PodObject
 from .processes import RECORD
+
+log = structlog.get_logger()
 
 LOOK_SWAPPING_SECONDS, SWAPPING_SECONDS = 0.002, 0.5  # after the last change
 LOOK_BUSY_SECONDS = 0.01
@@ -113,10 +117,23 @@ class LocalPods:
                 kubelet.act(
                     record, self._runtime, self._launch_facts(name, record), self._now(), save
                 )
+            self._say_failures(name, record, json.loads(noted))
             if json.dumps(record["pod"]) != before:
                 self._write(name, record)
             elif json.dumps(record["hands"]) != noted:  # no news for anybody but the next look
                 self._keep(name, record)
+
+    def _say_failures(self, name: str, record: dict[str, Any], before: dict[str, Any]) -> None:
+        """Say of a container that it ended and is started again: nobody else looks at its log."""
+        for container, hand in record["hands"].items():
+            failures = hand.get("failures", 0)
+            if failures > before.get(container, {}).get("failures", 0):
+                path = self._folder / name / f"{container}.log"
+                reason = hand["ended"]["message"] or f"{path} says why"
+                log.warning(
+                    "a container ended and is started again", pod=name, container=container,
+                    exit_code=hand["ended"]["exitCode"], times=failures, reason=reason,
+                )  # fmt: skip
 
     def close(self) -> None:
         """End every container and keep the pods: what `make down` wants. Runs go on afterwards."""

@@ -19,6 +19,7 @@ BAD_IMAGE = frozenset(
         "CreateContainerConfigError", "CreateContainerError", "RunContainerError",
     }
 )  # fmt: skip
+MEMO_ENDS_SAID = 3  # starts of a memo, after which one that is down is told of
 HOPELESS_IMAGE = frozenset({"InvalidImageName"})
 
 
@@ -120,6 +121,21 @@ def why_ended(pod: Mapping[str, Any]) -> str:
     if status.get("phase") != "Failed":
         return ""
     return f"{status.get('reason') or 'Failed'}: {status.get('message') or 'no reason given'}"
+
+
+def memo_trouble(pod: Mapping[str, Any]) -> str:
+    """Return why the memo of a pod does not stay up, empty when it does: no slot works without.
+
+    >>> memo = {"restartCount": 9, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+    >>> memo_trouble({"metadata": {"name": "p"}, "status": {"initContainerStatuses": [memo]}})
+    'the memo of p ended 10 times (CrashLoopBackOff): its log says why'
+    """
+    for memo in (pod.get("status") or {}).get("initContainerStatuses") or []:
+        waiting, times = (memo.get("state") or {}).get("waiting"), memo.get("restartCount", 0) + 1
+        if waiting and times >= MEMO_ENDS_SAID:
+            name = pod["metadata"]["name"]
+            return f"the memo of {name} ended {times} times ({waiting['reason']}): its log says why"
+    return ""
 
 
 def annotations(pod: Mapping[str, Any]) -> dict[str, str]:

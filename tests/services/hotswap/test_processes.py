@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from orrery_services import scratch
+from orrery_services.config import load_settings
 from orrery_services.errors import OutsideError
-from orrery_services.hotswap import local, pods, processes
+from orrery_services.hotswap import kubelet, local, pods, processes
 from orrery_services.protocol import stages
 
 from .pool import Pool, append, processes_below, shell_chain, wait_until
@@ -250,6 +251,22 @@ def test_a_controller_killed_at_random_moments_loses_nothing_and_doubles_nothing
     pool.stop()
     check_effects(log.read_text().split("\n")[:-1], number)
     wait_until(lambda: pool.processes() == [], LEAVING_SECONDS)
+
+
+def test_what_containers_are_given_is_no_setting_that_their_node_does_not_know(tmp_path):
+    """A memo in front of Postgres reads its settings from the same environment."""
+    place = kubelet.Place(tmp_path, tmp_path, tmp_path)
+    pod = kubelet.new_record("p", "u", processes.PLACEHOLDER, processes.MEMO, 0)["pod"]
+    runtime, given = processes.Processes(cgroups=False), set()
+    for container in (processes.MEMO, "slot-a"):
+        env = kubelet.env_of(container, pod, place)
+        hand, _ = runtime.start(a_launch(tmp_path, "")._replace(env=env, container=container))
+        told = Path(f"/proc/{hand['pid']}/environ").read_bytes().decode().split("\0")
+        given |= {line.partition("=")[0] for line in told} - os.environ.keys()
+        os.kill(hand["pid"], signal.SIGKILL)
+
+    assert {"ORRERY_GATE_RECORD", "ORRERY_SLOT", "ORRERY_MEMO_FOLDER"} <= given
+    load_settings("n1", {**os.environ, **dict.fromkeys(given - {""}, "")})
 
 
 class DiesAtTheGate(processes.Processes):
