@@ -45,6 +45,8 @@ class TickBatches:
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         partitions = len(admin(self.kafka).list_topics(TICKS, 15).topics[TICKS].partitions)
+        if not partitions:
+            raise OutsideError(f"the topic {TICKS} must be there, but is not; `make up` makes it")
         reader = LogReader(self.kafka, "stream")
         try:
             for partition in range(partitions):

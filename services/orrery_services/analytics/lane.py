@@ -70,9 +70,9 @@ class Lane:
     def recover(self, connection: psycopg.Connection) -> bool:
         """Stand at the node's mark, or return False while the log does not reach back to it, or
         has lost its end."""
-        low, end = self._reader.ends(TICKS, self.partition)
         work = recovery.recover(connection, self._chain, self._log_id, self.partition)
         self._recompute_stored(connection, work)
+        low, end = self._reader.ends(TICKS, self.partition)  # behind what is held: that grows
         mark = Mark(self._log_id, *work.position)
         if not steps.may_start(mark, low, self._log_id, self._rules):
             log.warning(

@@ -11,8 +11,9 @@ import structlog
 
 from .. import clock, metrics, store
 from ..config import Settings
-from ..errors import OutsideError
-from ..store import results
+from ..errors import DivergenceError, OutsideError
+from ..protocol import facts
+from ..store import low, results
 from . import domino_series, page, projections
 from .series import Series
 
@@ -32,6 +33,7 @@ class Gateway:
         self._series = Series(settings.tsdb, settings.node) if settings.tsdb else None
         self._tsdb_away = False
         self._chains: dict[str, results.ChainInfo] = {}
+        self._standing: dict[tuple[str, str, int], str] = {}  # projections, and why they wait
 
     def step(self, beat: Callable[[], None]) -> None:
         """Project the next portion of every chain and partition; a beat before each."""
@@ -41,12 +43,12 @@ class Gateway:
         wanted = (projections.ROWS, *((projections.SERIES,) if self._series else ()))
         for (chain, partition), mark in sorted(marks.items()):
             for projection in wanted:
-                low = projections.ahead(at, projection, chain, partition, mark)
-                if low is None or chain not in chains:
+                first = projections.ahead(at, projection, chain, partition, mark)
+                if first is None or chain not in chains:
                     continue
                 beat()
                 info = self._chain(chain)
-                stretch = projections.Stretch(info, partition, mark.log_id, low, mark.offset)
+                stretch = projections.Stretch(info, partition, mark.log_id, first, mark.offset)
                 self._project(projection, stretch)
         if self._series is not None:
             self._send(
@@ -62,6 +64,30 @@ class Gateway:
     def _project(self, projection: str, stretch: projections.Stretch) -> None:
         behind = metrics.LAG_ROWS.labels(f"{projection}-{stretch.partition}")
         behind.set(stretch.high - stretch.low)
+        key = projection, stretch.chain.id, stretch.partition
+        try:
+            self._show(projection, stretch)
+            self._standing.pop(key, None)
+        except DivergenceError as cause:  # it waits until somebody settles that, the others do not
+            self._stand(key, str(cause))
+        except facts.BadFact as cause:
+            gone = low.low_of(self._connection, stretch.partition)
+            if gone and gone.mark.log_id == stretch.log_id and gone.mark.offset > stretch.low:
+                projections.move(self._connection, projection, stretch, gone.mark.offset)
+            else:
+                self._stand(key, str(cause))
+
+    def _stand(self, key: tuple[str, str, int], reason: str) -> None:
+        """Say once why a projection does not go on; it is tried again at every step."""
+        if self._standing.get(key) != reason:
+            projection, chain, partition = key
+            log.error(
+                "a projection stands still", projection=projection, chain=chain,
+                partition=partition, reason=reason,
+            )  # fmt: skip
+        self._standing[key] = reason
+
+    def _show(self, projection: str, stretch: projections.Stretch) -> None:
         if projection == projections.ROWS:
             projections.show_rows(self._connection, stretch)
             return

@@ -132,7 +132,7 @@ class Packer:
     def _new_lane(self, partition: int, at: start.Mark) -> Lane:
         return Lane(
             partition, self._settings.partitions, self._logs, at, self._reader, self._produce,
-            self._cuts, self._rules,
+            self._cuts, self._rules, self._health.beat,
         )  # fmt: skip
 
     def _fetch_all(self) -> None:
@@ -150,6 +150,7 @@ class Packer:
         places.append(TopicPartition(cuts.TOPIC, 0, max(low, self._cuts.offset)))
         self._paused.clear()
         self._consumer.assign(places)
+        self._consumer.resume(places)  # the client keeps a partition paused over an assignment
 
     # ---- one round ----
 
@@ -240,7 +241,7 @@ class Packer:
         for message in messages:
             error = message.error()
             if error is not None:
-                self._complain(error, message.partition())
+                self._complain(error, message.topic(), message.partition())
                 continue
             place = message.topic(), message.partition()
             held = by_place.get(place)
@@ -254,8 +255,12 @@ class Packer:
             elif lane := self.lanes.get(partition):
                 lane.buffer.add(topic, held)
 
-    def _complain(self, error: KafkaError, partition: int) -> None:
-        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+    def _complain(self, error: KafkaError, topic: str, partition: int) -> None:
+        lost = error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
+        if lost and topic == cuts.TOPIC:
+            log.warning("the cuts are read anew", reason=error.str())
+            self._cuts.offset, self._changed = 0, True  # from what is there: numbers tell
+        elif lost:
             self._lose(partition, f"a row topic does not reach where it was read: {error.str()}")
         else:
             log.warning("kafka", reason=error.str())
@@ -308,6 +313,8 @@ class Packer:
         self._producer.poll(0)
         self._producer = bus.producer(self._settings.kafka)
         self._fatal = False
+        for lane in self.lanes.values():
+            lane.sequencer.lost_sight()  # reports of what was on its way may never come
 
     # ---- leaving ----
 

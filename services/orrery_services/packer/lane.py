@@ -1,5 +1,6 @@
 """One partition of a running packer: its buffer, its sequencer, and what goes to and fro."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -32,7 +33,9 @@ class Lane:
         produce: Produce,
         cuts: Cuts,
         rules: Rules,
+        beat: Callable[[], None] = lambda: None,
     ):
+        self._beat = beat
         self.partition, self._logs, self._cuts = partition, logs, cuts
         self.sequencer = Sequencer(partition, partitions, at.offset, at.vector, rules)
         self.buffer = Buffer(logs)
@@ -55,6 +58,7 @@ class Lane:
     def _read_to(self, end: int) -> None:
         begin = self.sequencer.position
         for message in self._reader.read(TICKS, self.partition, begin, end):
+            self._beat()  # a node that was away for days has much to fold
             try:
                 found = ticks.parse(message.value(), message.headers())
             except ticks.BadTicks as bad:

@@ -221,6 +221,11 @@ class Sequencer:
         if token in self._before or any(label.token == token for label in self._waiting):
             self._overtaken("failed_sends")
 
+    def lost_sight(self) -> None:
+        """Nobody will tell what became of what is on its way: the log will say."""
+        if not self.idle():
+            self._overtaken("failed_sends")
+
     def _settle(self) -> None:
         """Pass over our own labels in the order in which they were sent."""
         while self.head is not None and self._waiting and self._waiting[0].token in self._landed:

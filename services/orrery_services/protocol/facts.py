@@ -266,6 +266,25 @@ def check(fact: Fact) -> None:
         raise BadFact(f"{fact.key} must hash to {fact.id.hex()}, was {found.hex()}")
 
 
+def check_named(fact: Fact) -> None:
+    """Raise BadFact or ValueError unless kind and key are what the readers of chunks expect."""
+    if "\0" in fact.kind + fact.key:
+        raise BadFact(f"a key must hold no NUL, was {fact.key!r}")
+    kind, *middle = fact.key.split("/")
+    if INPUT not in (kind, fact.kind) and RESULT not in (kind, fact.kind):
+        return
+    chain = middle[0] if kind == RESULT and middle else None
+    place = place_of(fact.key)
+    if fact.kind != kind or fact.key != place_key(kind, place, chain):
+        raise BadFact(f"the key of a chunk must name its place, was {fact.key!r}")
+    if place.partition != fact.stream:
+        raise BadFact(f"{fact.key} must come in stream {place.partition}, was {fact.stream}")
+    if kind == INPUT:
+        meta = meta_of(fact.payload)
+        if type(meta.get("ordinal")) is not int or not isinstance(meta.get("changed"), dict):
+            raise BadFact(f"{fact.key} must say its ordinal and what it changed")
+
+
 def changed_entries(base: vectors.Vector, following: vectors.Vector) -> vectors.Vector:
     """Return what a message moves. A vector never loses an entry.
 

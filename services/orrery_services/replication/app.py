@@ -70,7 +70,7 @@ class Replicator:
         opened.callback(self._consumer.close)
         self._places = self._starts()
         self._consumer.assign([TopicPartition(FACTS, p, o) for p, o in self._places.items()])
-        self._asking = Asking(settings, self._plain, self.identity, self._rules)
+        self._asking = Asking(settings, self._plain, self.identity, self._rules, health.beat)
         opened.callback(self._asking.close)
 
     def _starts(self) -> dict[int, int]:
@@ -152,6 +152,7 @@ class Replicator:
             found = steps.parse(message.key(), message.value(), message.headers(), stream)
             if found.fact.kind != steps.HEARTBEAT and found.origin != self.identity.origin:
                 facts.check(found.fact)
+                facts.check_named(found.fact)
         except (facts.BadFact, ValueError) as cause:
             figures.BAD_FACTS.inc()
             log.error(

@@ -1,7 +1,7 @@
 """Gaps: read the topic again, ask the peers; and answering what they ask."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg
 import structlog
@@ -28,8 +28,10 @@ class Asking:
         connection: psycopg.Connection,
         identity: store.Identity,
         rules: Rules,
+        beat: Callable[[], None],
     ):
         self._settings, self._connection, self._rules = settings, connection, rules
+        self._beat = beat
         self._identity = identity
         self._damaged: set[tuple[str, int, int]] = set()  # bodies of which a second copy is wanted
         self._watch = steps.GapWatch()
@@ -82,6 +84,7 @@ class Asking:
         low, end = self._reader.ends(FACTS, stream)
         found: list[store.Receipt] = []
         for message in self._reader.read(FACTS, stream, low, end):
+            self._beat()  # a topic may take minutes
             try:
                 one = steps.parse(message.key(), message.value(), message.headers(), stream)
                 if one.origin != origin or not any(r.low <= one.oseq <= r.high for r in ranges):
@@ -89,6 +92,7 @@ class Asking:
                 if one.fact.kind == steps.HEARTBEAT:
                     continue
                 facts.check(one.fact)
+                facts.check_named(one.fact)
             except (facts.BadFact, ValueError):
                 continue
             self._mend(one)

@@ -83,10 +83,11 @@ def look(
         evidence = gather(settings, connection, known, beat)
         if why := steps.why_restored(evidence, rules):
             return _begin(connection, settings.node, f"restored disk: {why}")
-        identity.looked_at(connection, identity.server(connection))
-        return known
     finally:
         _resume_connectors(settings)
+    # Behind that: who is killed in between looks again, and nobody finds them stopped for good.
+    identity.looked_at(connection, identity.server(connection))
+    return known
 
 
 def begin_sources_when_possible(settings: Settings, connection: psycopg.Connection) -> None:
@@ -102,6 +103,8 @@ def begin_sources(settings: Settings, connection: psycopg.Connection) -> None:
         return
     with psycopg.connect(settings.postgres("cdc"), autocommit=True) as slots:
         for name in connect.NAMES:
+            if connect.config(settings, name) is None:
+                connect.expect_started(settings)  # while it starts it knows no connector at all
             if connect.config(settings, name) is not None:
                 cdc.begin_anew(settings, name, slots)
     identity.set_sources_begun(connection)

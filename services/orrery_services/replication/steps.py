@@ -53,7 +53,7 @@ def parse(key: bytes | None, value: bytes | None, headers: Headers | None, strea
         fact = Fact(_id(found["id"]), kind, stream, (key or b"").decode(), bytes(value or b""))
     except (KeyError, ValueError) as cause:
         raise BadFact(f"a fact must carry id, kind, origin and oseq: {cause!r}") from cause
-    if not origin or not 0 < oseq < 1 << 62:
+    if not origin or "\0" in origin or not 0 < oseq < 1 << 62:
         raise BadFact(f"a fact must have an origin and a number from 1, was {origin!r} {oseq}")
     return Delivery(origin, oseq, fact)
 
@@ -144,6 +144,8 @@ def parse_ask(value: bytes | None) -> Ask:
     if not isinstance(found, dict) or set(found) != set(Ask._fields):
         raise ValueError(f"an ask must have {', '.join(Ask._fields)}, was {(value or b'')[:80]!r}")
     ask = Ask(**found)
+    if not all(isinstance(name, str) and "\0" not in name for name in (ask.origin, ask.asker)):
+        raise ValueError(f"an ask must name origin and asker, was {(value or b'')[:80]!r}")
     numbers = (ask.stream, ask.low, ask.high)
     if not all(type(number) is int for number in numbers) or not 0 < ask.low <= ask.high:
         raise ValueError(f"an ask must name numbers from 1, was {numbers}")

@@ -60,7 +60,7 @@ def ask(run: Path, seconds_max: float = SECONDS_MAX, **request: Any) -> dict[str
             client.sendall(json.dumps(request).encode() + b"\n")
             with client.makefile("rb") as answer:
                 line = answer.readline(LINE_BYTES_MAX)
-    except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):
+    except (FileNotFoundError, ConnectionError):
         return None
     except TimeoutError as cause:
         raise StackError(f"the supervisor must answer within {seconds_max} s") from cause

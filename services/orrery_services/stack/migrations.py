@@ -62,8 +62,7 @@ def apply_tables(settings: Settings) -> list[str]:
                 continue
             _apply(connection, path.name, text, digest)
             done.append(path.name)
-        if done:
-            hand_to_owner(connection)
+        hand_to_owner(connection)  # also what a set-up that was killed left behind
     return done
 
 

@@ -10,6 +10,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import psycopg
@@ -21,6 +22,7 @@ from .part import NotReady, Part, Tell, User
 
 UNPRIVILEGED = ("postgres", "nobody")
 ADMIN = "orrery_admin"
+_COPYING = threading.Lock()
 HBA = """# Passwords only, loopback only.
 local all all reject
 host  all all 127.0.0.1/32 scram-sha-256
@@ -116,10 +118,12 @@ def binary(name: str) -> Path:
     if user is not None and not reachable(installed, user):
         digest = hashlib.sha256(str(installed).encode()).hexdigest()[:12]
         copy = Path("/var/tmp") / f"orrery-postgres-{digest}"
-        if not copy.exists():
-            temporary = copy.with_name(f"{copy.name}.{os.getpid()}")
-            shutil.copytree(installed, temporary, symlinks=True)
-            temporary.rename(copy)
+        with _COPYING:  # the nodes of a stack start side by side
+            if not copy.exists():
+                temporary = copy.with_name(f"{copy.name}.{os.getpid()}")
+                shutil.rmtree(temporary, ignore_errors=True)  # a copy that was cut short
+                shutil.copytree(installed, temporary, symlinks=True)
+                temporary.rename(copy)
         installed = copy
     return installed / "bin" / name
 
@@ -140,7 +144,9 @@ def run_as() -> User | None:
 def _initdb(stack: plan.Plan, node: str, data: Path, user: User | None) -> None:
     password = data.parent / ".initdb-password"
     _write(password, (stack.secrets(node) / ADMIN).read_text(), user, 0o600)
-    command = [str(binary("initdb")), "-D", str(data), f"--username={ADMIN}"]
+    fresh = data.with_name(f"{data.name}.new")  # PG_VERSION is the first that initdb writes
+    shutil.rmtree(fresh, ignore_errors=True)
+    command = [str(binary("initdb")), "-D", str(fresh), f"--username={ADMIN}"]
     command += [f"--pwfile={password}", "--auth=scram-sha-256", "--encoding=UTF8"]
     command += ["--locale=C", "--no-sync", "--data-checksums"]
     try:
@@ -149,8 +155,9 @@ def _initdb(stack: plan.Plan, node: str, data: Path, user: User | None) -> None:
         password.unlink(missing_ok=True)
     if done.returncode != 0:
         raise StackError(f"initdb must make {data}, but said: {done.stderr.strip()[-600:]}")
-    with (data / "postgresql.conf").open("a") as file:
+    with (fresh / "postgresql.conf").open("a") as file:
         file.write("\ninclude 'orrery.conf'\n")
+    fresh.rename(data)
 
 
 def as_user(user: User | None) -> dict[str, object]:

@@ -42,6 +42,7 @@ class Runner:
         self.state, self.why = WAITING, ""
         self.restarts = 0
         self.process: subprocess.Popen | None = None
+        self._ready_since: float | None = None  # of this start of the process
         self.wanted = threading.Event()
         self.wanted.set()
         self._leaving = threading.Event()
@@ -105,7 +106,7 @@ class Runner:
                 continue
             if not self._wait_for_others():
                 continue
-            began = time.monotonic()
+            self._ready_since = None
             try:
                 self._live()
             except (ServiceError, NotReady, OSError) as cause:
@@ -116,7 +117,8 @@ class Runner:
                 log_lines.exception("part failed", part=self.part.name)
                 self._tell(STARTING, f"{type(cause).__name__}: {cause}")
             self._end_process()
-            if time.monotonic() - began > RUNS_WELL_SECONDS:
+            since = self._ready_since
+            if since is not None and time.monotonic() - since > RUNS_WELL_SECONDS:
                 self.restarts = 0
             self._pause()
 
@@ -133,6 +135,7 @@ class Runner:
         if not self._running():
             raise NotReady(self._end_of_process())
         self._tell(READY, "")
+        self._ready_since = time.monotonic()
         self._sleep_until(lambda: not self._running(), WATCH_SECONDS)
         if self.wanted.is_set() and not self._leaving.is_set():
             self.state = STARTING

@@ -42,13 +42,20 @@ def _hand_to_connect(settings: Settings, folder: Path) -> None:
 
 def _write_new(path: Path, text: str, mode: int = 0o600) -> bool:
     """Write a file unless it is there. Without a newline: Connect reads a password whole."""
+    if path.exists() and not path.stat().st_size:
+        path.unlink()  # it was cut short, and never was a password
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        temporary.chmod(mode)  # whatever the umask was
+        os.link(temporary, path)  # whole, or not there
     except FileExistsError:
         return False
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    path.chmod(mode)  # whatever the umask was
+    finally:
+        temporary.unlink()
     return True
 
 

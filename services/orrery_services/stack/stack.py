@@ -153,7 +153,8 @@ class Stack:
         if started is not None and started.poll() is not None:
             raise PartFailed(self._why("supervisor", parts))
         for name, part in parts.items():
-            if part["state"] == runner.FAILED or part["restarts"] >= ATTEMPTS_MAX:
+            tried = part["state"] not in _SETTLED and part["restarts"] >= ATTEMPTS_MAX
+            if part["state"] == runner.FAILED or tried:
                 raise PartFailed(self._why(name, parts))
         if time.monotonic() > deadline:
             late = [n for n, part in parts.items() if part["state"] not in _SETTLED]

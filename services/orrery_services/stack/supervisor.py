@@ -69,9 +69,11 @@ class Supervisor:
         if self.classes is None and self.settled_for() > class_cache.UP_SECONDS_MIN:
             self.classes = threading.Thread(target=self.keep_classes, daemon=True)
             self.classes.start()
-        for name in self.runners:
-            runner.bound_log(self.stack.log(name))
-        runner.bound_log(self.stack.log("supervisor"))
+        for name in (*self.runners, "supervisor"):
+            try:
+                runner.bound_log(self.stack.log(name))
+            except OSError as cause:  # a full disk must not end what runs
+                log_lines.error("a log was not bounded", part=name, reason=str(cause))
         if "replication" in self.stack.services:
             return  # that service keeps its node's connectors, here as in a container
         for node in self.stack.nodes:

@@ -64,8 +64,13 @@ def read(fact: Fact) -> Held:
     data = data_of(fact.payload, _no_pieces)
     held: Any = json.loads(data)
     if not isinstance(held, dict) or not all(
-        isinstance(streams, dict) and all(type(oseq) is int for oseq in streams.values())
-        for streams in held.values()
+        "\0" not in origin
+        and isinstance(streams, dict)
+        and all(
+            stream.isdecimal() and len(stream) < 10 and type(oseq) is int and 0 <= oseq < 1 << 62
+            for stream, oseq in streams.items()
+        )
+        for origin, streams in held.items()
     ):
         raise ValueError(f"a heartbeat must name numbers by origin and stream, was {data[:80]!r}")
     return held
@@ -157,5 +162,5 @@ _SETTLE = """
     WHERE origin = %s AND stream = %s AND contiguous < %s"""
 _ADOPT_FIRST = """
     INSERT INTO logs (topic, log_id) SELECT %s, %s
-    WHERE NOT EXISTS (SELECT FROM logs WHERE topic = %s)"""
+    WHERE NOT EXISTS (SELECT FROM logs WHERE topic = %s) ON CONFLICT DO NOTHING"""
 _KNOWN = "SELECT log_id FROM logs WHERE topic = %s ORDER BY adopted"
