@@ -82,6 +82,7 @@ def run(
     audit: bool = False,
     last: Last | None = None,
     tell: Callable[[str], object] | None = None,
+    outside: tuple[type[Exception], ...] = (),
 ) -> list[Step]:
     """Run or reuse every task, one after another. A failure stops its own downstream only.
 
@@ -103,6 +104,8 @@ def run(
                 before = None if audit else last
                 step = _narrow_or_run(step, task, chain, market, memo, steps, before)
             steps[task.name] = _with_near(step, task, chain, market, memo, steps, audit)
+        except outside:  # no fault of the task: the caller tries again
+            raise
         except Exception as error:  # whatever a domino raises is its own: it must not stop others
             why = f"{type(error).__name__}: {error}"
             steps[task.name] = Step(task.name, "fail", why)

@@ -91,14 +91,16 @@ class Loop:
 
     def _take(self, made: list[tuple[int, str]]) -> None:
         """Let jobs wait for snapshots, in order of their cuts, of which there is no record."""
-        done = [
-            (run.chain, run.number)
+        runs = {
+            (run.chain, run.number): run
             for chain in self._chains
             for run in domino_runs.of_cuts(self._connection, chain, made[0][0], made[-1][0] + 1)
             if run.node == self._settings.node
-        ]
-        for job in steps.new_jobs(made, self._chains, done):
-            self._waiting[job] = clock.monotonic_ns()
+        }  # the last attempt of each
+        left = {place: run.attempt for place, run in runs.items() if steps.is_broken(run)}
+        for job in steps.new_jobs(made, self._chains, runs.keys() - left.keys()):
+            attempt = 1 + left.get((job.chain, job.number), 0)
+            self._waiting[job._replace(attempt=attempt)] = clock.monotonic_ns()
 
     def _start(self) -> None:
         here, table = self._settings.node, self._settings.routing
@@ -135,7 +137,9 @@ class Loop:
             return
         again = ended.died or ended.again  # the outside went away in the middle
         if self._write_broken(ended) and again and job.attempt < steps.ATTEMPTS_MAX:
-            self._waiting[job._replace(attempt=job.attempt + 1)] = clock.monotonic_ns()
+            pause = RETRY_SECONDS * 2**job.attempt if ended.again else 0.0
+            due_ns = clock.monotonic_ns() + int(pause * 1e9)
+            self._waiting[job._replace(attempt=job.attempt + 1)] = due_ns
 
     def _write_broken(self, ended: Ended) -> bool:
         """Keep how an attempt ended; False when its worker did so with its last breath."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import structlog
 from orrery_kernels.domino import run as lab
 from orrery_kernels.domino.chain import Chain
@@ -23,9 +24,11 @@ from ..protocol.facts import BadFact, Fact
 from ..store import domino_runs, holds, moving, pieces, reading, refs, snapshots
 from ..store.answers import Answers
 from ..store.domino_values import chain_from, covered_by
+from ..store.mended import Damaged
 from .asking import as_step
 from .steps import BY_SNAPSHOT, Job, process_chains
 
+OUTSIDE = (Damaged, psycopg.OperationalError)  # what went wrong there is no task's failure
 LOOK_BACK = 8  # runs, of this node and of others, among which the last one is looked for
 POINTS_MAX = 100  # of one answer, and so of the series that it feeds
 LOCK_CLASS = 0x0FAC9  # of advisory locks: one per chain and snapshot
@@ -96,7 +99,7 @@ class Runner:
             self._write(done, [])
             return done
         market, last = self.market(job.snapshot), self._last_of(chain, job.chain, job.number)
-        steps = lab.run(chain, market, self.answers, job.audit, last, tell)
+        steps = lab.run(chain, market, self.answers, job.audit, last, tell, OUTSIDE)
         self._last[job.chain] = lab.Last({step.task: step for step in steps}, market.snapshot)
         done = self._record(job, chain, began_ns, {step.task: step for step in steps})
         stream, name = self._settings.partitions, chain.digest.hex()

@@ -63,6 +63,12 @@ def may_start(mine: bool, owner_is_done: bool, waited_s: float, takeover_s: floa
     return mine or owner_is_done or waited_s >= takeover_s
 
 
+def is_broken(run: DominoRun) -> bool:
+    """Whether an attempt ended with its worker and another one is owed: who was to make it may have
+    died since."""
+    return not run.declared and run.attempt < ATTEMPTS_MAX
+
+
 def broken_run(job: Job, node: str, task: str, why: str, times_ns: tuple[int, int]) -> DominoRun:
     """Return the record of an attempt that ended with its worker, in `task`."""
     steps = (Ran(task or job.chain, "fail", why, None, None, ()),)

@@ -135,6 +135,7 @@ class Controller:
                 answer = answer_of(memo, pod, action) if memo else None
             except OSError as cause:
                 memo, silent = None, True  # it knows nothing, and is waited for once in a turn
+                known = known._replace(silent=True)
                 name = pod["metadata"]["name"]
                 log.warning("the memo does not answer", pod=name, reason=str(cause))
             known = and_that(known, action, answer)
@@ -149,7 +150,8 @@ class Controller:
 
     def _memo(self, pod: PodObject) -> Any:
         """Return the memo of a pod; one whose machine was started anew has another address."""
-        place = pod["metadata"]["uid"], (pod.get("status") or {}).get("podIP", "")
+        port = pods.annotations(pod).get("memo-port", "")
+        place = pod["metadata"]["uid"], f"{(pod.get('status') or {}).get('podIP', '')}:{port}"
         if self._clients.get(place) is None:
             if len(self._clients) > 4 * len(self._names):
                 self._clients.clear()

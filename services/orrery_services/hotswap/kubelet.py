@@ -7,14 +7,16 @@ the runner has taken up its token.
 """
 
 import contextlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import scratch
 from ..errors import OutsideError
+from ..protocol import stages
 from . import pods
-from .processes import Launch
+from .processes import Launch, boot_id
 
 GRACE_SECONDS = 6.0  # longer than a runner gives its stage
 BACK_OFF_SECONDS = (0.2, 1.0, 2.0, 5.0, 10.0)
@@ -65,16 +67,19 @@ def act(
                 runtime.prepare(_launch(hand, spec, pod, place))
         if _may_start(hand, spec, pod, now):
             _start(hand, spec, record, runtime, place, now, save)
-    if not pods.annotations(pod).get("memo-port"):
-        _note_memo(pod, place)
+    _note_memo(pod, place)
     _report(record, runtime, place)
 
 
 def end_all(record: dict[str, Any], runtime: Any, now: float) -> bool:
     """End every container; True once all are gone."""
+    spec = record["pod"]["spec"]
+    wanted = {
+        each["name"]: each["image"] for each in (*spec["initContainers"], *spec["containers"])
+    }
     for name, hand in record["hands"].items():
         if hand["state"] == "running":
-            _look_after(hand, {"name": name, "image": ""}, runtime, now)
+            _look_after(hand, {"name": name, "image": "", "kept": wanted[name]}, runtime, now)
     return all(hand["state"] != "running" for hand in record["hands"].values())
 
 
@@ -98,6 +103,11 @@ def _look_after(
             runtime.leave(hand)
             code = 0
     if code is None:
+        return
+    asked = hand.get("asked") or hand.get("boot", boot_id()) != boot_id()
+    if asked and hand["image"] == spec.get("kept", spec["image"]):
+        # Ended by us, or with the machine, to go on later: no failure, and its time begins anew.
+        hand.update(state="ended", cut_off=True, unsaid=hand.get("unsaid", 0) + 1)
         return
     ended = {
         "exitCode": code,
@@ -151,7 +161,9 @@ def _start(
     except (OutsideError, OSError) as cause:  # the other containers are looked after all the same
         hand.update(state="not made", image=spec["image"], again_at=now + 1.0, why=str(cause)[:300])
         return
-    kept = {key: hand[key] for key in ("failures", "ended", "again_at") if key in hand}
+    if hand.get("cut_off"):
+        _begin_time_anew(record["pod"], spec["name"], now)
+    kept = {key: hand[key] for key in ("failures", "ended", "again_at", "unsaid") if key in hand}
     hand.clear()
     hand.update(
         kept,
@@ -164,6 +176,16 @@ def _start(
     )
     save()
     open_gate()
+
+
+def _begin_time_anew(pod: dict[str, Any], container: str, now: float) -> None:
+    """Give a stage that was cut off the time that it had: nobody could work while we were away."""
+    noted = pod["metadata"]["annotations"]
+    key = pods.PREFIX + container.replace("slot", "swap")
+    if text := noted.get(key):
+        swap = json.loads(text)
+        until = now + swap["until"] - swap["at"]
+        noted[key] = stages.canonical({**swap, "at": now, "until": until})
 
 
 def _launch(
@@ -205,9 +227,9 @@ def env_of(container: str, pod: dict[str, Any], place: Place) -> dict[str, str]:
 
 
 def _note_memo(pod: dict[str, Any], place: Place) -> None:
-    path = place.volume / "memo-port"
-    if path.exists():
-        pod["metadata"]["annotations"][pods.PREFIX + "memo-port"] = path.read_text()
+    with contextlib.suppress(FileNotFoundError):
+        port = (place.volume / "memo-port").read_text()  # another one, where the first was taken
+        pod["metadata"]["annotations"][pods.PREFIX + "memo-port"] = port
         pod["status"]["podIP"] = "127.0.0.1"
 
 
@@ -230,7 +252,7 @@ def container_status(name: str, hand: dict[str, Any], place: Place) -> dict[str,
         "name": name,
         "image": hand.get("image", ""),
         "containerID": hand.get("id", ""),
-        "restartCount": max(0, hand["number"] - 1),
+        "restartCount": max(0, hand["number"] - 1 - hand.get("unsaid", 0)),
         "ready": running and is_ready(name, hand, place),
         "state": {"running": {}},
         "lastState": {"terminated": hand["ended"]} if hand.get("ended") else {},

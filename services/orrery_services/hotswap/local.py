@@ -51,6 +51,7 @@ class LocalPods:
         self._mutex = threading.RLock()
         self._changed = threading.Event()
         self._lease: Any = None
+        self._closed = False
         folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, name: str) -> PodObject | None:
@@ -105,7 +106,12 @@ class LocalPods:
         if not self._is_kubelet():
             return
         with self._locked(name):
-            record = self._read(name) or self._new(name)
+            if self._closed:  # what has been ended is not started again
+                return
+            record = self._read(name)
+            if record is None:
+                record = self._new(name)
+                self._write(name, record)  # before anything of it starts
             before, noted = json.dumps(record["pod"]), json.dumps(record["hands"])
             pod = record["pod"]
             if pod["metadata"].get("deletionTimestamp"):
@@ -137,18 +143,28 @@ class LocalPods:
 
     def close(self) -> None:
         """End every container and keep the pods: what `make down` wants. Runs go on afterwards."""
-        for path in self._folder.glob(f"*/{RECORD}"):
-            name = path.parent.name
-            with self._locked(name):
-                record = self._read(name)
-                until = time.monotonic() + kubelet.GRACE_SECONDS + 1
-                while record and time.monotonic() < until:
-                    if kubelet.end_all(record, self._runtime, self._now()):
-                        break
-                    time.sleep(LOOK_BUSY_SECONDS)
-                if record:
-                    self._write(name, record)
-                    self._runtime.forget(record["pod"]["metadata"]["uid"])
+        if not self._is_kubelet():  # they are another process's
+            return
+        with self._mutex:
+            self._closed = True
+        left = [path.parent.name for path in self._folder.glob(f"*/{RECORD}")]
+        until = time.monotonic() + kubelet.GRACE_SECONDS + 1
+        while left and time.monotonic() < until:  # all at once: we may be ended hard meanwhile
+            left = [name for name in left if not self._end(name)]
+            time.sleep(LOOK_BUSY_SECONDS)
+
+    def _end(self, name: str) -> bool:
+        """Bring the containers of a pod one step nearer to their end; True once all are gone."""
+        with self._locked(name):
+            if (record := self._read(name)) is None:
+                return True
+            noted = json.dumps(record["hands"])
+            ended = kubelet.end_all(record, self._runtime, self._now())
+            if json.dumps(record["hands"]) != noted:
+                self._write(name, record)
+            if ended:
+                self._runtime.forget(record["pod"]["metadata"]["uid"])
+            return ended
 
     def _launch_facts(self, name: str, record: dict[str, Any]) -> kubelet.Place:
         folder = self._folder / name

@@ -80,10 +80,12 @@ class Processes:
     def start(self, launch: Launch) -> tuple[Hand, Callable[[], None]]:
         """Return a container that waits, and what opens its gate."""
         self.prepare(launch)
-        _, hand, write = self._prepared.pop((launch.uid, launch.container))
+        place = launch.uid, launch.container
+        _, hand, write = self._prepared[place]
         Path(hand["said"]).unlink(missing_ok=True)
 
         def open_gate() -> None:
+            del self._prepared[place]  # until now: who cannot write it down finds it the next time
             with contextlib.suppress(BrokenPipeError):
                 os.write(write, b"1")
             os.close(write)
@@ -101,18 +103,23 @@ class Processes:
             "ORRERY_GATE_NAME": launch.container,
             "ORRERY_TERMINATION_LOG": str(said),
         }
-        with open_log(launch.folder / f"{launch.container}.log") as log:
-            child = subprocess.Popen(
-                argv_of(launch.image),
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(read,),
-                start_new_session=True,
-                cwd=launch.folder,
-            )
-        os.close(read)
+        try:
+            with open_log(launch.folder / f"{launch.container}.log") as log:
+                child = subprocess.Popen(
+                    argv_of(launch.image),
+                    env=env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(read,),
+                    start_new_session=True,
+                    cwd=launch.folder,
+                )
+        except OSError:
+            os.close(write)
+            raise
+        finally:
+            os.close(read)
         self._children[child.pid] = child
         if group := self._group(launch.uid):
             group.add(launch.container, child.pid, launch.memory_bytes)
@@ -183,7 +190,9 @@ class Processes:
         """The pod is gone."""
         for place in [each for each in self._prepared if each[0] == uid]:
             self._dismiss(place)
-        if group := self._groups.pop(uid, None):
+        group = self._group(uid)  # one that was made before this controller began goes as well
+        del self._groups[uid]
+        if group:
             group.remove()
 
 
@@ -230,7 +239,7 @@ def boot_id() -> str:
 
 
 def is_alive(hand: Hand) -> bool:
-    return born(hand["pid"]) == hand["born"] and hand.get("boot", boot_id()) == boot_id()
+    return 0 != hand["born"] == born(hand["pid"]) and hand.get("boot", boot_id()) == boot_id()
 
 
 def end_session(hand: Hand) -> None:

@@ -18,6 +18,7 @@ SWAP_SECONDS = 60.0  # from patch to the new container running, pull included
 REVERT_SECONDS = 30.0  # then the pod is freed even if the placeholder does not come up
 ATTEMPTS_MAX = 3  # of a run whose pod was lost
 RETRIES = {"permanent": 0, "resource": 1, "deadline": 1, "transient": 2}
+SILENT_SECONDS_MAX = 600.0  # of a memo, behind the time of a stage that may be done
 LOOK_AGAIN_SECONDS = 0.05
 LOOK_SHARE, LOOK_SECONDS_MIN, LOOK_SECONDS_MAX = 0.02, 0.01, 1.0
 WHY_MAX = 1000
@@ -30,6 +31,7 @@ class Known(NamedTuple):
     memo: Mapping[str, str | None] = {}
     markers: Mapping[int, stages.Marker | None] = {}
     runners: Mapping[str, str | None] = {}
+    silent: bool = False  # it did not answer: what it did not say is not known
     lost: str = ""  # why the pod of the attempt before was ended, where a kubelet said so
 
 
@@ -106,7 +108,9 @@ def decide(
         return Ask(stage=seen.stage)
     if slot.up and (marker := known.markers[seen.stage]):
         return _when_done(seen, slot, marker, now, known)
-    if now > slot.swap.until or not slot.settled:
+    if slot.up and known.silent and now <= until_of(seen, slot) + SILENT_SECONDS_MAX:
+        return Wait(f"the memo must say whether stage {seen.stage} is done")
+    if now > until_of(seen, slot) or not slot.settled:
         return _until_settled(seen, slot, now)
     return _while_running(seen, slot, now)
 
@@ -234,6 +238,11 @@ def _swap(swap: pods.Swap) -> str:
     return stages.canonical(swap._asdict())
 
 
+def until_of(seen: pods.Pod, slot: pods.Slot) -> float:
+    """Return when the time of the stage that is awaited is up: every repeat has as much again."""
+    return slot.swap.until + slot.failures * seen.run.stages[seen.stage - 1].deadline_s
+
+
 def _until_settled(seen: pods.Pod, slot: pods.Slot, now: float) -> Action:
     """The patched image is not running yet, or the time of the stage is up."""
     waited = now - slot.swap.at
@@ -242,7 +251,7 @@ def _until_settled(seen: pods.Pod, slot: pods.Slot, now: float) -> Action:
     ):
         why = f"{slot.waiting} for {waited:.0f} s: {slot.image}"
         return _revert(seen, "image", f"{why}: {slot.message}" if slot.message else why, 0, now)
-    if now > slot.swap.until:
+    if now > until_of(seen, slot):
         stage = seen.run.stages[seen.stage - 1]
         why = f"not done {waited:.0f} s after the swap, deadline_s is {stage.deadline_s:g}"
         return _revert(seen, "deadline", why, 0, now)

@@ -12,7 +12,7 @@ from .. import scratch
 from ..protocol import stages
 from .children import ChildFailed
 
-WAIT_SECONDS_MAX = 3600.0  # for the stage before; a controller gives up long before
+WAIT_SECONDS_MAX = 100 * 86_400.0  # longer than the stages before may take; SIGTERM ends us
 LOOK_SECONDS = 0.01
 NO_INPUT = 66  # EX_NOINPUT of sysexits.h: permanent
 

@@ -40,9 +40,13 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     memo = app.Memo(env.get("ORRERY_SCRATCH", "/scratch"), open_store(env))
-    server = app.serve(
-        memo, env.get("ORRERY_MEMO_HOST", "127.0.0.1"), int(env.get("ORRERY_MEMO_PORT", PORT))
-    )
+    host, port = env.get("ORRERY_MEMO_HOST", "127.0.0.1"), int(env.get("ORRERY_MEMO_PORT", PORT))
+    try:
+        server = app.serve(memo, host, port)
+    except OSError:  # while we were away somebody took it: who looks for us reads the file
+        if "ORRERY_MEMO_PORT_FILE" not in env:
+            raise
+        server = app.serve(memo, host, 0)
     servers = [server]
     if path := env.get("ORRERY_MEMO_SOCKET"):
         os.chdir(Path(path).parent)  # the name of a socket is at most 108 bytes

@@ -9,10 +9,10 @@ from typing import Any
 
 from .. import apart, memo_keys, scratch
 from ..config import Settings, load_settings
-from ..errors import OutsideError
+from ..errors import DivergenceError, OutsideError
 from ..protocol import stages
 from ..protocol.answers import BYTES, MEMO, bytes_key, memo_key, memo_meta
-from .store import MemoStore
+from .store import FileMemo, MemoStore
 
 BODY_BYTES_MAX = 64 << 20  # of a fact: who writes one takes twice that for a moment, and 100 MB
 _HEAD = "SELECT substring(payload FOR 2) FROM facts WHERE key = %s"
@@ -73,11 +73,13 @@ def open_fact_memo() -> FactMemo:
 class TieredMemo:
     """A folder of this machine in front of the node's facts: near first, and both remember."""
 
-    def __init__(self, near: MemoStore, far: MemoStore) -> None:
+    def __init__(self, near: FileMemo, far: MemoStore) -> None:
         self._near, self._far = near, far
         self.bytes_max = near.bytes_max
 
     def digest_of(self, key: str) -> str | None:
+        if self._near.is_quarantined(key):
+            return None
         return self._near.digest_of(key) or self._far.digest_of(key)
 
     def keys_since(self, cursor: Any) -> tuple[list[str], Any]:
@@ -90,6 +92,11 @@ class TieredMemo:
         return self._near.fetch(digest, path) or self._far.fetch(digest, path)
 
     def put(self, key: str, digest: str, path: Path) -> None:
-        self._near.put(key, digest, path)
+        try:
+            self._near.put(key, digest, path)
+        except DivergenceError:  # known there as well: the other nodes must hear of it
+            if path.stat().st_size <= self._far.bytes_max:
+                self._far.put(key, digest, path)
+            raise
         if path.stat().st_size <= self._far.bytes_max:  # what is larger stays on this machine
             self._far.put(key, digest, path)

@@ -62,6 +62,11 @@ class FileMemo:
             return text if stages.is_digest(text) and self._body_path(text).exists() else None
         return None
 
+    def is_quarantined(self, key: str) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return self._key_path(key).read_text() == DIVERGED
+        return False
+
     def keys_since(self, cursor: int) -> tuple[list[str], int]:
         try:
             with (self._folder / "log").open("rb") as log:

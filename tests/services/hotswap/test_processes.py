@@ -261,7 +261,9 @@ def test_what_containers_are_given_is_no_setting_that_their_node_does_not_know(t
     for container in (processes.MEMO, "slot-a"):
         env = kubelet.env_of(container, pod, place)
         hand, _ = runtime.start(a_launch(tmp_path, "")._replace(env=env, container=container))
-        told = Path(f"/proc/{hand['pid']}/environ").read_bytes().decode().split("\0")
+        path = Path(f"/proc/{hand['pid']}/environ")
+        wait_until(path.read_bytes)  # empty while the process becomes another program
+        told = path.read_bytes().decode().split("\0")
         given |= {line.partition("=")[0] for line in told} - os.environ.keys()
         os.kill(hand["pid"], signal.SIGKILL)
 
