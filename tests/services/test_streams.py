@@ -1,11 +1,14 @@
 """Streams that the services add to the lab: from files and from the log."""
 
+from types import SimpleNamespace
+
 import numpy as np
-import orrery_services.streams  # noqa: F401 - gives Stream its sources
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from orrery_kernels import Stream, ewma
+from orrery_services import streams  # gives Stream its sources
+from orrery_services.errors import OutsideError
 
 
 @pytest.mark.parametrize("batch_size", [7, 10_000])
@@ -31,3 +34,12 @@ def test_only_the_columns_that_are_asked_for_are_read(tmp_path):
     stream = Stream.from_parquet(tmp_path / "a.parquet", columns=["price"])
 
     assert stream.to_table().schema.names == ["price"]
+
+
+def test_a_log_that_is_not_there_is_no_empty_stream(monkeypatch):
+    """Of a topic that it does not know Kafka says that it has no partitions."""
+    told = SimpleNamespace(topics={"ticks": SimpleNamespace(partitions={})})
+    monkeypatch.setattr(streams, "admin", lambda _: SimpleNamespace(list_topics=lambda *_: told))
+
+    with pytest.raises(OutsideError, match=r"ticks must be there.*`make up` makes it"):
+        list(Stream.from_kafka("127.0.0.1:1"))

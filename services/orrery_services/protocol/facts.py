@@ -32,6 +32,7 @@ ROW_BYTES_MAX = 512 * 1024
 BODY_BYTES_MAX = 470 * 1024  # of one row, uncompressed; meta and head take the rest
 META_BYTES_MAX = 40 * 1024  # holds the changed entries of a vector
 HEAD_BYTES = META_BYTES_MAX + 16  # of a payload: enough to read any meta
+KEY_BYTES_MAX = 2_048  # an index of Postgres takes little more
 TREE_BYTES_MAX = 256 * 1024 * 1024
 DIGEST_BYTES = 32
 ZSTD_LEVEL = 1
@@ -268,8 +269,10 @@ def check(fact: Fact) -> None:
 
 def check_named(fact: Fact) -> None:
     """Raise BadFact or ValueError unless kind and key are what the readers of chunks expect."""
-    if "\0" in fact.kind + fact.key:
-        raise BadFact(f"a key must hold no NUL, was {fact.key!r}")
+    if "\0" in fact.kind + fact.key or len(fact.key.encode()) > KEY_BYTES_MAX:
+        raise BadFact(
+            f"a key must hold no NUL and at most {KEY_BYTES_MAX} bytes, was {fact.key[:80]!r}"
+        )
     kind, *middle = fact.key.split("/")
     if INPUT not in (kind, fact.kind) and RESULT not in (kind, fact.kind):
         return
@@ -277,12 +280,14 @@ def check_named(fact: Fact) -> None:
     place = place_of(fact.key)
     if fact.kind != kind or fact.key != place_key(kind, place, chain):
         raise BadFact(f"the key of a chunk must name its place, was {fact.key!r}")
-    if place.partition != fact.stream:
+    if place.partition != fact.stream or not place.offset < 1 << 63:
         raise BadFact(f"{fact.key} must come in stream {place.partition}, was {fact.stream}")
     if kind == INPUT:
         meta = meta_of(fact.payload)
-        if type(meta.get("ordinal")) is not int or not isinstance(meta.get("changed"), dict):
-            raise BadFact(f"{fact.key} must say its ordinal and what it changed")
+        ordinal, changed = meta.get("ordinal"), meta.get("changed")
+        whole = isinstance(changed, dict) and all(type(x) is int for x in changed.values())
+        if type(ordinal) is not int or not whole:
+            raise BadFact(f"{fact.key} must say in whole numbers its ordinal and what it changed")
 
 
 def changed_entries(base: vectors.Vector, following: vectors.Vector) -> vectors.Vector:

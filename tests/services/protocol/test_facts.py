@@ -128,3 +128,48 @@ def test_a_body_that_is_gone_names_its_day_and_one_from_before_days_says_so():
     assert facts.meta_of(without_day) == {"schema": "x"}
     with pytest.raises(facts.BadFact, match="expired on a day that was not recorded: gc removed"):
         facts.data_of(without_day, None)
+
+
+IN_KEY, OUT_KEY = facts.place_key("in", PLACE), facts.place_key("out", PLACE, "chain")
+IN_META = {"ordinal": 5, "changed": {}}
+
+
+def test_chunks_and_what_is_none_are_named_as_readers_expect():
+    outputs = pa.record_batch({"vwap": [1.0]})
+    for fact in (
+        facts.input_chunk(PLACE, 5, {"row:trades:x": 8}, ticks(3))[-1],
+        facts.result_chunk(PLACE, "chain", outputs)[-1],
+        facts.plain_fact("note", 9, "note/a/b", {}, b"")[-1],
+        facts.piece(1, b"abc"),
+    ):
+        facts.check_named(fact)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stream", "key", "meta"),
+    [
+        ("note", 0, "note/a\0b", {}),
+        ("no\0te", 0, "note/a", {}),
+        ("out", 3, "out", {}),
+        ("out", 3, facts.place_key("out", PLACE), {}),
+        ("out", 3, OUT_KEY.replace("out", "in"), IN_META),
+        ("out", 4, OUT_KEY, {}),
+        ("note", 3, OUT_KEY, {}),
+        ("in", 3, OUT_KEY, IN_META),
+        ("in", 3, IN_KEY + "x", IN_META),
+        ("in", 3, IN_KEY.replace("/0", "/", 1), IN_META),
+        ("in", 3, IN_KEY, {"ordinal": 5}),
+        ("in", 3, IN_KEY, {"ordinal": "5", "changed": {}}),
+        ("in", 3, IN_KEY, {"ordinal": 5, "changed": []}),
+        ("in", 3, IN_KEY, {"ordinal": 5, "changed": {"a": "6"}}),
+        ("in", 3, facts.place_key("in", PLACE._replace(offset=1 << 63)), IN_META),
+        ("note", 3, "note/" + "x" * facts.KEY_BYTES_MAX, {}),
+    ],
+)
+def test_a_fact_that_readers_of_chunks_could_not_place_is_refused(kind, stream, key, meta):
+    """Its content is what its id names: nothing else would stop it on its way into a store."""
+    (fact,) = facts.plain_fact(kind, stream, key, meta, b"body")
+    facts.check(fact)
+
+    with pytest.raises((BadFact, ValueError)):
+        facts.check_named(fact)

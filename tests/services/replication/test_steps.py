@@ -33,7 +33,8 @@ def test_an_id_is_read_in_every_form_that_a_converter_writes(form):
 @pytest.mark.parametrize(
     "changed",
     [{"id": None}, {"origin": None}, {"kind": None}, {"oseq": None}, {"oseq": b"0"},
-     {"oseq": b"x"}, {"id": b"short"}, {"origin": b""}, {"origin": b"\xff"}],
+     {"oseq": b"x"}, {"id": b"short"}, {"origin": b""}, {"origin": b"\xff"},
+     {"origin": b"n2\0"}],
 )  # fmt: skip
 def test_a_message_that_is_no_fact_says_why(changed):
     with pytest.raises(BadFact):
@@ -71,6 +72,14 @@ def test_an_ask_reads_as_it_was_sent():
 @pytest.mark.parametrize("value", [None, b"", b"[]", b"{}", b'{"origin":1}', b"\xff"])
 def test_what_is_no_ask_is_refused(value):
     with pytest.raises(ValueError, match=r".+"):
+        steps.parse_ask(value)
+
+
+@pytest.mark.parametrize("odd", [{"origin": 5}, {"origin": "n2\0"}, {"asker": None}])
+def test_an_ask_that_does_not_name_origin_and_asker_is_refused(odd):
+    value = steps.pack_ask(ask(1, 2)._replace(**odd))
+
+    with pytest.raises(ValueError, match="must name origin and asker"):
         steps.parse_ask(value)
 
 

@@ -96,3 +96,30 @@ def test_a_lane_stands_still_while_the_log_ends_before_what_it_folded(lane, writ
 
     assert lane.recover(writer)
     assert (lane.work.position, lane.stands) == (position, "")
+
+
+class Growing(Log):
+    """A log to which a message comes whenever its ends were told; somebody stores it at once."""
+
+    def __init__(self, end: int, store_input):
+        super().__init__(end)
+        self._store_input = store_input
+
+    def ends(self, topic: str, partition: int) -> tuple[int, int]:
+        told = super().ends(topic, partition)
+        self._store_input(self.end)
+        self.end += 1
+        return told
+
+
+def test_input_that_comes_while_a_lane_recovers_is_no_lost_end(lane, writer):
+    """Another chain's worker, or the replicator, stores what the log did not hold a moment ago."""
+    store.commit(writer, steps.chain_fact(chain(), STEPS, 8))
+    work = fresh()
+    inputs = [take(work, offset, MESSAGES[offset])[:1] for offset in ACCEPTED]
+    store.commit(writer, inputs[0])
+    lane._reader = Growing(1, lambda offset: store.commit(writer, inputs[offset]))
+
+    assert lane.recover(writer)
+
+    assert lane.stands == ""

@@ -4,6 +4,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -12,6 +13,7 @@ import structlog
 from orrery_services import tables
 from orrery_services.config import Settings, load_settings
 from orrery_services.errors import OutsideError
+from orrery_services.stack import migrations
 
 from .server import ROOT, Server
 
@@ -85,3 +87,25 @@ def test_waiting_has_an_end_that_says_what_was_missing(server, empty, tmp_path):
 
     with pytest.raises(OutsideError, match=r"within 0 s.*facts.*migrations"):
         tables.wait(settings, threading.Event(), seconds_max=0)
+
+
+def test_a_set_up_that_was_killed_hands_its_tables_over_at_the_next(
+    server, empty, tmp_path, monkeypatch
+):
+    settings = settings_of(server, empty, tmp_path)
+    admin = partial(psycopg.connect, server.conninfo(empty), autocommit=True)
+    monkeypatch.setattr(migrations, "_admin", lambda *_: admin())
+    with monkeypatch.context() as killed:
+        killed.setattr(migrations, "hand_to_owner", kill)
+        with pytest.raises(KeyboardInterrupt):
+            migrations.apply_tables(settings)
+
+    assert migrations.apply_tables(settings) == [], "all files had run"
+
+    owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
+    with admin() as connection:
+        assert connection.execute(owners).fetchall() == [("orrery_owner",)]
+
+
+def kill(_: psycopg.Connection) -> None:
+    raise KeyboardInterrupt
