@@ -97,7 +97,7 @@ class Loop:
             for run in domino_runs.of_cuts(self._connection, chain, made[0][0], made[-1][0] + 1)
             if run.node == self._settings.node
         }  # the last attempt of each
-        left = {place: run.attempt for place, run in runs.items() if steps.is_broken(run)}
+        left = {place: run.attempt for place, run in runs.items() if run.owed}
         for job in steps.new_jobs(made, self._chains, runs.keys() - left.keys()):
             attempt = 1 + left.get((job.chain, job.number), 0)
             self._waiting[job._replace(attempt=attempt)] = clock.monotonic_ns()
@@ -136,19 +136,19 @@ class Loop:
             self._waiting[job] = clock.monotonic_ns() + int(RETRY_SECONDS * 1e9)
             return
         again = ended.died or ended.again  # the outside went away in the middle
-        if self._write_broken(ended) and again and job.attempt < steps.ATTEMPTS_MAX:
+        if self._write_broken(ended, again) and again and job.attempt < steps.ATTEMPTS_MAX:
             pause = RETRY_SECONDS * 2**job.attempt if ended.again else 0.0
             due_ns = clock.monotonic_ns() + int(pause * 1e9)
             self._waiting[job._replace(attempt=job.attempt + 1)] = due_ns
 
-    def _write_broken(self, ended: Ended) -> bool:
+    def _write_broken(self, ended: Ended, again: bool) -> bool:
         """Keep how an attempt ended; False when its worker did so with its last breath."""
         job, now_ns = ended.job, clock.wall_ns()
         key = rules.run_key(job.chain, job.number, job.snapshot, self._settings.node, job.attempt)
         if reading.begun_with(self._connection, [key]):
             return False
         times = (now_ns - int(ended.seconds * 1e9), now_ns)
-        made = steps.broken_run(job, self._settings.node, ended.task, ended.why, times)
+        made = steps.broken_run(job, self._settings.node, ended.task, ended.why, times, again)
         made = made._replace(incarnation=refs.origin(self._connection).partition(".")[2])
         record = rules.run_fact(made, self._settings.partitions)
         store.commit(self._connection, record, as_origin=made.origin)

@@ -63,16 +63,13 @@ def may_start(mine: bool, owner_is_done: bool, waited_s: float, takeover_s: floa
     return mine or owner_is_done or waited_s >= takeover_s
 
 
-def is_broken(run: DominoRun) -> bool:
-    """Whether an attempt ended with its worker and another one is owed: who was to make it may have
-    died since."""
-    return not run.declared and run.attempt < ATTEMPTS_MAX
-
-
-def broken_run(job: Job, node: str, task: str, why: str, times_ns: tuple[int, int]) -> DominoRun:
-    """Return the record of an attempt that ended with its worker, in `task`."""
+def broken_run(
+    job: Job, node: str, task: str, why: str, times_ns: tuple[int, int], again: bool
+) -> DominoRun:
+    """Return the record of an attempt that ended with its worker, in `task`. again: the reason is
+    worth another one, which is owed then: who is to make it may die before."""
     steps = (Ran(task or job.chain, "fail", why, None, None, ()),)
     return DominoRun(
         job.chain, "", job.snapshot, job.number, 0, node, job.attempt, job.asked, job.audit,
-        *times_ns, steps,
+        *times_ns, steps, owed=again and job.attempt < ATTEMPTS_MAX,
     )  # fmt: skip

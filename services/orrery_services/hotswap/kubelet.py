@@ -78,6 +78,7 @@ def end_all(record: dict[str, Any], runtime: Any, now: float) -> bool:
         each["name"]: each["image"] for each in (*spec["initContainers"], *spec["containers"])
     }
     for name, hand in record["hands"].items():
+        hand["cut_off"] = True  # also what waits to be started: until then no time of its counts
         if hand["state"] == "running":
             _look_after(hand, {"name": name, "image": "", "kept": wanted[name]}, runtime, now)
     return all(hand["state"] != "running" for hand in record["hands"].values())
@@ -104,7 +105,7 @@ def _look_after(
             code = 0
     if code is None:
         return
-    asked = hand.get("asked") or hand.get("boot", boot_id()) != boot_id()
+    asked = hand.get("asked") or _is_of_another_life(hand)
     if asked and hand["image"] == spec.get("kept", spec["image"]):
         # Ended by us, or with the machine, to go on later: no failure, and its time begins anew.
         hand.update(state="ended", cut_off=True, unsaid=hand.get("unsaid", 0) + 1)
@@ -119,6 +120,10 @@ def _look_after(
     if hand["image"] == spec["image"] and not hand.get("asked"):
         back_off = BACK_OFF_SECONDS[min(hand["failures"], len(BACK_OFF_SECONDS) - 1)]
         hand.update(failures=hand["failures"] + 1, again_at=now + back_off)
+
+
+def _is_of_another_life(hand: dict[str, Any]) -> bool:
+    return hand.get("boot", boot_id()) != boot_id()
 
 
 def _is_there(container: str, place: Place) -> bool:
@@ -156,12 +161,14 @@ def _start(
         hand.update(state="no image", image=spec["image"], again_at=now + 1.0)
         return
     launch = _launch(hand, spec, record["pod"], place)
+    if spec["name"] == MEMO:
+        _forget_memo(record["pod"], place)
     try:
         started, open_gate = runtime.start(launch)
     except (OutsideError, OSError) as cause:  # the other containers are looked after all the same
         hand.update(state="not made", image=spec["image"], again_at=now + 1.0, why=str(cause)[:300])
         return
-    if hand.get("cut_off"):
+    if hand.get("cut_off") or _is_of_another_life(hand):
         _begin_time_anew(record["pod"], spec["name"], now)
     kept = {key: hand[key] for key in ("failures", "ended", "again_at", "unsaid") if key in hand}
     hand.clear()
@@ -224,6 +231,13 @@ def env_of(container: str, pod: dict[str, Any], place: Place) -> dict[str, str]:
         "ORRERY_SCRATCH": str(place.volume),
         "ORRERY_MEMO_URL": f"http://127.0.0.1:{noted.get('memo-port', '0')}",
     }
+
+
+def _forget_memo(pod: dict[str, Any], place: Place) -> None:
+    """Forget where a memo was that is started again: no slot is to be sent to a stranger."""
+    (place.volume / "memo-port").unlink(missing_ok=True)
+    pod["metadata"]["annotations"].pop(pods.PREFIX + "memo-port", None)
+    pod["status"].pop("podIP", None)
 
 
 def _note_memo(pod: dict[str, Any], place: Place) -> None:

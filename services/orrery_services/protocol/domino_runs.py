@@ -48,6 +48,7 @@ class DominoRun(NamedTuple):
     ended_ns: int
     steps: tuple[Ran, ...]
     incarnation: str = ""
+    owed: bool = False  # it ended with its worker, and another attempt follows
 
     @property
     def origin(self) -> str:
@@ -96,6 +97,8 @@ def declared_key(digest: str) -> str:
 
 def run_fact(run: DominoRun, stream: int) -> list[Fact]:
     document = run._asdict() | {"steps": [step._asdict() for step in run.steps]}
+    if not run.owed:  # hardly ever: a record without it has the bytes that it always had
+        del document["owed"]
     return plain_fact(RUN, stream, run.key, {}, _packed(document))
 
 

@@ -433,6 +433,14 @@ class TestFailure:
         assert steps["bad"].why == "ValueError: no curve from 1000000.0"
         assert len(memo.rows) == 1, "an error has no memo key"
 
+    def test_what_went_wrong_outside_is_the_callers_and_no_failure_of_a_task(self):
+        chain = rates({"name": "bad", "domino": "fails", "reads": {"x": "static/notional"}})
+
+        with pytest.raises(ValueError, match="no curve"):
+            run(chain, market_of(), Memo(), outside=(OSError, ValueError))
+
+        assert actions(run(chain, market_of(), Memo(), outside=(OSError,))) == {"bad": "fail"}
+
     @pytest.mark.parametrize(
         ("task", "message"),
         [

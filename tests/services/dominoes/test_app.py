@@ -14,7 +14,7 @@ from orrery_services import failpoints, metrics, store
 from orrery_services.dominoes import app
 from orrery_services.dominoes.pool import Ended, Pool
 from orrery_services.dominoes.running import Runner
-from orrery_services.dominoes.steps import Job
+from orrery_services.dominoes.steps import ATTEMPTS_MAX, Job
 from orrery_services.dominoes.worker import SERVICE
 from orrery_services.protocol.answers import memo_key
 from orrery_services.protocol.snapshots import snapshot_key
@@ -226,6 +226,52 @@ def test_a_job_for_which_the_outside_went_away_in_the_middle_is_tried_again_and_
 
         assert tries == [1, 2, 3]
         assert [run.attempt for run in records(writer, "rates") if run.failed] == [1, 2, 3]
+
+
+def test_an_outside_that_went_away_has_longer_each_time_to_come_back(
+    new_node, environment, monkeypatch
+):
+    node = new_node("n1")
+    environment(node)
+    with store.connect(node.postgres("writer")) as writer, looping(node) as loop:
+        monkeypatch.setattr(app.clock, "monotonic_ns", lambda: 0)
+        snapshot, due_ns = write_snapshot(writer, 1), []
+        for attempt in range(1, ATTEMPTS_MAX):
+            job = Job(1, "rates", snapshot, attempt)
+            loop._end(Ended(job, None, "Damaged: it is", False, "curve/USD-SOFR", 0.1, True))
+            due_ns.append(loop._waiting.pop(job._replace(attempt=attempt + 1)))
+
+        assert due_ns == [2 * app.RETRY_SECONDS * 10**9, 4 * app.RETRY_SECONDS * 10**9]
+
+
+def test_an_attempt_that_was_owed_when_the_service_was_killed_is_made_by_the_next_one(
+    new_node, environment
+):
+    node = new_node("n1")
+    environment(node)
+    with store.connect(node.postgres("writer")) as writer:
+        job = Job(1, "rates", write_snapshot(writer, 1))
+        with looping(node) as loop:
+            loop._end(Ended(job, None, "its worker ended with -9", True, "curve/USD-SOFR", 0.1))
+
+        with looping(node) as loop:
+            loop._look()
+
+            assert list(loop._waiting) == [job._replace(attempt=2)]
+
+
+def test_a_run_that_took_too_long_is_not_made_again_by_the_next_service(new_node, environment):
+    node = new_node("n1")
+    environment(node)
+    with store.connect(node.postgres("writer")) as writer:
+        job = Job(1, "rates", write_snapshot(writer, 1))
+        with looping(node) as loop:
+            loop._end(Ended(job, None, "it must be done within 1 s", False, "curve/USD-SOFR", 0.1))
+
+        with looping(node) as loop:
+            loop._look()
+
+            assert not loop._waiting
 
 
 def test_a_snapshot_is_held_before_a_worker_has_it(new_node, environment):

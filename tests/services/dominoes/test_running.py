@@ -33,6 +33,7 @@ from orrery_services.store import (
 )
 from orrery_services.store.answers import Answers, read_body
 from orrery_services.store.domino_values import chain_from, find_run
+from orrery_services.store.mended import Damaged
 
 from .market import RATES_CHAIN, STREAM, moved, write_snapshot
 
@@ -451,6 +452,19 @@ def test_a_corrupt_body_is_never_served_but_computed_again(node, writer, server)
         )
         with pytest.raises(LostBody, match="damaged"):
             read_body(runner.connection, bytes.fromhex(curve))
+
+
+def test_a_damaged_pack_fails_no_task_and_is_run_once_a_second_copy_has_come(node, writer, server):
+    snapshot = write_snapshot(writer, 1)
+    (pack,) = reading.facts_between(writer, "pack/", "pack0")
+    damage(server, node, pack.key)
+    with opened(node) as runner, pytest.raises(Damaged):
+        runner.run(Job(1, "rates", snapshot))
+    assert list(domino_runs.of_cuts(writer, "rates", 0)) == []
+
+    damage(server, node, pack.key)  # the same byte, turned back
+    with opened(node) as runner:
+        assert not runner.run(Job(1, "rates", snapshot)).failed
 
 
 def test_a_snapshot_that_is_not_held_and_a_chain_that_is_not_declared_are_named(node, writer):

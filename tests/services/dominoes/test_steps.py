@@ -47,11 +47,33 @@ def test_chains_that_run_in_pods_are_left_to_the_hot_swap():
     assert list(steps.process_chains(declared)) == ["a"]
 
 
+def a_broken_run(attempt: int, again: bool = True) -> DominoRun:
+    job = Job(7, "rates", "ab" * 32, attempt)
+    return steps.broken_run(job, "n1", "curve/X", "its worker ended with -9", (1, 2), again)
+
+
 def a_run(number: int, output: str | None, node: str = "n1", attempt: int = 1) -> DominoRun:
     step = Ran("curve/X", "run" if output else "fail", "why", "k", output, ("i",))
     return DominoRun(
         "rates", "d", "ab" * 32, number, 5, node, attempt, "snapshot", False, 1, 2, (step,)
     )
+
+
+@pytest.mark.parametrize(
+    ("why", "run", "owed"),
+    [
+        ("its worker died", a_broken_run(1), True),
+        ("its worker died again", a_broken_run(steps.ATTEMPTS_MAX - 1), True),
+        ("its worker died too often", a_broken_run(steps.ATTEMPTS_MAX), False),
+        ("it took too long", a_broken_run(1, again=False), False),
+        ("it is done", a_run(7, "aa"), False),
+        ("a task of it failed", a_run(7, None), False),
+    ],
+)
+def test_another_attempt_is_owed_to_a_run_whose_worker_died_but_not_for_ever(why, run, owed):
+    (fact,) = rules.run_fact(run, 8)
+
+    assert rules.run_of(facts.data_of(fact.payload, None)).owed is owed, why
 
 
 def test_a_record_is_read_back_as_it_was_written():

@@ -273,6 +273,14 @@ def test_a_stage_past_its_deadline_is_reverted():
     assert result_of(decide(pod, None, 1161.0))["class"] == "deadline"
 
 
+@pytest.mark.parametrize(("failures", "until"), [(1, 1260.0), (2, 1360.0)])
+def test_every_repeat_of_a_stage_has_its_time_anew(failures, until):
+    pod = a_pod_at(1, crashed(1, failures, running=True))
+
+    assert isinstance(decide(pod, None, until - 1), Wait)
+    assert result_of(decide(pod, None, until + 1))["class"] == "deadline"
+
+
 def test_a_serial_run_touches_one_slot_at_a_time():
     pod = a_pod_at(1, container("slot-a", 2, False))
 
@@ -334,6 +342,15 @@ def test_a_marker_that_never_comes_ends_in_the_deadline():
     pod = a_pod_at(1, container("slot-a", 2))
 
     assert result_of(decide(pod, None, 1161.0, Known({}, {1: None})))["class"] == "deadline"
+
+
+def test_a_stage_that_may_be_done_is_not_given_up_while_its_memo_is_silent_but_not_for_ever():
+    pod, silent = a_pod_at(1, container("slot-a", 2)), Known({}, {1: None}, silent=True)
+    late = 1160.0 + steps.SILENT_SECONDS_MAX
+
+    assert isinstance(decide(pod, None, 1161.0, silent), Wait)
+    assert isinstance(decide(pod, None, late - 1, silent), Wait)
+    assert result_of(decide(pod, None, late + 1, silent))["class"] == "deadline"
 
 
 def test_done_goes_on_with_the_next_stage_in_the_other_slot():

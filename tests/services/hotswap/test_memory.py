@@ -1,7 +1,7 @@
 """A chain of any length holds one stage in memory, two when overlapped: counted by the kernel."""
 
 import pytest
-from orrery_services.hotswap import memory
+from orrery_services.hotswap import memory, processes
 
 from .memory_of_chains import all_at_once, swapped
 
@@ -33,3 +33,14 @@ def test_the_kernel_says_the_peak_of_each_stage_where_no_group_may_be_made():
     found = swapped("serial", 2, MEGABYTES)
 
     assert SIZE_MB < found["stage_mb"] < SIZE_MB + 30
+
+
+@needs_group
+def test_a_group_that_another_controller_made_goes_with_its_pod():
+    group = processes.Processes()._group("test-anew")
+
+    processes.Processes().forget("test-anew")
+
+    there = group.path.exists()
+    group.remove()
+    assert not there

@@ -356,6 +356,28 @@ def test_what_was_prepared_for_something_else_leaves_and_the_other_is_started(tm
     wait_until(lambda: runtime.poll(hand) == 0)
 
 
+def descriptors() -> set[str]:
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
+def test_a_container_that_cannot_be_started_leaves_no_descriptor_open(tmp_path):
+    runtime, before = processes.Processes(cgroups=False), descriptors()
+
+    for _ in range(3):
+        with pytest.raises(OSError, match="too long"):
+            runtime.start(a_launch(tmp_path, "x" * (140 << 10)))
+
+    assert descriptors() <= before
+
+
+def test_a_container_that_was_gone_before_its_birth_was_read_is_gone(tmp_path):
+    child = subprocess.Popen(["true"])
+    child.wait()
+    hand = {"pid": child.pid, "born": 0, "boot": processes.boot_id(), "said": str(tmp_path / "x")}
+
+    assert processes.Processes(cgroups=False).poll(hand) == stages.KILLED
+
+
 def test_what_an_image_of_a_plain_process_stands_for():
     assert processes.command_of("command:1:[]") == []
     assert processes.command_of("registry/x@sha256:ab") is None

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from orrery_services import gate, scratch
+from orrery_services.hotswap import work
 from orrery_services.protocol import stages
 
 SECONDS_MAX = 120.0
@@ -418,3 +420,20 @@ def strays(folder: Path) -> list[int]:
             if str(folder).encode() in env and said.startswith(b"sleep"):
                 found.append(int(path.name))
     return found
+
+
+def test_a_stage_waits_for_the_one_before_for_as_long_as_that_one_may_take(slot, monkeypatch):
+    """Three attempts of a day each, on a clock of its own."""
+    days = [0.0]
+
+    def sleep(_: float) -> None:
+        days[0] += 0.25
+        if days[0] == 3.0:
+            slot.put(1, b"at last")
+
+    clock = SimpleNamespace(monotonic=lambda: days[0] * 86_400, sleep=sleep)
+    monkeypatch.setattr(work, "time", clock)
+
+    work.wait_for_inputs(slot.scratch, stages.Token("r", 2, 1), {"inputs": [[1, None]]})
+
+    assert scratch.is_done(slot.scratch, "r", 1)

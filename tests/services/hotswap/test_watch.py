@@ -203,6 +203,16 @@ def test_a_silent_memo_is_waited_for_once_in_a_turn(tmp_path):
     assert pause >= app.RETRY_SECONDS, "nor asked, and told of, twenty times a second"
 
 
+def test_a_memo_that_does_not_answer_once_fails_no_stage_whose_time_is_up(tmp_path):
+    pod, late = a_pod_at(1, container("slot-a", 2)), 1161.0
+
+    silent = a_controller(tmp_path, Memo(silent=True), late)._decide(pod)
+    told = a_controller(tmp_path, Memo(), late)._decide(pod)
+
+    assert isinstance(silent, steps.Wait), "it may be done: nobody could say"
+    assert told.why == "failed: deadline"
+
+
 def test_a_pod_that_came_up_at_another_address_is_asked_there(tmp_path):
     asked = []
     runs = FileRuns(tmp_path)
@@ -215,6 +225,19 @@ def test_a_pod_that_came_up_at_another_address_is_asked_there(tmp_path):
         controller.turn(pod)
 
     assert [pod["status"]["podIP"] for pod in asked] == ["10.0.0.1", "10.0.0.2"]
+
+
+def test_a_memo_that_took_another_port_is_asked_there(tmp_path):
+    asked = []
+    runs = FileRuns(tmp_path)
+    controller = app.Controller(Port(), runs, ["domino-0"], lambda p: asked.append(p) or Memo())
+    runs.request(a_run())
+    before, after = a_pod({"memo-port": "4001"}), a_pod({"memo-port": "4002"})
+
+    for pod in (before, before, after):
+        controller.turn(pod)
+
+    assert asked == [before, after]
 
 
 def test_a_pod_that_makes_no_sense_does_not_stop_the_controller(tmp_path):

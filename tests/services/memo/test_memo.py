@@ -321,21 +321,36 @@ def test_a_filter_that_cannot_be_is_refused(capacity, rate):
         BloomFilter(capacity, rate)
 
 
-def test_the_process_says_its_port_serves_and_leaves_on_sigterm(tmp_path):
+def started(folder: Path, port: int) -> tuple[subprocess.Popen, MemoClient]:
+    """Start the memo as a process; return it, and who asks it where it says that it listens."""
     env = {
         "PATH": "/usr/bin",
-        "ORRERY_SCRATCH": str(tmp_path),
-        "ORRERY_MEMO_FOLDER": str(tmp_path / "memo"),
-        "ORRERY_MEMO_PORT": "0",
-        "ORRERY_MEMO_PORT_FILE": str(tmp_path / "port"),
+        "ORRERY_SCRATCH": str(folder),
+        "ORRERY_MEMO_FOLDER": str(folder / "memo"),
+        "ORRERY_MEMO_PORT": str(port),
+        "ORRERY_MEMO_PORT_FILE": str(folder / "port"),
     }
     child = subprocess.Popen([sys.executable, "-m", "orrery_services.memo"], env=env)
     until = time.monotonic() + 120
-    while not (tmp_path / "port").exists():
+    while not (folder / "port").exists():
         assert time.monotonic() < until and child.poll() is None
         time.sleep(0.02)
+    return child, MemoClient(f"http://127.0.0.1:{(folder / 'port').read_text()}")
 
-    client = MemoClient(f"http://127.0.0.1:{(tmp_path / 'port').read_text()}")
+
+def test_a_memo_whose_port_was_taken_while_it_was_away_takes_another_and_says_so(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        child, client = started(tmp_path, stranger.getsockname()[1])
+
+        assert client.lookup(KEY) is None
+
+    client.close()
+    child.terminate()
+    assert child.wait(60) == 0
+
+
+def test_the_process_says_its_port_serves_and_leaves_on_sigterm(tmp_path):
+    child, client = started(tmp_path, 0)
     assert client.lookup(KEY) is None
     rss_kb = int(
         next(
@@ -512,3 +527,27 @@ def test_what_is_too_large_for_the_facts_stays_on_this_machine(tmp_path):
 
     assert memo.bytes_max == near.bytes_max
     assert (memo.digest_of(KEY), far.digest_of(KEY)) == (digest, None)
+
+
+def test_two_answers_for_a_key_are_in_quarantine_near_and_far(tmp_path):
+    """The folder knows first; facts, and with them the other nodes, must hear of the second."""
+    near, far = FileMemo(tmp_path / "near"), FileMemo(tmp_path / "far")
+    memo = TieredMemo(near, far)
+    (tmp_path / "x").write_bytes(b"1")
+    memo.put(KEY, "11" * 32, tmp_path / "x")
+
+    with pytest.raises(DivergenceError):
+        memo.put(KEY, "22" * 32, tmp_path / "x")
+
+    assert (memo.digest_of(KEY), far.digest_of(KEY)) == (None, None)
+
+
+def test_what_is_in_quarantine_near_is_not_served_from_far(tmp_path):
+    near, far = FileMemo(tmp_path / "near"), FileMemo(tmp_path / "far")
+    (tmp_path / "x").write_bytes(b"1")
+    far.put(KEY, "11" * 32, tmp_path / "x")
+    near.put(KEY, "11" * 32, tmp_path / "x")
+    with pytest.raises(DivergenceError):
+        near.put(KEY, "22" * 32, tmp_path / "x")
+
+    assert TieredMemo(near, far).digest_of(KEY) is None
