@@ -21,7 +21,6 @@ DUTY = 0.1  # of the time at most: the ledger comes first
 NICE = 10  # where processors are short, everybody else comes first too
 PAUSE_SECONDS_MIN = 1.0  # many small chunks at once cost little more than one
 RETRY_SECONDS = 2.0
-ROWS_A_CHUNK = 1000  # assumed, to turn the bound of samples into chunks
 log = structlog.get_logger()
 
 
@@ -91,9 +90,8 @@ class Gateway:
         if projection == projections.ROWS:
             projections.show_rows(self._connection, stretch)
             return
-        samples = self._settings.limits.tsdb_samples_max
-        chunks_max = max(1, samples // (ROWS_A_CHUNK * max(1, len(stretch.chain.outputs.names))))
-        self._send(lambda: self._series.show(self._connection, stretch, chunks_max))
+        samples_max = self._settings.limits.tsdb_samples_max
+        self._send(lambda: self._series.show(self._connection, stretch, samples_max))
 
     def _send(self, write: Callable[[], object]) -> None:
         """Write series; a store that is away holds nobody up."""

@@ -13,6 +13,7 @@ from . import domino_series, projections, steps
 from .projections import SERIES, Stretch
 
 CHUNKS_AT_ONCE = 64
+SMOOTHING = 0.3  # how much the chunks seen last say of how large those that wait are
 SYMBOLS_MAX = 10_000  # labels of one node; more would make the store unusable
 SKIPPED = Counter("orrery_tsdb_skipped_chunks", "Chunks left out because the store fell behind.")
 UNLABELLED = Counter("orrery_tsdb_unlabelled_points", "Points of symbols beyond the bound.")
@@ -24,9 +25,12 @@ class Series:
     def __init__(self, url: str, node: str):
         self.url, self._node = url, node
         self._symbols: set[str] = set()
+        self._a_chunk: dict[str, float] = {}  # chain -> samples of one, by those seen last
 
-    def show(self, connection: psycopg.Connection, stretch: Stretch, chunks_max: int) -> bool:
-        """Project the next chunks; jump ahead when there are more than `chunks_max`."""
+    def show(self, connection: psycopg.Connection, stretch: Stretch, samples_max: int) -> bool:
+        """Project the next chunks; jump ahead when more wait than hold some `samples_max`."""
+        chain = stretch.chain.id
+        chunks_max = max(1, int(samples_max / self._a_chunk.get(chain, 1.0)))
         if stretch.high - stretch.low > chunks_max:
             SKIPPED.inc(stretch.high - chunks_max - stretch.low)
             stretch = stretch._replace(low=stretch.high - chunks_max)
@@ -35,7 +39,11 @@ class Series:
             connection, stretch.chain, stretch.partition, stretch.log_id, offsets, CHUNKS_AT_ONCE
         )
         done = len(found) < CHUNKS_AT_ONCE
-        self.write(stretch.chain.id, found, _name(connection, stretch.chain.id))
+        samples = self.write(chain, found, _name(connection, chain))
+        if found:
+            mean = samples / len(found)
+            before = self._a_chunk.get(chain, mean)
+            self._a_chunk[chain] = max(1.0, before + SMOOTHING * (mean - before))
         at = stretch.high if done else found[-1].place.offset + 1
         projections.move(connection, SERIES, stretch, at)
         return done
