@@ -24,18 +24,22 @@ OFFICIAL="POSTGRES=$POSTGRES_IMAGE TSDB=$TSDB_IMAGE KAFKA=$KAFKA_IMAGE CONNECT=$
 build() { docker build -q -f services/Dockerfile --build-arg PYTHON_IMAGE="$PYTHON_IMAGE" --target "$1" -t "$2" . >/dev/null; }
 
 in_registry() { # NAME:TAG -> NAME@DIGEST; an image that was pushed elsewhere too has a digest for each place
-  docker image inspect -f '{{range .RepoDigests}}{{println .}}{{end}}' "$1" | grep -m1 -F "$(name_of "$1")@"; }
+  docker image inspect -f '{{range .RepoDigests}}{{println .}}{{end}}' "$1" |
+    awk -v name="$(name_of "$1")@" 'index($0, name) == 1 && !found { print; found = 1 } END { exit !found }' ||
+    { echo "$1 must have a digest of its registry, has none: push it, or pull it" >&2; return 1; }; }
 
 from_registry() {
-  local row reference
+  local row reference digest
   for row in $OURS; do
     reference=${row#*=}; reference=$REGISTRY/$(basename "$(name_of "$reference")"):$(tag_of "$reference")
     docker tag "${row#*=}" "$reference"; docker push -q "$reference" >/dev/null
-    echo "${row%%=*}=$(in_registry "$reference")"
+    digest=$(in_registry "$reference") # by itself: a failure inside of echo is none
+    echo "${row%%=*}=$digest"
   done
   for row in $OFFICIAL; do
     docker pull -q "${row#*=}" >/dev/null
-    echo "${row%%=*}=$(in_registry "${row#*=}")"
+    digest=$(in_registry "${row#*=}")
+    echo "${row%%=*}=$digest"
   done
 }
 

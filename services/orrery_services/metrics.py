@@ -20,6 +20,7 @@ from .errors import ConfigError
 
 SECONDS_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 CONNECTIONS_MAX = 16
+STARTS_NS_MAX = 900 * 10**9  # to the first beat: tables are waited for, kernels compiled
 ROWS_BUCKETS = (1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 65_536)
 
 LAG_ROWS = Gauge("orrery_lag_rows", "Rows not yet past this hop.", ["hop"])
@@ -75,6 +76,8 @@ class Health:
     def live(self) -> tuple[bool, str]:
         """Return whether the loop still turns, and how long ago it did."""
         silent_ns = self._now() - self._last_beat_ns
+        if not self._has_beaten:
+            return silent_ns <= STARTS_NS_MAX, f"starting since {silent_ns / 1e9:.1f} s"
         return silent_ns <= self._stalled_after_ns, f"last beat {silent_ns / 1e9:.1f} s ago"
 
     def readiness(self) -> tuple[bool, str]:

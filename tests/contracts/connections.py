@@ -41,6 +41,7 @@ CONNECTIONS = {
     ("domino", "postgres", POSTGRES),
     ("connect", "kafka", KAFKA),
     ("connect", "postgres", POSTGRES),
+    ("connect", "connect", CONNECT),  # a worker that does not lead hands a change on
     ("kafka", "kafka", KAFKA),
     ("kafka", "kafka", CONTROLLER),
     ("people", "gateway", PAGE),

@@ -265,6 +265,7 @@ def test_a_password_goes_only_to_those_who_need_it():
         "gateway": {"orrery_writer", "orrery_reader"},
         "analytics": {"orrery_writer", "orrery_reader"},
         "replication": {"orrery_writer", "orrery_reader", "orrery_cdc"},
+        "snapshots": {"orrery_writer", "orrery_reader", "orrery_gc"},
         "postgres": {"orrery_admin"},
         "feed": set(),
         "tsdb": set(),

@@ -106,6 +106,7 @@ def test_a_service_is_not_ready_until_it_says_so_and_says_why(served):
 
 def test_a_loop_that_stops_turning_is_neither_alive_nor_ready(served):
     server, health, now = served
+    health.beat()
     health.ready()
     assert get(server, "/livez")[0] == 200
 
@@ -115,6 +116,15 @@ def test_a_loop_that_stops_turning_is_neither_alive_nor_ready(served):
 
     health.beat()
     assert get(server, "/livez")[0] == 200
+
+
+def test_a_service_that_has_not_begun_is_alive_for_as_long_as_tables_are_waited_for(served):
+    server, _, now = served
+
+    now[0] = 600_000_000_000
+    assert (get(server, "/livez")[0], get(server, "/readyz")[0]) == (200, 503)
+    now[0] = 901_000_000_000
+    assert get(server, "/livez")[0] == 503
 
 
 def test_figures_are_served_and_an_unknown_path_names_the_known_ones(served):

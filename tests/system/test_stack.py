@@ -5,6 +5,7 @@ rows flow are the kill table's.
 """
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import signal
@@ -18,9 +19,17 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from orrery_services import cdc, connect
-from orrery_services.config import ROLES
+from orrery_services.config import ROLES, Section
 from orrery_services.errors import OutsideError, PortTaken
-from orrery_services.stack import Stack, control, faults, make_plan, postgres, processes
+from orrery_services.stack import (
+    Stack,
+    control,
+    faults,
+    make_plan,
+    postgres,
+    processes,
+    topics,
+)
 from orrery_services.stack.supervisor import KEEP_SECONDS
 from orrery_services.store import identity
 
@@ -85,6 +94,17 @@ def captured(stack: Stack, symbol: str) -> list[bytes]:
             found.append(message.value())
     consumer.close()
     return found
+
+
+def test_a_topic_is_kept_for_as_long_as_is_declared_now(servers):
+    settings = servers.settings(NODE)
+    hours = settings.data.log_retention_hours
+    data = Section("data", {**settings.data, "log_retention_hours": hours + 1})
+    changed = dataclasses.replace(settings, data=data)
+
+    assert f"set retention.ms of ticks to {(hours + 1) * topics.HOUR_MS}" in topics.ensure(changed)
+    assert topics.ensure(changed) == ""
+    assert "of ticks" in topics.ensure(settings)
 
 
 def test_the_second_up_changes_nothing_and_says_so(servers):

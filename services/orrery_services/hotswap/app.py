@@ -187,8 +187,12 @@ class Controller:
         """A patch that is not allowed never will be: end the run with that reason."""
         log.error("refused", pod=pod["metadata"]["name"], reason=why)
         noted = steps.refused(action, why, self._now())
-        if action.annotations.get("result") or not noted:
-            raise Refused(why)
+        if told := action.annotations.get("result"):
+            if not action.images:
+                raise Refused(why)
+            # The placeholder is no image of the list any more (the pod is older than an upgrade):
+            # the run ends as what it was, and what still runs goes with its pod.
+            noted = {"result": told}
         noted = {pods.PREFIX + key: text for key, text in noted.items()}
         self._port.patch(pod["metadata"]["name"], pod["metadata"]["resourceVersion"], noted, {})
 
