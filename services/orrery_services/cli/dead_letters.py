@@ -76,8 +76,8 @@ def _not_to_send(
         return f"only {len(letter.value):,} of its {letter.size:,} bytes were kept"
     if letter.topic not in ROW_TOPICS:
         return f"rows are not sent to {letter.topic}"
-    if letter.id in replayed and not again:
-        return f"it was sent again before, as {replayed[letter.id]} (--again sends it once more)"
+    if (place := replayed.get(dead_letters.name_of(letter))) and not again:
+        return f"it was sent again before, as {place} (--again sends it once more)"
     return None
 
 
@@ -89,7 +89,7 @@ def _send(producer: Any, letter: dead_letters.DeadLetter) -> str:
     headers.append(("replayed", letter.id.encode()))
     sent = bus.send_now(producer, letter.topic, letter.value, letter.key, headers)
     place = f"{sent.topic()}/{sent.partition()}/{sent.offset()}"
-    note = dead_letters.seal(dead_letters.Replayed(letter.id, place))
+    note = dead_letters.seal(dead_letters.Replayed(letter.id, place, letter.log_id))
     bus.send_now(producer, dead_letters.TOPIC, note.value, note.key)
     return place
 
@@ -120,7 +120,7 @@ def _told(letter: dead_letters.DeadLetter, replayed: dict[str, str]) -> dict[str
         "value": None if letter.value is None else letter.value.decode(errors="replace"),
         "size": letter.size,
         "digest": letter.digest,
-        "replayed_as": replayed.get(letter.id),
+        "replayed_as": replayed.get(dead_letters.name_of(letter)),
     }
 
 

@@ -88,7 +88,7 @@ def _tsdb() -> Iterator[Finding]:
 
 def _room() -> Iterator[Finding]:
     home = common.home()
-    base = home if home.exists() else home.parent
+    base = next(path for path in (home, *home.parents) if path.exists())
     free = shutil.disk_usage(base).free
     grade = GOOD if free > DISK_FREE_BYTES_MIN else POOR
     yield Finding(grade, "disk", f"{free / 1024**3:.0f} GiB free at {base}", "make room")

@@ -158,7 +158,8 @@ _NEWEST = """
         octet_length(f.payload)
     FROM (SELECT origin FROM incarnations UNION SELECT origin FROM origins) o,
         generate_series(0, %(streams)s) s,
-        LATERAL (SELECT * FROM facts f WHERE f.origin = o.origin AND f.stream = s
+        LATERAL (SELECT *, row_number() OVER (ORDER BY f.oseq DESC) AS back
+                 FROM facts f WHERE f.origin = o.origin AND f.stream = s
                  AND (%(kind)s::text IS NULL OR f.kind = %(kind)s)
                  ORDER BY f.oseq DESC LIMIT %(many)s) f
-    ORDER BY f.key DESC LIMIT %(many)s"""
+    ORDER BY f.back, f.key DESC LIMIT %(many)s"""

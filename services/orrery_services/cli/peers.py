@@ -9,7 +9,7 @@ from ..replication import steps
 from ..store import heartbeats, identity
 
 FACTS = "facts"
-TAIL_MAX = 20_000  # messages of the last stream in which heartbeats are looked for
+TAIL_MAX = 20_000  # messages of the last stream that are read at a time, the newest ones first
 
 
 class Peers(NamedTuple):
@@ -22,22 +22,28 @@ def peers_of(settings: Settings, now_ns: int) -> Peers:
     hours = settings.values["data.retention.peer_silent_hours_max"]
     begin_ms = now_ns // 1_000_000 - hours * 3_600_000
     stream = settings.partitions
+    declared = settings.peers
     held: dict[str, heartbeats.Held] = {}
     reader = bus.LogReader(settings.kafka, "orrery-gc")
     try:
         low, end = reader.ends(FACTS, stream)
-        for message in reader.read(FACTS, stream, max(low, end - TAIL_MAX), end):
-            if message.timestamp()[1] < begin_ms:
-                continue
-            try:
-                found = steps.parse(message.key(), message.value(), message.headers(), stream)
-                if found.fact.kind == steps.HEARTBEAT:
-                    held[identity.node_of(found.origin)] = heartbeats.read(found.fact)
-            except (BadFact, ValueError):
-                continue
+        while low < end and not held.keys() >= set(declared):
+            begin, is_last = max(low, end - TAIL_MAX), False
+            newer, held = held, {}
+            for message in reader.read(FACTS, stream, begin, end):
+                if message.timestamp()[1] < begin_ms:
+                    is_last = True  # what lies before is older still
+                    continue
+                try:
+                    found = steps.parse(message.key(), message.value(), message.headers(), stream)
+                    if found.fact.kind == steps.HEARTBEAT:
+                        held[identity.node_of(found.origin)] = heartbeats.read(found.fact)
+                except (BadFact, ValueError):
+                    continue
+            held |= newer
+            end = low if is_last else begin
     finally:
         reader.close()
-    declared = settings.peers
     return Peers(
         {p: held[p] for p in declared if p in held}, [p for p in declared if p not in held]
     )

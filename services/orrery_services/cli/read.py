@@ -77,7 +77,7 @@ def _line(row: dict[str, object]) -> bytes:
 
 
 def nanoseconds(text: str | None) -> int | None:
-    """Return a moment as UTC nanoseconds.
+    """Return a moment as UTC nanoseconds; one that 64 bits do not hold is the nearest they do.
 
     >>> nanoseconds("2023-11-14T22:13:20.5Z")
     1700000000500000000
@@ -93,4 +93,5 @@ def nanoseconds(text: str | None) -> int | None:
         raise ConfigError(f"a time must be ISO 8601 or integer nanoseconds, was {text!r}") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     seconds = round((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
-    return seconds * 1_000_000_000 + int(fraction[1].ljust(9, "0") if fraction else 0)
+    at_ns = seconds * 1_000_000_000 + int(fraction[1].ljust(9, "0") if fraction else 0)
+    return max(-(2**63), min(at_ns, 2**63 - 1))

@@ -50,7 +50,8 @@ def verified(node: Node, snapshot: str, since: str | None = None) -> dict[str, A
             f"--since must not be behind the snapshot, was cut {first.number} of {last.number}"
         )
     fetch = pieces.fetcher(connection)
-    made = [m for m in snapshots.made_after(connection, first.number - 1, 10**6)
+    most = last.number - first.number + 1
+    made = [m for m in snapshots.made_after(connection, first.number - 1, most)
             if m.number <= last.number]  # fmt: skip
     parts, expired = replay_leaves.parts_of(node, {m.number for m in made})
     by_part, (others, found) = replay_leaves.recomputed(

@@ -23,7 +23,7 @@ def route(
     settings = load_settings(node)
     try:
         answer = routing.route(path, settings.routing, settings.node)
-        ready = next_ones(path, settings.routing, lead)
+        ready = next_ones(path, settings.routing, lead, settings.node)
     except routing.BadRoute as cause:
         raise ConfigError(f"{cause} ({settings.universe})") from cause
     if as_json:
@@ -35,11 +35,18 @@ def route(
         print(f"ready before it closes: {one.universe} for slice {one.slice}, opens {one.opens_s}")
 
 
-def next_ones(path: str, table: Mapping[str, Any], lead: int) -> list[routing.Provision]:
+def next_ones(
+    path: str, table: Mapping[str, Any], lead: int, here: str = routing.LOCAL
+) -> list[routing.Provision]:
     """Return who must be ready for slices that open within `lead` seconds of the one asked for."""
     kind, _, name = path.partition("/")
-    moment = name.rpartition("/")[2]
-    return routing.provisions(int(moment), table, lead)[1:] if kind == "slice" else []
+    family, _, moment = name.rpartition("/")
+    if kind != "slice":
+        return []
+    return [
+        one._replace(universe=routing.route(f"slice/{family}/{one.opens_s}", table, here).universe)
+        for one in routing.provisions(int(moment), table, lead)[1:]
+    ]
 
 
 def register(app: typer.Typer) -> None:

@@ -29,7 +29,10 @@ def show(
 ) -> None:
     """Print one thing: where it comes from, and whether its content is what its name says."""
     with Node(settings=common.settings_of(node)) as found:
-        if ":" in what:
+        held = reading.fact_by_key(found.connection, what) if "/" in what else None
+        if held is not None:  # before all else: the key of a move holds an '@'
+            document = describe(found, held, rows)
+        elif ":" in what:
             document = leaf_of(found, *what.split(":", 1))
         elif "@" in what:
             document = result_of(found, what)

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ LINES = {
 }
 TABLES = {"csv": steps.records, "curves": quotes.curves}
 FORMATS = (*LINES, *TABLES, "parquet")
+_UNREADABLE = (OSError, EOFError, zlib.error, pa.ArrowException, csv.Error, UnicodeDecodeError)
 _ENDINGS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 
 
@@ -33,12 +35,12 @@ def rows(path: Path, form: str, venue: str | None) -> Iterator[steps.Row | steps
             yield from steps.records(_records(path), venue)
         elif form in TABLES:
             with _open(path) as file:
-                text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+                text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
                 yield from TABLES[form](csv.DictReader(text), venue)
         else:
             with _open(path) as file:
                 yield from LINES[form](_lines(file), venue)
-    except (OSError, EOFError, pa.ArrowException, csv.Error, UnicodeDecodeError) as cause:
+    except _UNREADABLE as cause:
         raise ConfigError(f"{path} must be a readable file of {form}, but: {cause}") from cause
 
 

@@ -5,6 +5,7 @@ line. Prices and sizes stay the decimal text that the venue sent; times become n
 unit the file has this year; a symbol is SYMBOL.VENUE, because one ticker trades on several venues.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import msgspec
 
 from .book import Book
 
+_WHOLE = re.compile(r"[0-9]{1,30}")
 TRADES, QUOTES, MARKET_QUOTES = "trades", "quotes", "market_quotes"
 
 
@@ -33,6 +35,9 @@ class Skipped(NamedTuple):
 
 Lines = Iterable[bytes]
 Adapter = Callable[[Lines, str | None], Iterator[Row | Skipped]]
+_UNREADABLE = (
+    msgspec.DecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
+)  # fmt: skip
 
 
 def nanoseconds(time: int) -> int:
@@ -83,7 +88,7 @@ def binance(lines: Lines, venue: str | None = None) -> Iterator[Row | Skipped]:
             recv_ns = nanoseconds(int(received))
             data = message.get("data", message)
             yield _binance(data, str(message.get("stream", "")), recv_ns, venue)
-        except (msgspec.DecodeError, ValueError, KeyError, TypeError, AttributeError) as cause:
+        except _UNREADABLE as cause:
             yield Skipped(f"no message of Binance: {type(cause).__name__}")
 
 
@@ -138,7 +143,7 @@ def coinbase(lines: Lines, venue: str | None = None) -> Iterator[Row | Skipped]:
             message = msgspec.json.decode(text)
             recv_ns = seconds_text_ns(received.decode())
             yield _coinbase(message, recv_ns, venue or "COINBASE", books)
-        except (msgspec.DecodeError, ValueError, KeyError, TypeError, AttributeError) as cause:
+        except _UNREADABLE as cause:
             yield Skipped(f"no message of Coinbase: {type(cause).__name__}")
 
 
@@ -164,7 +169,7 @@ def _coinbase(message: dict, recv_ns: int, venue: str, books: dict[str, Book]) -
         if not books[symbol].change(message["changes"]):
             return Skipped("l2update below the best")
     else:
-        return Skipped(what)
+        return Skipped(str(what))
     best = books[symbol].best()
     if best is None:
         return Skipped("book with an empty side")
@@ -214,18 +219,25 @@ def jsonl(lines: Lines, venue: str | None = None) -> Iterator[Row | Skipped]:
         yield Row(topic_of(found), key, text, recv_ns if type(recv_ns) is int else None)
 
 
-def records(found: Iterable[Mapping[str, Any]], venue: str | None = None) -> Iterator[Row]:
+def records(
+    found: Iterable[Mapping[str, Any]], venue: str | None = None
+) -> Iterator[Row | Skipped]:
     """Yield one row a record: empty cells are absent, times are integers, the rest is as it is."""
     for record in found:
-        held = ((name, cell) for name, cell in record.items() if cell is not None and cell != "")
+        if any(record.get(None, ())):  # what csv says of cells behind the last column
+            yield Skipped("a row with more cells than columns")
+            continue
+        held = ((n, c) for n, c in record.items() if n is not None and c is not None and c != "")
         fields = {name: _cell(name, cell) for name, cell in held}
         if venue and "symbol" in fields:
             fields["symbol"] = f"{fields['symbol']}.{venue}"
-        yield row(topic_of(record), fields)
+        yield row(topic_of(fields), fields)
 
 
 def _cell(name: str, cell: Any) -> Any:
-    if name.startswith("ts_") and isinstance(cell, str) and cell.strip().isdigit():
+    if isinstance(cell, bytes):  # text of a writer that did not call it so
+        cell = cell.decode("utf-8", "replace")
+    if name.startswith("ts_") and isinstance(cell, str) and _WHOLE.fullmatch(cell.strip()):
         return nanoseconds(int(cell))
     if name.startswith("ts_") and type(cell) is int:
         return nanoseconds(cell)

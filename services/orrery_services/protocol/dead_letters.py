@@ -39,6 +39,7 @@ class Replayed(msgspec.Struct, frozen=True):
 
     id: str
     as_id: str
+    log_id: str = ""  # of the dead letter's place; notes of before do not say it
 
 
 class Sealed(NamedTuple):
@@ -74,6 +75,11 @@ def letter(
     )
 
 
+def name_of(letter: DeadLetter) -> str:
+    """Return what no other dead letter is called, whatever logs its topic has had."""
+    return f"{letter.log_id}:{letter.id}"
+
+
 def _cut(data: bytes | None, bytes_max: int) -> bytes | None:
     return None if data is None else bytes(data[:bytes_max])
 
@@ -90,19 +96,24 @@ class _Envelope(msgspec.Struct):
 
 
 def read(values: Iterable[bytes | None]) -> tuple[dict[str, DeadLetter], dict[str, str]]:
-    """Return the dead letters by id, each once, and id -> place of those that were sent again.
+    """Return the dead letters, each once, and the places of those that were sent again, both by
+    `log_id:id`: a topic that was made anew gives its offsets a second time.
 
     What is no dead letter was written by somebody else into this topic, and is left out.
     """
     letters: dict[str, DeadLetter] = {}
     replayed: dict[str, str] = {}
+    last: dict[str, str] = {}  # id -> the log whose letter came last under it
     for value in values:
         try:
             found = msgspec.json.decode(value or b"", type=_Envelope)
         except (msgspec.DecodeError, ValueError):
             continue
         if found.refused:
-            letters.setdefault(f"{found.refused.log_id}:{found.refused.id}", found.refused)
+            letters.setdefault(name_of(found.refused), found.refused)
+            last[found.refused.id] = found.refused.log_id
         elif found.replayed:
-            replayed[found.replayed.id] = found.replayed.as_id
+            note = found.replayed
+            log_id = note.log_id or last.get(note.id, "")
+            replayed[f"{log_id}:{note.id}"] = note.as_id
     return letters, replayed

@@ -198,11 +198,10 @@ def _below(fetch: pieces.Fetch, name: bytes) -> list[bytes]:
 
 
 def is_held_by_all(body: Body, peers: Mapping[str, Named]) -> bool:
-    """Whether every peer's heartbeat names a number of the body's stream that covers it."""
+    """Whether every peer's heartbeat names a number of the body's stream that covers it: also of
+    its own, which a peer whose disk was lost has to get back."""
     return all(
-        named.get(body.origin, {}).get(str(body.stream), 0) >= body.oseq
-        or body.origin.split(".", 1)[0] == peer
-        for peer, named in peers.items()
+        named.get(body.origin, {}).get(str(body.stream), 0) >= body.oseq for named in peers.values()
     )
 
 

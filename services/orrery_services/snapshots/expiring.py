@@ -16,7 +16,7 @@ from ..protocol import facts
 from ..protocol import snapshots as rules
 from ..protocol.facts import INPUT, OFFSET_DIGITS, RESULT
 from ..protocol.marks import Mark
-from ..store import identity, reading
+from ..store import reading
 
 BODIES_AT_ONCE = 200  # in one transaction
 Named = Mapping[str, Mapping[str, int]]  # origin -> stream -> greatest number that is held
@@ -115,10 +115,9 @@ def _named(
     for low, high in ranges if peers else ():
         stream = low.rstrip("/").rpartition("/")[2]
         least = [
-            min((named.get(origin, {}).get(stream, 0) for peer, named in peers.items()
-                 if identity.node_of(origin) != peer), default=2**62)
+            min((named.get(origin, {}).get(stream, 0) for named in peers.values()), default=2**62)
             for origin in origins
-        ]  # fmt: skip
+        ]
         row = connection.execute(_NOT_NAMED, (origins, least, low, high)).fetchone()
         if row is not None:
             place = facts.place_of(row[0])
