@@ -41,8 +41,6 @@ def feed(
     as_json: common.Json = False,
 ) -> None:
     """Send rows and say what became of them. Ctrl-C ends it in good order."""
-    import itertools
-
     from .. import bus
     from ..feed import app, files
     from ..process import stop_on_signals
@@ -60,7 +58,7 @@ def feed(
     stop = stop_on_signals(app.FLUSH_SECONDS_MAX)
     began = time.monotonic()
     feeding = app.Feed(bus.producer(settings.kafka, linger_ms=5), stop, lambda: None)
-    feeding.play(itertools.islice(found, many) if many else found, _speed(speed))
+    feeding.play(app.first(found, many) if many else found, _speed(speed))
     left = feeding.flush()
     document = {
         "sent": dict(feeding.counts),

@@ -17,6 +17,7 @@ from . import demo, steps
 
 POLL_ROWS = 500
 PAUSE_SECONDS_MAX = 0.5  # one sleep: so that a stop is heard
+GAP_NS_MAX = 3_600 * 10**9  # between two rows of a capture
 SPIN_SECONDS = 0.0005
 FLUSH_SECONDS_MAX = 60.0
 LEAVE_SECONDS_MAX = 2.0
@@ -104,21 +105,42 @@ class Feed:
 
 
 class _Pace:
-    """Keeps the distances between receive times, divided by `speed`."""
+    """Keeps the distances between receive times, divided by `speed`.
+
+    A time that is GAP_NS_MAX ahead of the row before is a wrong one, and waits for nobody; where
+    the next row is there too the market was shut meanwhile, and it goes on from there.
+    """
 
     def __init__(self, speed: float | None):
         self._speed = speed
         self._first_ns: int | None = None
-        self._began_ns = 0
+        self._began_ns = self._last_ns = 0
+        self._far_ns: int | None = None  # of the row before, if that was too far ahead
 
     def ahead_seconds(self, recv_ns: int | None) -> float:
         """Return how long the row has to wait still."""
         if self._speed is None or recv_ns is None:
             return 0.0
-        if self._first_ns is None:
+        if self._first_ns is None or self._goes_on_at(recv_ns):
             self._first_ns, self._began_ns = recv_ns, clock.monotonic_ns()
+        elif recv_ns - self._last_ns > GAP_NS_MAX:
+            self._far_ns = recv_ns
+            return 0.0
+        self._last_ns, self._far_ns = recv_ns, None
         due_ns = self._began_ns + int((recv_ns - self._first_ns) / self._speed)
         return (due_ns - clock.monotonic_ns()) / 1e9
+
+    def _goes_on_at(self, recv_ns: int) -> bool:
+        return self._far_ns is not None and abs(recv_ns - self._far_ns) <= GAP_NS_MAX
+
+
+def first(found: Found, many: int) -> Iterator[steps.Row | steps.Skipped]:
+    """Yield what is found until so many rows have come; what is skipped between does not count."""
+    for one in found:
+        yield one
+        many -= isinstance(one, steps.Row)
+        if not many:
+            return
 
 
 def repeated(open_rows: Callable[[], Found]) -> Iterator[steps.Row | steps.Skipped]:
