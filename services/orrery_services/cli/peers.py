@@ -37,7 +37,7 @@ def peers_of(settings: Settings, now_ns: int) -> Peers:
                 try:
                     found = steps.parse(message.key(), message.value(), message.headers(), stream)
                     if found.fact.kind == steps.HEARTBEAT:
-                        held[identity.node_of(found.origin)] = heartbeats.read(found.fact)
+                        held[identity.node_of(found.origin)] = heartbeats.read_whole(found.fact)
                 except (BadFact, ValueError):
                     continue
             held |= newer

@@ -10,13 +10,14 @@ from orrery_services import failpoints
 from orrery_services.errors import made_anew
 from orrery_services.protocol import arrivals
 from orrery_services.protocol.arrivals import Arrived, Range
-from orrery_services.protocol.facts import Fact, data_of, plain_fact
+from orrery_services.protocol.facts import Fact, data_of, meta_of, plain_fact
 from orrery_services.protocol.rules import ALL_RULES, Rules
 
 from .receiving import Source, numbers_ahead
 
 HEARTBEAT = "heartbeat"
 KEPT_SECONDS = 60
+SHORT_MAX = 400  # sources that the meta of a heartbeat has room for
 
 Held = dict[str, dict[str, int]]  # origin -> stream -> greatest oseq
 
@@ -25,20 +26,31 @@ def beat(connection: psycopg.Connection, partitions: int, now_ns: int) -> Held:
     """Write a heartbeat that names the greatest oseq held per (origin, stream), and return it.
 
     It reads what is committed and commits behind it, so change capture sends it behind that too.
+    Where something below that may be missing its meta says up to where nothing is.
     """
     held: Held = {}
-    for origin, of_stream, oseq in connection.execute(_GREATEST, (partitions,)):
+    short: Held = {}
+    for origin, of_stream, oseq, whole in connection.execute(_GREATEST, (partitions,)):
         if not oseq:
             continue
         held.setdefault(origin, {})[str(of_stream)] = oseq
+        if whole < oseq:
+            short.setdefault(origin, {})[str(of_stream)] = whole
     origin = connection.execute(_ORIGIN).fetchone()[0]
-    key = f"{HEARTBEAT}/{origin}"
-    fact = plain_fact(HEARTBEAT, partitions, key, {"at_ns": now_ns}, _packed(held))[-1]
+    key, meta = f"{HEARTBEAT}/{origin}", {"at_ns": now_ns, **_whole(short)}
+    fact = plain_fact(HEARTBEAT, partitions, key, meta, _packed(held))[-1]
     row = (fact.id, HEARTBEAT, origin, partitions, now_ns, key, fact.payload)
     connection.execute(_INSERT, row)
     failpoints.reach("behind a heartbeat")
     connection.execute(_FORGET, (origin, KEPT_SECONDS))
     return held
+
+
+def _whole(short: Held) -> dict[str, Held | None]:
+    """Return how the meta of a heartbeat says it: None for more than it has room for."""
+    if not short:
+        return {}
+    return {"whole": short if sum(map(len, short.values())) <= SHORT_MAX else None}
 
 
 def heard(connection: psycopg.Connection, held: Held, rules: Rules = ALL_RULES) -> None:
@@ -61,8 +73,28 @@ def heard(connection: psycopg.Connection, held: Held, rules: Rules = ALL_RULES) 
 
 def read(fact: Fact) -> Held:
     """Return what a heartbeat names. Raises ValueError on anything else."""
-    data = data_of(fact.payload, _no_pieces)
-    held: Any = json.loads(data)
+    return _checked(json.loads(data_of(fact.payload, _no_pieces)))
+
+
+def read_whole(fact: Fact) -> Held:
+    """Return up to which numbers a heartbeat says that nothing is missing: what gc may believe.
+
+    Raises ValueError as `read` does.
+    """
+    held, short = read(fact), meta_of(fact.payload).get("whole", {})
+    if short is None:
+        return {}
+    short = _checked(short)
+    return {
+        origin: {
+            stream: min(oseq, short.get(origin, {}).get(stream, oseq))
+            for stream, oseq in streams.items()
+        }
+        for origin, streams in held.items()
+    }
+
+
+def _checked(held: Any) -> Held:
     if not isinstance(held, dict) or not all(
         "\0" not in origin
         and isinstance(streams, dict)
@@ -72,7 +104,7 @@ def read(fact: Fact) -> Held:
         )
         for origin, streams in held.items()
     ):
-        raise ValueError(f"a heartbeat must name numbers by origin and stream, was {data[:80]!r}")
+        raise ValueError(f"a heartbeat must name numbers by origin and stream, was {held!r:.80}")
     return held
 
 
@@ -133,14 +165,15 @@ def _packed(held: Held) -> bytes:
 
 _ORIGIN = "SELECT i.origin FROM node n JOIN incarnations i USING (incarnation)"
 _GREATEST = """
-    SELECT i.origin, s.stream, (
-        SELECT max(oseq) FROM facts f WHERE f.origin = i.origin AND f.stream = s.stream)
-    FROM node n JOIN incarnations i USING (incarnation), generate_series(0, %s) AS s (stream)
-    WHERE EXISTS (SELECT FROM facts f WHERE f.origin = i.origin AND f.stream = s.stream)
+    SELECT i.origin, s.stream, own.oseq, own.oseq
+    FROM node n JOIN incarnations i USING (incarnation), generate_series(0, %s) AS s (stream),
+        LATERAL (SELECT max(oseq) AS oseq FROM facts f
+                 WHERE f.origin = i.origin AND f.stream = s.stream) own
     UNION ALL SELECT o.origin, o.stream, greatest(
         o.greatest,
         (SELECT max(oseq) FROM facts f WHERE f.origin = o.origin AND f.stream = o.stream),
-        (SELECT max(oseq) FROM arrivals a WHERE a.origin = o.origin AND a.stream = o.stream))
+        (SELECT max(oseq) FROM arrivals a WHERE a.origin = o.origin AND a.stream = o.stream)),
+        o.contiguous
     FROM origins o
     WHERE o.origin <> (SELECT i.origin FROM node n JOIN incarnations i USING (incarnation))"""
 _INSERT = """

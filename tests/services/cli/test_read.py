@@ -60,6 +60,11 @@ def test_a_moment_is_exact_to_the_nanosecond(text, expected):
     assert read.nanoseconds(text) == expected
 
 
+@pytest.mark.parametrize(("text", "nearest"), [("9999-12-31", 2**63 - 1), ("0001-01-01", -(2**63))])
+def test_a_moment_that_64_bits_do_not_hold_is_the_nearest_that_they_do(text, nearest):
+    assert read.nanoseconds(text) == nearest
+
+
 def test_a_moment_that_is_none_says_so():
     with pytest.raises(ConfigError, match="ISO 8601"):
         read.nanoseconds("yesterday")

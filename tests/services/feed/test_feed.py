@@ -68,12 +68,15 @@ def test_the_same_ticker_on_two_venues_is_two_symbols():
         b'1 {"stream":"a@trade","data":{}}',
         b"1 null",
         b"\xff \xff",
+        pytest.param(b"1: " + b"[" * 200_000, id="deep"),
+        b'1: {"type":["a"]}',
     ],
 )
 def test_a_broken_line_is_left_out_with_a_reason_and_costs_no_other(line):
     found = told(steps.binance([line, SPOT_TRADE])) + told(steps.coinbase([line]))
 
     assert any(isinstance(one, dict) and one["trade_id"] == 77 for one in found)
+    assert all(isinstance(one, dict | str) for one in found), "reasons are counted as text"
 
 
 COINBASE = [
@@ -148,6 +151,63 @@ def test_csv_and_parquet_tables_say_the_same(tmp_path):
     assert from_csv == from_parquet
     assert from_csv[0]["ts_event_ns"] == 1680652800000000000
     assert "side" not in from_csv[1]
+
+
+@pytest.fixture
+def table(tmp_path):
+    """What a table of these bytes says."""
+
+    def rows_of(data: bytes) -> list[steps.Row | steps.Skipped]:
+        (tmp_path / "t.csv").write_bytes(data)
+        return list(files.rows(tmp_path / "t.csv", "csv", None))
+
+    return rows_of
+
+
+def test_a_comma_behind_a_row_is_no_cell_and_a_cell_too_many_costs_its_row_alone(table):
+    found = told(table(b"symbol,price,size\nA.X,1,2,\nB.X,1,2,3\nC.X,1,2\n"))
+
+    row = {"price": "1", "size": "2"}
+    assert found == [
+        {"symbol": "A.X", **row}, "a row with more cells than columns", {"symbol": "C.X", **row},
+    ]  # fmt: skip
+
+
+def test_the_mark_that_excel_writes_before_a_table_is_no_part_of_its_first_column(table):
+    (found,) = table(b"\xef\xbb\xbfsymbol,price,size\nA.X,1,2\n")
+
+    assert (found.key, json.loads(found.value)["symbol"]) == ("A.X", "A.X")
+
+
+def test_rows_of_a_table_with_columns_of_both_kinds_go_where_their_cells_belong(table):
+    found = table(b"symbol,price,size,bid,ask,bid_size,ask_size\nA,1,2,,,,\nA,,,1,2,3,4\n")
+
+    assert [row.topic for row in found] == ["trades", "quotes"]
+
+
+@pytest.mark.parametrize("time", ["²", pytest.param("9" * 5000, id="long")])
+def test_a_time_that_is_no_number_goes_as_it_stands_to_be_refused(table, time):
+    (found,) = told(table(f"symbol,price,size,ts_event_ns\nA.X,1,2,{time}\n".encode()))
+
+    assert found["ts_event_ns"] == time
+
+
+def test_text_that_its_writer_called_binary_is_text(tmp_path):
+    pq.write_table(pa.table({"symbol": pa.array([b"A.X"], pa.binary())}), tmp_path / "t.parquet")
+
+    (found,) = files.rows(tmp_path / "t.parquet", "parquet", None)
+
+    assert (found.key, json.loads(found.value)["symbol"]) == ("A.X", "A.X")
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_an_archive_that_is_damaged_inside_says_so(tmp_path, form):
+    data = bytearray(gzip.compress(bytes(range(256)) * 16))
+    data[20:60] = b"\xff" * 40
+    (tmp_path / "damaged.gz").write_bytes(data)
+
+    with pytest.raises(ConfigError, match=r"damaged\.gz must be a readable file"):
+        list(files.rows(tmp_path / "damaged.gz", form, None))
 
 
 def test_a_file_that_cannot_be_read_says_so(tmp_path):

@@ -13,6 +13,7 @@ from orrery_services.hotswap.port import Conflict, Refused
 from orrery_services.hotswap.runs import FileRuns
 
 from .objects import IDLE_IMAGE, a_marker, a_pod, a_pod_at, a_run, container, evicted, trail
+from .test_decide import crashed
 
 
 def news(*pods) -> "queue.Queue":
@@ -356,3 +357,40 @@ def test_outputs_that_nobody_can_keep_do_not_hold_a_pod_for_ever(tmp_path, memo)
     controller.turn(a_completed_pod(marked_ns=999 * 10**9))
 
     assert controller._port.deleted == ["u1"]
+
+
+class Listed(Port):
+    """A port to a pod of before an upgrade: its placeholder is on no list of images any more."""
+
+    def __init__(self, pod: dict) -> None:
+        super().__init__()
+        self.pod = pod
+
+    def get(self, name: str) -> dict:
+        return self.pod
+
+    def patch(self, name: str, version: str, annotations: dict, images: dict) -> dict:
+        if IDLE_IMAGE in images.values():
+            raise Refused("403 the image of a slot must be one that the ConfigMap images lists")
+        meta = self.pod["metadata"]
+        noted = {**meta["annotations"], **annotations}
+        self.pod = {**self.pod, "metadata": {**meta, "annotations": noted}}
+        return self.pod
+
+
+def test_a_failed_run_ends_as_what_it_was_also_where_its_placeholder_is_not_listed_any_more(
+    tmp_path,
+):
+    runs, run = FileRuns(tmp_path), a_run(id="run-1")
+    runs.request(run)
+    port = Listed(a_pod_at(1, crashed(65, 1), run))
+    controller = app.Controller(port, runs, ["domino-0"], lambda _: Memo())
+
+    for _ in range(5):
+        controller._latest["domino-0"] = port.pod
+        controller._turn_safely("domino-0")
+
+    end = runs.events("run-1")[-1]
+    told = end["result"]["class"], end["result"]["exit_code"]
+    assert (end["kind"], *told) == ("failed", "permanent", 65)
+    assert runs.open_runs() == [] and port.deleted

@@ -111,6 +111,13 @@ def test_rows_wait_for_a_peer_that_has_not_named_them(filled):
     assert 0 < some.below.ordinal < alone.below.ordinal
 
 
+def test_rows_wait_for_a_peer_that_lost_its_disk_until_it_has_its_own_again(filled):
+    before, after = refs.origin(filled), {"n1.new": {"0": 10**6}}  # the peer that wrote is n1
+
+    assert planned(filled, 0.0, {"n1": after}) == []
+    assert planned(filled, 0.0, {"n1": {**after, before: {"0": 10**6}}}) == planned(filled, 0.0)
+
+
 def test_a_worker_goes_on_after_its_old_rows_went(filled, server, database):
     more = Log()
     more.vector = dict(stored.marks(filled)[NAME, 0].vector)
@@ -196,6 +203,20 @@ def test_replay_recomputes_with_the_chains_of_then_also_after_another_declaratio
     found = replay.verified(Held(filled), "latest", snapshots.made_after(filled, 0)[0].id.hex())
 
     assert (found["leaves"], found["differ"]) == (CUTS, [])
+
+
+def test_replay_of_one_snapshot_lists_none_that_came_after_it(filled, monkeypatch):
+    asked, list_them = [], snapshots.made_after
+
+    def listed(*args):
+        asked.append(list_them(*args))
+        return asked[-1]
+
+    first = list_them(filled, 0)[0]
+    monkeypatch.setattr(snapshots, "made_after", listed)
+    replay.verified(Held(filled), first.id.hex())
+
+    assert asked == [[first]]
 
 
 def test_replay_since_a_later_snapshot_is_refused(filled):

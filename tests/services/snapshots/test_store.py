@@ -603,6 +603,16 @@ def test_gc_waits_for_a_peer_that_has_not_named_a_pack(writer, server, database)
     assert waiting.packs == [] and waiting.waiting == len(ready.packs) > 0
 
 
+def test_gc_waits_for_a_peer_that_lost_its_disk_until_it_has_its_own_packs_again(writer):
+    freeze(writer, 3)
+    before, after = refs.origin(writer), {"n1.new": {"0": 10**6}}  # the peer that wrote is n1
+
+    waiting = collecting.plan(writer, "last 1", {"n1": after}, now_ns=1)
+    ready = collecting.plan(writer, "last 1", {"n1": {**after, before: {"0": 10**6}}}, now_ns=1)
+
+    assert waiting.packs == [] and waiting.waiting == len(ready.packs) > 0
+
+
 def test_only_the_role_of_gc_may_empty_a_body(writer):
     freeze(writer, 1)
 

@@ -151,6 +151,31 @@ def test_a_heartbeat_names_what_is_held_of_everybody(replica, writer):
     assert heartbeats.read(fact) == held
 
 
+def test_a_heartbeat_names_the_last_that_came_and_up_to_where_all_have_come(replica, writer):
+    """By the first a peer sees what it lacks, by the second what may be removed."""
+    first, last = receipts(0, 0, 1), receipts(2, 0, 5)
+    receive(replica, first)
+    heartbeats.settle(writer)
+    receive(replica, last)
+    heartbeats.settle(writer)
+
+    heartbeats.beat(writer, 8, now_ns=5)
+
+    assert heartbeats.read(newest_heartbeat(writer))[OTHER] == {"0": 6}
+    assert heartbeats.read_whole(newest_heartbeat(writer))[OTHER] == {"0": 2}
+
+    receive(replica, receipts(1, 0, 3))
+    heartbeats.settle(writer)
+    heartbeats.beat(writer, 8, now_ns=6)
+
+    assert heartbeats.read_whole(newest_heartbeat(writer))[OTHER] == {"0": 6}
+
+
+def newest_heartbeat(connection) -> heartbeats.Fact:
+    row = connection.execute("SELECT * FROM heartbeats ORDER BY oseq DESC LIMIT 1").fetchone()
+    return heartbeats.Fact(row[0], row[1], row[3], row[5], row[6])
+
+
 def test_only_one_session_is_the_replicator(replica, server, database):
     second = store.connect(server.conninfo(database, "orrery_writer"))
 
