@@ -46,8 +46,12 @@ def replay(
     ] = False,
     node: common.Node = None,
 ) -> None:
-    """Send the original bytes of refused rows to their topic again, each once, and note it."""
+    """Send the original bytes of refused rows to their topic again, each once, and note it.
+
+    Ctrl-C ends it behind the note of the row that is being sent.
+    """
     from .. import bus
+    from ..process import stop_on_signals
 
     kafka = common.settings_of(node).kafka
     letters, replayed = read_all(kafka)
@@ -57,7 +61,10 @@ def replay(
             f"`orrery dead-letters` must list what is replayed, was {', '.join(sorted(unknown))}"
         )
     sent, producer = 0, bus.producer(kafka)
+    stop = stop_on_signals(2 * bus.REQUEST_SECONDS_MAX)
     for letter in wanted:
+        if stop.is_set():
+            break
         if why := _not_to_send(letter, replayed, again):
             typer.echo(f"{letter.id}  left: {why}")
             continue
