@@ -36,7 +36,7 @@ PARTS: dict[str, list[str]] = {  # what pytest is given, a place first
     "compose": ["tests/compose"],
     "kube": ["tests/kube"],
 }
-WITH_PROCESSES = ("swaps", "servers", "system", "compose")
+WITH_PROCESSES = ("services", "swaps", "servers", "system", "compose")
 SECOND_TRIES_MAX = 2  # files of a part; where more fail, it was no bad luck
 # The longest first.
 ONE_PROCESSOR = ("services", "servers", "swaps", "lab", "contracts", "kube", "tidy")

@@ -73,6 +73,14 @@ def test_a_port_that_a_killed_program_is_about_to_give_back_is_waited_for(tmp_pa
         plan.check_ports(asked)
 
 
+def test_who_listens_is_found_whatever_is_closed_while_one_looks():
+    """Looking itself opens a file below the socket's, which is gone when its turn comes."""
+    below = os.open(os.devnull, os.O_RDONLY)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        os.close(below)
+        assert processes.listener(server.getsockname()[1]).startswith(f"pid {os.getpid()} ")
+
+
 def test_a_port_that_stays_taken_is_told_with_its_holder(tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "PORT_PATIENCE_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as other:

@@ -8,7 +8,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,11 +91,17 @@ def listener(port: int) -> str:
     for entry in PROC.iterdir():
         if not entry.name.isdigit() or not inodes:
             continue
-        with contextlib.suppress(OSError):
-            links = (str(link.readlink()) for link in (entry / "fd").iterdir())
-            if any(link in inodes for link in links):
-                return f"pid {entry.name} ({command_line(int(entry.name))[:80]})"
+        if any(link in inodes for link in _open_files(entry)):
+            return f"pid {entry.name} ({command_line(int(entry.name))[:80]})"
     return "another program" + (" (of another user)" if inodes else "")
+
+
+def _open_files(process: Path) -> Iterator[str]:
+    """Yield what the files of a process are, but for those that are closed while we look."""
+    with contextlib.suppress(OSError):
+        for link in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):
+                yield str(link.readlink())
 
 
 def _listening_inodes(port: int) -> set[str]:
