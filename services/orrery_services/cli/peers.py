@@ -1,6 +1,10 @@
 """What the declared peers hold, as their last heartbeats in the topic `facts` name it."""
 
+import contextlib
+from collections.abc import Iterable
 from typing import NamedTuple
+
+from confluent_kafka import Message
 
 from .. import bus
 from ..config import Settings
@@ -28,22 +32,29 @@ def peers_of(settings: Settings, now_ns: int) -> Peers:
     try:
         low, end = reader.ends(FACTS, stream)
         while low < end and not held.keys() >= set(declared):
-            begin, is_last = max(low, end - TAIL_MAX), False
-            newer, held = held, {}
-            for message in reader.read(FACTS, stream, begin, end):
-                if message.timestamp()[1] < begin_ms:
-                    is_last = True  # what lies before is older still
-                    continue
-                try:
-                    found = steps.parse(message.key(), message.value(), message.headers(), stream)
-                    if found.fact.kind == steps.HEARTBEAT:
-                        held[identity.node_of(found.origin)] = heartbeats.read_whole(found.fact)
-                except (BadFact, ValueError):
-                    continue
-            held |= newer
-            end = low if is_last else begin
+            begin = max(low, end - TAIL_MAX)
+            found, old = _heard(reader.read(FACTS, stream, begin, end), begin_ms, stream)
+            held = found | held
+            end = low if old else begin  # what lies before an old one is older still
     finally:
         reader.close()
     return Peers(
         {p: held[p] for p in declared if p in held}, [p for p in declared if p not in held]
     )
+
+
+def _heard(
+    messages: Iterable[Message], begin_ms: int, stream: int
+) -> tuple[dict[str, heartbeats.Held], bool]:
+    """Return what nodes hold by the last heartbeat of each, and whether messages were too old."""
+    held: dict[str, heartbeats.Held] = {}
+    old = False
+    for message in messages:
+        if message.timestamp()[1] < begin_ms:
+            old = True
+            continue
+        with contextlib.suppress(BadFact, ValueError):
+            found = steps.parse(message.key(), message.value(), message.headers(), stream)
+            if found.fact.kind == steps.HEARTBEAT:
+                held[identity.node_of(found.origin)] = heartbeats.read_whole(found.fact)
+    return held, old

@@ -123,10 +123,10 @@ class Controller:
         idle = not pods.annotations(pod).get("run")
         wanted = self.wanted(pod["metadata"]["name"]) if idle else None
         known = steps.Known(lost=self._why_lost(wanted))
-        memo, silent = self._memo(pod), False
+        memo = self._memo(pod)
         for _ in range(ASKS_MAX):
             action = steps.decide(pod, wanted, self._now(), known)
-            if silent and isinstance(action, steps.Wait):
+            if known.silent and isinstance(action, steps.Wait):
                 return action._replace(seconds=max(action.seconds, RETRY_SECONDS))
             if not isinstance(action, steps.Ask):
                 return action
@@ -134,7 +134,7 @@ class Controller:
             try:
                 answer = answer_of(memo, pod, action) if memo else None
             except OSError as cause:
-                memo, silent = None, True  # it knows nothing, and is waited for once in a turn
+                memo = None  # it knows nothing, and is waited for once in a turn
                 known = known._replace(silent=True)
                 name = pod["metadata"]["name"]
                 log.warning("the memo does not answer", pod=name, reason=str(cause))
@@ -186,13 +186,12 @@ class Controller:
     def _give_up(self, pod: PodObject, action: steps.Patch, why: str) -> None:
         """A patch that is not allowed never will be: end the run with that reason."""
         log.error("refused", pod=pod["metadata"]["name"], reason=why)
-        noted = steps.refused(action, why, self._now())
-        if told := action.annotations.get("result"):
-            if not action.images:
-                raise Refused(why)
-            # The placeholder is no image of the list any more (the pod is older than an upgrade):
-            # the run ends as what it was, and what still runs goes with its pod.
-            noted = {"result": told}
+        told = action.annotations.get("result")
+        if told and not action.images:
+            raise Refused(why)
+        # Told: the placeholder is no image of the list any more (the pod is older than an upgrade).
+        # The run ends as what it was, and what still runs goes with its pod.
+        noted = {"result": told} if told else steps.refused(action, why, self._now())
         noted = {pods.PREFIX + key: text for key, text in noted.items()}
         self._port.patch(pod["metadata"]["name"], pod["metadata"]["resourceVersion"], noted, {})
 

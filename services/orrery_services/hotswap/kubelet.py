@@ -67,7 +67,8 @@ def act(
                 runtime.prepare(_launch(hand, spec, pod, place))
         if _may_start(hand, spec, pod, now):
             _start(hand, spec, record, runtime, place, now, save)
-    _note_memo(pod, place)
+    if not pods.annotations(pod).get("memo-port"):
+        _note_memo(pod, place)
     _report(record, runtime, place)
 
 
@@ -242,7 +243,7 @@ def _forget_memo(pod: dict[str, Any], place: Place) -> None:
 
 def _note_memo(pod: dict[str, Any], place: Place) -> None:
     with contextlib.suppress(FileNotFoundError):
-        port = (place.volume / "memo-port").read_text()  # another one, where the first was taken
+        port = (place.volume / "memo-port").read_text()
         pod["metadata"]["annotations"][pods.PREFIX + "memo-port"] = port
         pod["status"]["podIP"] = "127.0.0.1"
 

@@ -123,10 +123,12 @@ class LocalPods:
                 kubelet.act(
                     record, self._runtime, self._launch_facts(name, record), self._now(), save
                 )
-            self._say_failures(name, record, json.loads(noted))
+            changed = json.dumps(record["hands"]) != noted
+            if changed:
+                self._say_failures(name, record, json.loads(noted))
             if json.dumps(record["pod"]) != before:
                 self._write(name, record)
-            elif json.dumps(record["hands"]) != noted:  # no news for anybody but the next look
+            elif changed:  # no news for anybody but the next look
                 self._keep(name, record)
 
     def _say_failures(self, name: str, record: dict[str, Any], before: dict[str, Any]) -> None:

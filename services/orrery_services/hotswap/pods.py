@@ -19,8 +19,8 @@ BAD_IMAGE = frozenset(
         "CreateContainerConfigError", "CreateContainerError", "RunContainerError",
     }
 )  # fmt: skip
-MEMO_ENDS_SAID = 3  # starts of a memo, after which one that is down is told of
 HOPELESS_IMAGE = frozenset({"InvalidImageName"})
+MEMO_ENDS_SAID = 3  # starts of a memo, after which one that is down is told of
 
 
 class Swap(NamedTuple):

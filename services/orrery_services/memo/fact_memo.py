@@ -95,8 +95,10 @@ class TieredMemo:
         try:
             self._near.put(key, digest, path)
         except DivergenceError:  # known there as well: the other nodes must hear of it
-            if path.stat().st_size <= self._far.bytes_max:
-                self._far.put(key, digest, path)
+            self._put_far(key, digest, path)
             raise
+        self._put_far(key, digest, path)
+
+    def _put_far(self, key: str, digest: str, path: Path) -> None:
         if path.stat().st_size <= self._far.bytes_max:  # what is larger stays on this machine
             self._far.put(key, digest, path)

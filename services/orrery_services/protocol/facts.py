@@ -280,7 +280,9 @@ def check_named(fact: Fact) -> None:
     place = place_of(fact.key)
     if fact.kind != kind or fact.key != place_key(kind, place, chain):
         raise BadFact(f"the key of a chunk must name its place, was {fact.key!r}")
-    if place.partition != fact.stream or not place.offset < 1 << 63:
+    if not place.offset < 1 << 63:
+        raise BadFact(f"the offset of a chunk must fit 64 bits, was {place.offset}")
+    if place.partition != fact.stream:
         raise BadFact(f"{fact.key} must come in stream {place.partition}, was {fact.stream}")
     if kind == INPUT:
         meta = meta_of(fact.payload)

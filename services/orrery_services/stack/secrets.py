@@ -1,5 +1,6 @@
 """Passwords: made once, a file a role, readable by their owner alone, in no argv, log or image."""
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -42,7 +43,9 @@ def _hand_to_connect(settings: Settings, folder: Path) -> None:
 
 def _write_new(path: Path, text: str, mode: int = 0o600) -> bool:
     """Write a file unless it is there. Without a newline: Connect reads a password whole."""
-    if path.exists() and not path.stat().st_size:
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_size:
+            return False
         path.unlink()  # it was cut short, and never was a password
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)

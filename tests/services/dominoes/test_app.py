@@ -244,34 +244,25 @@ def test_an_outside_that_went_away_has_longer_each_time_to_come_back(
         assert due_ns == [2 * app.RETRY_SECONDS * 10**9, 4 * app.RETRY_SECONDS * 10**9]
 
 
+@pytest.mark.parametrize(
+    ("why", "died", "attempts"),
+    [("its worker ended with -9", True, [2]), ("it must be done within 1 s, was not", False, [])],
+)
 def test_an_attempt_that_was_owed_when_the_service_was_killed_is_made_by_the_next_one(
-    new_node, environment
+    new_node, environment, why, died, attempts
 ):
+    """One that took too long is not made again by any."""
     node = new_node("n1")
     environment(node)
     with store.connect(node.postgres("writer")) as writer:
         job = Job(1, "rates", write_snapshot(writer, 1))
         with looping(node) as loop:
-            loop._end(Ended(job, None, "its worker ended with -9", True, "curve/USD-SOFR", 0.1))
+            loop._end(Ended(job, None, why, died, "curve/USD-SOFR", 0.1))
 
         with looping(node) as loop:
             loop._look()
 
-            assert list(loop._waiting) == [job._replace(attempt=2)]
-
-
-def test_a_run_that_took_too_long_is_not_made_again_by_the_next_service(new_node, environment):
-    node = new_node("n1")
-    environment(node)
-    with store.connect(node.postgres("writer")) as writer:
-        job = Job(1, "rates", write_snapshot(writer, 1))
-        with looping(node) as loop:
-            loop._end(Ended(job, None, "it must be done within 1 s", False, "curve/USD-SOFR", 0.1))
-
-        with looping(node) as loop:
-            loop._look()
-
-            assert not loop._waiting
+            assert list(loop._waiting) == [job._replace(attempt=n) for n in attempts]
 
 
 def test_a_snapshot_is_held_before_a_worker_has_it(new_node, environment):
